@@ -1,0 +1,75 @@
+"""What every layout on disk becomes: a `Dataset` of `Sample`s that are read when they are needed."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+VOID = 255  # in `segmentation`: a pixel that counts neither in training nor in scoring
+
+Example = dict[str, np.ndarray]
+
+
+class BadSampleError(Exception):
+    """One sample cannot be used; the message is the reason. `datasets.load` collects these."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One annotated image, not yet decoded.
+
+    name: unique in its data set and the same on every machine (a relative path without suffix): splits, predictions
+        and reports go by it.
+    read: decodes the files into an example:
+        image (H, W, 3) uint8 RGB, always; and, as `fields` promises,
+        boxes (N, (y1, x1, y2, x2)) float32 fractions of the image with labels (N,) int32 in [0, K) and
+            crowd (N,) bool (a region to ignore in scoring, left out of training: COCO crowd, VOC difficult);
+        masks (N, H, W) bool, one for each box;
+        segmentation (H, W) uint8, VOID where unknown;
+        label () int32.
+        Raises BadSampleError with the reason when the files are damaged or contradict each other.
+    fields: what is annotated for this image, of {"boxes", "masks", "segmentation", "label"}. An image without objects
+        has the field with N = 0; an image that nobody annotated lacks the field.
+    split: the owner's split ("train", "val", "test") or None.
+    """
+
+    name: str
+    read: Callable[[], Example]
+    fields: frozenset[str]
+    split: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BadSample:
+    """A sample that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Samples in order of their names, and the names of their classes.
+
+    classes: names of `labels`; segmentation_classes: names of the values in `segmentation`, the first is
+    "background"; image_classes: names of `label`. An empty tuple where the layout has no such field.
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...] = ()
+    segmentation_classes: tuple[str, ...] = ()
+    image_classes: tuple[str, ...] = ()
+    bad: tuple[BadSample, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def having(self, *fields: str) -> "Dataset":
+        """Only the samples that are annotated with all of `fields`."""
+        return dataclasses.replace(self, samples=tuple(s for s in self.samples if s.fields.issuperset(fields)))
+
+    def only(self, names: Iterable[str]) -> "Dataset":
+        """Only the samples of these names, in the order of the data set."""
+        names = frozenset(names)
+        return dataclasses.replace(self, samples=tuple(s for s in self.samples if s.name in names))
