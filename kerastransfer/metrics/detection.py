@@ -1,0 +1,149 @@
+"""Detections and instance masks, scored by the COCO protocol (through faster-coco-eval).
+
+    truth       name, size (H, W), boxes (N, 4), labels (N,), crowd (N,), and for masks: masks (N, H, W)
+    detection   name, boxes (M, 4), scores (M,), labels (M,), and for masks: masks (M, H, W)
+
+One dict for each image, boxes as fractions of it. A label below 0 is padding. An image without a detection's dict is
+one on which nothing was found.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from kerastransfer.files import write_json
+
+IouType = Literal["bbox", "segm"]
+
+STATISTICS = (
+    *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
+    *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
+)
+
+
+def evaluate(
+    truths: Iterable[Mapping[str, Any]],
+    detections: Iterable[Mapping[str, Any]],
+    classes: Sequence[str],
+    *,
+    iou_type: IouType = "bbox",
+) -> dict[str, float]:
+    """Average precision and recall as COCO defines them, with AP50/<class> for every class.
+
+    AP is the mean over IoU 0.50:0.95 and classes; AP50 and AP75 are those at one IoU; _small, _medium and _large go by
+    the object's area in pixels (32² and 96² part them); AR<n> is the recall of the best n detections an image.
+    NaN where the truth has no object to find, 0.0 where it has and nothing was detected.
+
+    Both sides may be generators: masks are compressed one image at a time. Raises ValueError for a detection of an
+    image that is not among the truths, for a name that occurs twice, and for masks of another size than the image.
+    """
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    truth = coco_truth(truths, classes, iou_type=iou_type)
+    annotated = COCO(truth)
+    found = annotated.loadRes(coco_results(detections, truth, iou_type=iou_type))
+    scorer = COCOeval_faster(annotated, found, iou_type, rle_iou_max_workers=1)
+    scorer.run()
+    scores = dict(zip(STATISTICS, scorer.stats, strict=True))
+    precision = scorer.eval["precision"][0, :, :, 0, -1]  # IoU 0.50, (recalls, classes), all areas, 100 detections
+    for name, of_class in zip(classes, precision.T, strict=True):
+        scores[f"AP50/{name}"] = of_class.mean()
+    return {name: float("nan") if score < 0 else float(score) for name, score in scores.items()}
+
+
+def coco_truth(
+    truths: Iterable[Mapping[str, Any]], classes: Sequence[str], *, iou_type: IouType = "bbox"
+) -> dict[str, list[dict[str, Any]]]:
+    """The truth in COCO's form. Ids count from 1: images in order of their names, categories in order of `classes`.
+
+    An object's area is that of its mask where there is one, as in COCO's own files, else that of its box.
+    """
+    sizes, annotations = {}, []
+    for truth in truths:
+        name, size = truth["name"], tuple(int(length) for length in truth["size"])
+        if name in sizes:
+            raise ValueError(f"truth of {name!r}: given twice")
+        sizes[name] = size
+        boxes, labels = _xywh(truth["boxes"], size), np.asarray(truth["labels"])
+        crowd = truth.get("crowd", np.zeros(len(labels), bool))
+        masks = truth.get("masks")
+        for index in np.flatnonzero(labels >= 0):
+            annotation = {
+                "image_id": name,
+                "category_id": int(labels[index]) + 1,
+                "bbox": boxes[index],
+                "area": boxes[index][2] * boxes[index][3],
+                "iscrowd": int(crowd[index]),
+            }
+            if masks is not None:
+                annotation["area"] = float(np.count_nonzero(masks[index]))
+            if iou_type == "segm":
+                annotation["segmentation"] = _compressed(masks[index], name, size)
+            annotations.append(annotation)
+
+    ids = {name: number for number, name in enumerate(sorted(sizes), start=1)}
+    images = [{"id": ids[name], "file_name": name, "height": sizes[name][0], "width": sizes[name][1]} for name in ids]
+    for number, annotation in enumerate(annotations, start=1):
+        annotation |= {"id": number, "image_id": ids[annotation["image_id"]]}
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def coco_results(
+    detections: Iterable[Mapping[str, Any]], truth: Mapping[str, Any], *, iou_type: IouType = "bbox"
+) -> list[dict[str, Any]]:
+    """Detections in COCO's results form, with the ids of `truth` (made by `coco_truth`).
+
+    For "segm" an entry has its mask and no box: COCO tools take an object's area from the box when both are there,
+    and that would move objects between small, medium and large.
+    """
+    images = {image["file_name"]: image for image in truth["images"]}
+    results, seen = [], set()
+    for detection in detections:
+        name = detection["name"]
+        if name not in images or name in seen:
+            raise ValueError(f"detections of {name!r}: " + ("given twice" if name in seen else "no such truth"))
+        seen.add(name)
+        size = images[name]["height"], images[name]["width"]
+        boxes, labels = _xywh(detection["boxes"], size), np.asarray(detection["labels"])
+        for index in np.flatnonzero(labels >= 0):
+            result = {
+                "image_id": images[name]["id"],
+                "category_id": int(labels[index]) + 1,
+                "score": float(detection["scores"][index]),
+            }
+            if iou_type == "segm":
+                result["segmentation"] = _compressed(detection["masks"][index], name, size)
+            else:
+                result["bbox"] = boxes[index]
+            results.append(result)
+    return results
+
+
+def write_coco_results(
+    path: str | os.PathLike,
+    detections: Iterable[Mapping[str, Any]],
+    truth: Mapping[str, Any],
+    *,
+    iou_type: IouType = "bbox",
+) -> None:
+    """Write a results file that any COCO tool reads beside the truth (`files.write_json` of `coco_truth(...)`)."""
+    write_json(path, coco_results(detections, truth, iou_type=iou_type))
+
+
+def _xywh(boxes, size):
+    """(N, (y1, x1, y2, x2)) fractions to N lists [x, y, width, height] in pixels."""
+    height, width = size
+    y1, x1, y2, x2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
+    return np.stack([x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], axis=-1).tolist()
+
+
+def _compressed(mask, name, size):
+    from faster_coco_eval.core import mask as coder
+
+    if mask.shape != size:
+        raise ValueError(f"{name}: a mask of {mask.shape} for an image of {size} pixels")
+    code = coder.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(code["size"]), "counts": code["counts"].decode()}
