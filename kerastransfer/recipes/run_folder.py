@@ -1,0 +1,235 @@
+"""The folder of a run: claimed by one process, written so that a kill at any moment leaves old files or new ones.
+
+config.toml      all settings; --config of the same file repeats the run
+phases.json      what each finished phase came to, so that --resume does not train it again
+metrics.json     {"recipe", "data", "seed" or "seeds", "results": {MODEL: {METRIC: value}}, "seconds": {PHASE: value}}
+history.csv      a row per epoch and phase
+report.html, transfer_report.json, and the folders named in `FOLDERS`
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kerastransfer import __version__, files
+from kerastransfer.errors import UserError
+from kerastransfer.recipes import config as configs
+
+try:
+    import fcntl
+except ImportError:  # Windows: there two runs in one folder go unnoticed
+    fcntl = None
+
+FOLDERS = ("figures", "models", "saved_model", "tflite", "predictions", "logs", "checkpoints")
+FILES = ("phases.json", "metrics.json", "history.csv", "report.html", "transfer_report.json")
+LOCK = ".lock"
+HEADER = "# kerastransfer"  # how config.toml begins, and how a folder is known to be a run's
+MAY_DIFFER = ("output", "quiet", *configs.NOT_STORED)  # between a run and its resumption
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\..*)?")  # what `files.replacing` leaves behind when it is killed
+
+Row = Mapping[str, Any]
+
+
+class RunFolder:
+    """The output folder of one run, ours until `close` or the end of the process.
+
+    path: the folder; models, figures, ...: one attribute for each of `FOLDERS`, made when something is written there.
+
+    Raises UserError when the folder holds something and neither --resume nor --overwrite is given, when it holds
+    something that is not a run's, when another process runs in it, and when settings differ from those of the run
+    that is to be resumed.
+    """
+
+    def __init__(self, recipe: str, config: configs.CommonConfig) -> None:
+        self.recipe = recipe
+        self.config = config
+        self.path = Path(config.output or default_output(recipe, config.data))
+        self.figures, self.models, self.saved_model, self.tflite, self.predictions, self.logs, self.checkpoints = (
+            self.path / folder for folder in FOLDERS
+        )
+        self._refuse_unless_free()
+        self._lock = _lock(self.path)
+        try:
+            self._refuse_unless_free()  # again: another process may have come and gone before the lock was ours
+            self._enter()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._lock.close()
+
+    @property
+    def phases(self) -> dict[str, dict]:
+        """The finished phases: {name: {"seconds", "result"}}."""
+        path = self.path / "phases.json"
+        return _read_json(path) if path.exists() else {}
+
+    def phase_done(self, name: str) -> bool:
+        return name in self.phases
+
+    def finish_phase(self, name: str, result: dict, seconds: float | None = None) -> None:
+        """Write down that a phase has ended and what it came to (anything JSON holds; a NaN comes back as None)."""
+        files.write_json(self.path / "phases.json", {**self.phases, name: {"seconds": seconds, "result": result}})
+
+    def phase(self, name: str, work: Callable[[], dict]) -> dict:
+        """The result of a phase: from the file when it was finished before, else of `work`, timed and written down.
+
+        Both times it is what JSON makes of it, so a resumed run continues with the very values of an undisturbed one.
+        """
+        if not self.phase_done(name):
+            start = time.monotonic()
+            result = work()
+            self.finish_phase(name, result, time.monotonic() - start)
+        return self.phases[name]["result"]
+
+    def append_history(self, rows: Iterable[Row]) -> None:
+        """Add rows with "phase", "epoch" and metrics to history.csv.
+
+        Rows of the same phase at the same epoch or a later one are replaced: a resumed phase tells those epochs again.
+        """
+        rows = [dict(row) for row in rows]
+        first: dict[str, int] = {}
+        for row in rows:
+            first[row["phase"]] = min(row["epoch"], first.get(row["phase"], row["epoch"]))
+        kept = [row for row in self.history() if int(row["epoch"]) < first.get(row["phase"], int(row["epoch"]) + 1)]
+        columns = dict.fromkeys(["phase", "epoch"])
+        for row in (*kept, *rows):
+            columns.update(dict.fromkeys(row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*kept, *rows])
+        files.write_text(self.path / "history.csv", text.getvalue())
+
+    def history(self) -> list[dict[str, str]]:
+        """The rows of history.csv, as text; a metric that a row does not have is left out."""
+        path = self.path / "history.csv"
+        if not path.exists():
+            return []
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{key: value for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+
+    def write_metrics(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """metrics.json from {MODEL: {METRIC: value}}; data, seeds and the seconds of the phases are added."""
+        seeds = {"seeds": list(self.config.seeds)} if self.config.seeds else {"seed": self.config.seed}
+        seconds = {name: phase["seconds"] for name, phase in self.phases.items() if phase["seconds"] is not None}
+        metrics = {"recipe": self.recipe, "data": self.config.data, **seeds, "results": results, "seconds": seconds}
+        files.write_json(self.path / "metrics.json", metrics)
+
+    def _refuse_unless_free(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--output {self.path} is a file; a run needs a folder")
+        if not self.path.exists() or all(_ours_to_ignore(entry.name) for entry in self.path.iterdir()):
+            return
+        if not self._is_run():
+            raise UserError(f"--output {self.path} holds files that are not of a run; choose another --output")
+        if not (self.config.resume or self.config.overwrite):
+            raise UserError(
+                f"--output {self.path} holds a run already; go on with it by --resume, "
+                "remove it by --overwrite, or choose another --output"
+            )
+
+    def _is_run(self) -> bool:
+        try:
+            return (self.path / "config.toml").read_text(encoding="utf-8").startswith(HEADER)
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def _enter(self) -> None:
+        if self.config.resume and self._is_run():
+            self._refuse_other_settings()
+            for path in [*self.path.rglob(".*.tmp*")]:
+                if TEMPORARY.fullmatch(path.name):
+                    _remove(path)
+            return
+        if self.config.overwrite:  # config.toml goes last: until then the folder is known to be a run's
+            for name in (*FILES, *FOLDERS):
+                _remove(self.path / name)
+        header = f"{HEADER} {__version__}: python -m kerastransfer.recipes.{self.recipe} --config config.toml\n"
+        files.write_text(self.path / "config.toml", header + configs.to_toml(self.config))
+
+    def _refuse_other_settings(self) -> None:
+        stored = self.path / "config.toml"
+        first_line = stored.read_text(encoding="utf-8").partition("\n")[0]
+        if f"kerastransfer.recipes.{self.recipe} " not in first_line:
+            raise UserError(f"--output {self.path} holds a run of another recipe ({first_line.lstrip('# ')})")
+        before = configs.read(type(self.config), stored)
+        names = [name for name in vars(before) if name not in MAY_DIFFER]
+        differing = [name for name in names if getattr(before, name) != getattr(self.config, name)]
+        if differing:
+            told = ", ".join(
+                f"{configs.flag(name)} {getattr(self.config, name)} (was {getattr(before, name)})" for name in differing
+            )
+            raise UserError(
+                f"--resume needs the settings the run began with, but differs in {told}; "
+                f"give --config {stored} --resume, or choose another --output"
+            )
+
+
+def default_output(recipe: str, data: str) -> str:
+    """saved_models/RECIPE-DATA, where DATA is the last part of a path or of `tfds:NAME`."""
+    name = data.removeprefix("tfds:")
+    if name == data and data != "toy":
+        path = Path(data).resolve()  # so that "." has a name
+        name = path.stem if path.is_file() else path.name
+    return f"saved_models/{recipe}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+
+
+def _lock(folder: Path) -> io.TextIOBase:
+    """Hold the folder's lock file. The kernel lets go of it when the process dies, so no lock is ever stale."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output {folder} cannot be written ({error.strerror}); choose another --output") from error
+    if fcntl:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip()
+            file.close()
+            raise UserError(
+                f"--output {folder} is in use by process {owner}; wait for it, or choose another --output"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+    return file
+
+
+def _ours_to_ignore(name: str) -> bool:
+    """Whether a file in the folder is of no account: the lock, or what a killed write left."""
+    return name == LOCK or TEMPORARY.fullmatch(name) is not None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged ({error}); start the run again with --overwrite") from error

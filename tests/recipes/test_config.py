@@ -1,0 +1,213 @@
+"""Flags over file over defaults, and one clear line for every mistake in either."""
+
+import dataclasses
+import errno
+import math
+import subprocess
+import sys
+import tomllib
+from typing import Literal
+
+import pytest
+
+from kerastransfer.errors import UserError
+from kerastransfer.recipes import config
+
+
+@dataclasses.dataclass
+class Config(config.CommonConfig):
+    epochs: int = 60
+    """Passes over the training images."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    decoders: tuple[Literal["segnet", "unet"], ...] = ("segnet", "unet")
+    """Which to train."""
+    encoder: str | None = None
+    """A trained one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        config.require_positive(self, "epochs", "learning_rate")
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_flags_override_the_file_which_overrides_the_defaults(tmp_path):
+    file = write(tmp_path / "run.toml", 'epochs = 5\nbatch_size = 8\ndecoders = ["unet"]\nseeds = [3, 4]\n')
+    parsed = config.parse(Config, ["--batch-size", "4", "--config", file, "--jit", "--seeds", "7", "8", "9"])
+    assert parsed == Config(epochs=5, batch_size=4, decoders=("unet",), seeds=(7, 8, 9), jit=True)
+
+
+def test_a_flag_undoes_what_the_file_switches_on(tmp_path):
+    file = write(tmp_path / "run.toml", "deterministic = true\nseeds = [1, 2]\n")
+    assert config.parse(Config, [f"--config={file}", "--no-deterministic", "--seeds"]) == Config()
+
+
+def test_toml_round_trip_keeps_every_setting(tmp_path):
+    text = 'quote " backslash \\ tab \t newline \n bell \a delete \x7f Grüße 🐦 # = [x]'
+    settings = Config(
+        data=text,
+        fraction=1 / 3,
+        learning_rate=2e-5,
+        seeds=(0, 2),
+        decoders=(),
+        deterministic=True,
+        encoder="a/b.keras",
+    )
+    assert config.read(Config, write(tmp_path / "a.toml", config.to_toml(settings))) == settings
+    assert config.read(Config, write(tmp_path / "b.toml", config.to_toml(Config()))) == Config()
+
+
+@pytest.mark.parametrize("value", [1e16, 2e-5, 0.1 + 0.2, math.inf, -0.0, 5e-324])
+def test_toml_round_trip_keeps_every_bit_of_a_float(value):
+    assert tomllib.loads(config.to_toml(_Floats(value)))["value"] == value
+
+
+@dataclasses.dataclass
+class _Floats:
+    value: float
+
+
+def test_what_to_do_with_a_folder_is_no_setting():
+    assert not {"resume", "overwrite"} & tomllib.loads(config.to_toml(Config(overwrite=True))).keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("epoch = 3", "unknown key 'epoch'; the nearest known one is 'epochs'"),
+        ("batch-size = 3", "'batch_size'"),
+        ("[training]\nepochs = 3", "unknown key 'training'"),
+        ('epochs = "ten"', "epochs is 'ten'; needed a whole number"),
+        ("epochs = 1.5", "needed a whole number"),
+        ("epochs = true", "needed a whole number"),
+        ("jit = 1", "needed true or false"),
+        ("data = 1", "needed a text"),
+        ('precision = "float64"', "needed one of 'float32', 'bfloat16', 'float16'"),
+        ('decoders = ["unet", "fpn"]', "needed a list, each one of 'segnet', 'unet'"),
+        ("seeds = [1, 2.5]", "needed a list, each a whole number"),
+        ("epochs = 0", "--epochs is 0: it must be above 0"),
+        ('epochs = 5\ndata = "to', "is not whole TOML"),  # a truncated file
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_that_names_it(tmp_path, text, told):
+    file = write(tmp_path / "run.toml", text)
+    with pytest.raises(UserError) as caught:
+        config.read(Config, file)
+    assert told in str(caught.value)
+    assert str(caught.value).startswith(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_whole_number_serves_where_a_float_is_needed(tmp_path):
+    read = config.read(Config, write(tmp_path / "run.toml", "learning_rate = 1"))
+    assert isinstance(read.learning_rate, float)
+
+
+def test_a_file_that_is_not_there_or_no_text(tmp_path):
+    (tmp_path / "run.toml").write_bytes(b"\xff\xfe\x00")
+    for path, told in (
+        (tmp_path / "no.toml", "No such file"),
+        (tmp_path, "directory"),
+        (tmp_path / "run.toml", "TOML"),
+    ):
+        with pytest.raises(UserError, match=told):
+            config.read(Config, path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--epoch", "3"], "'--epoch'; the nearest flag is --epochs"),
+        (["--learning-rte", "3"], "--learning-rate"),
+        (["--confg", "x.toml"], "--config"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--image-size", "-32"], "--image-size is -32"),
+        (["--fraction", "0"], "--fraction is 0"),
+        (["--fraction", "1.5"], "from 0 to 1"),
+        (["--fraction", "nan"], "--fraction"),
+        (["--max-bad", "2"], "--max-bad"),
+        (["--seed", "-1"], "-1"),
+        (["--seeds", "1", "1"], "twice"),
+        (["--resume", "--overwrite"], "one of them"),
+    ],
+)
+def test_a_mistake_in_a_flag_is_one_line_that_names_it(flags, told):
+    with pytest.raises(UserError) as caught:
+        config.parse(Config, flags)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("flags", [["--precision", "float64"], ["--epochs", "ten"], ["--epochs"], ["--config"]])
+def test_a_flag_of_the_wrong_type_exits_with_2(flags, capsys):
+    with pytest.raises(SystemExit) as caught:
+        config.parse(Config, flags)
+    assert caught.value.code == 2
+    assert flags[0] in capsys.readouterr().err
+
+
+class OutOfToleranceError(Exception):
+    exit_code = 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (UserError("two\nlines"), 2, "error: two lines"),
+        (OutOfToleranceError("int8 lost 0.2"), 1, "error: int8 lost 0.2"),
+        (KeyboardInterrupt(), 130, "--resume"),
+        (MemoryError(), 2, "out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "disk is full"),
+        (OSError("Can't write data (errno = 28, error message = 'No space left on device')"), 2, "disk is full"),
+    ],
+)
+def test_a_foreseen_failure_is_one_line_and_an_exit_code(error, code, told, capsys):
+    def main(settings):
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        config.run(main, Config, [])
+    assert caught.value.code == code
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback():
+    def main(settings):
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        config.run(main, Config, [])
+
+
+def test_help_tells_every_flag_in_hyphens_and_how_to_give_a_file(capsys):
+    with pytest.raises(SystemExit) as caught:
+        config.parse(Config, ["--help"], prog="recipe", description="A page.\n\n    its command")
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    for field in dataclasses.fields(Config):
+        assert config.flag(field.name) in out
+    assert "--config FILE.toml" in out
+    assert "Of Adam." in out
+    assert "    its command" in out
+
+
+def test_the_nearest_name_is_always_told():
+    assert config.nearest("zzz", ["epochs"]) == "epochs"
+
+
+def test_settings_and_listing_are_read_without_keras():
+    code = """if True:
+        import sys
+        from kerastransfer.recipes import config, run_folder, __main__
+        config.parse(config.CommonConfig, [])
+        __main__.main()
+        assert not {"tensorflow", "keras", "numpy"} & set(sys.modules), "too heavy for --help"
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "--help" in ended.stdout
