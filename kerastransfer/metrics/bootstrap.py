@@ -1,0 +1,48 @@
+"""How sure a mean is: over images by the bootstrap, over seeds by the sample standard deviation."""
+
+import warnings
+
+import numpy as np
+from scipy import stats
+
+
+def interval(
+    values: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of `values` (N,), and the ends of its interval (bias-corrected and accelerated; Efron 1987).
+
+    NaNs are dropped. One value has a mean and no interval (NaN); none has neither; equal values have an interval of
+    no width.
+    """
+    values = np.asarray(values, np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return np.nan, np.nan, np.nan
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, np.nan, np.nan
+    if np.ptp(values) == 0:
+        return mean, mean, mean
+    with warnings.catch_warnings():  # two or three images can leave the correction undefined: NaN says so
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (values,), np.mean, n_resamples=resamples, confidence_level=confidence, method="BCa", rng=seed, batch=200
+        ).confidence_interval
+    return mean, float(found.low), float(found.high)
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray, **options) -> tuple[float, float, float]:
+    """Mean of a - b over the images (N,) that both score, and the ends of its interval; `options` as in `interval`.
+
+    Pairing by image takes out what makes some images hard for everyone: the interval is that of the difference.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"scores of {len(a)} and of {len(b)} images cannot be paired")
+    return interval(a - b, **options)
+
+
+def spread(values: np.ndarray) -> tuple[float, float]:
+    """Mean and sample standard deviation (divisor N - 1) over seeds; NaN for the deviation of a single one."""
+    values = np.asarray(values, np.float64)
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan
