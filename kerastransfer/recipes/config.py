@@ -169,8 +169,8 @@ def run(
 def one_line_errors() -> Iterator[None]:
     """Around a program: a foreseen failure ends it with one line on stderr and no traceback.
 
-    Exit codes: 2 for what the user can mend (bad input, a full disk, too little memory), what the error itself carries
-    as `exit_code` (1 for an export out of tolerance), 130 for Ctrl-C. Any other error is a bug and keeps its traceback.
+    Exit codes: 2 for what the user can mend (bad input, a full disk, too little memory), 1 for an exported file out of
+    tolerance, 130 for Ctrl-C. Any other error is a bug and keeps its traceback.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else TensorFlow greets on stderr, and our line drowns
     try:
@@ -178,11 +178,14 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         _exit("stopped; a recipe goes on from its last whole epoch when it is run again with --resume", 130)
     except Exception as error:
-        if isinstance(error, UserError) or hasattr(error, "exit_code"):
-            _exit(str(error), getattr(error, "exit_code", 2))
+        name = type(error).__name__  # by name: to import the classes themselves would import TensorFlow
+        if isinstance(error, UserError):
+            _exit(str(error), 2)
+        if name == "ParityError":
+            _exit(str(error), 1)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
             _exit("the disk is full; free some space, then run again with --resume", 2)  # HDF5 sets no errno
-        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's own
+        if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
             _exit("out of memory; choose a smaller --batch-size or --image-size, or a smaller model", 2)
         raise
 

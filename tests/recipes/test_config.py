@@ -149,17 +149,22 @@ def test_a_flag_of_the_wrong_type_exits_with_2(flags, capsys):
     assert flags[0] in capsys.readouterr().err
 
 
-class OutOfToleranceError(Exception):
-    exit_code = 1
+class ParityError(Exception):
+    """Stands for that of `export.parity`, which comes with TensorFlow."""
+
+
+class ResourceExhaustedError(Exception):
+    """Stands for that of TensorFlow."""
 
 
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
         (UserError("two\nlines"), 2, "error: two lines"),
-        (OutOfToleranceError("int8 lost 0.2"), 1, "error: int8 lost 0.2"),
+        (ParityError("int8 lost 0.2"), 1, "error: int8 lost 0.2"),
         (KeyboardInterrupt(), 130, "--resume"),
         (MemoryError(), 2, "out of memory"),
+        (ResourceExhaustedError("a\nlong\ntale"), 2, "out of memory"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "disk is full"),
         (OSError("Can't write data (errno = 28, error message = 'No space left on device')"), 2, "disk is full"),
     ],
