@@ -23,7 +23,7 @@ SUPERSAMPLING = 4
 
 
 def toy(seed: int = 0, count: int = 480, image_size: int = 256) -> Dataset:
-    """`count` scenes of image_size x image_size pixels, the same for the same seed on every machine.
+    """`count` scenes of image_size x image_size pixels, the same on every run with the same seed.
 
     A scene depends on `seed` and its own number alone, so a longer data set starts with the shorter one.
     """
@@ -121,7 +121,7 @@ def _raster(points, width, size):
     bottom, right = np.clip(np.ceil(points.max(0) + margin), 1, size).astype(int)
     fine = Image.new("L", ((right - left) * SUPERSAMPLING, (bottom - top) * SUPERSAMPLING))
     draw = ImageDraw.Draw(fine)
-    corners = [((x - left) * SUPERSAMPLING, (y - top) * SUPERSAMPLING) for y, x in points]
+    corners = [tuple(corner) for corner in (points - (top, left))[:, ::-1] * SUPERSAMPLING]
     if width is None:
         draw.polygon(corners, fill=255)
     else:

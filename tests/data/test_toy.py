@@ -1,0 +1,102 @@
+import itertools
+import time
+
+import numpy as np
+import pytest
+
+from kerastransfer.data import toy as drawn
+from kerastransfer.data.toy import toy
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return [sample.read() for sample in toy(count=60, image_size=128).samples]
+
+
+def test_promises():
+    dataset = toy(seed=3, count=12)
+    assert (dataset.name, len(dataset), len(dataset.classes)) == ("toy", 12, 4)
+    assert dataset.segmentation_classes == ("background", *dataset.classes)
+    assert [sample.name for sample in dataset.samples] == [f"{n:05d}" for n in range(12)]
+    assert all(sample.fields == {"boxes", "masks", "segmentation"} for sample in dataset.samples)
+    example = dataset.samples[0].read()
+    number = len(example["labels"])
+    assert {name: (array.shape, array.dtype.name) for name, array in example.items()} == {
+        "image": ((256, 256, 3), "uint8"),
+        "boxes": ((number, 4), "float32"),
+        "labels": ((number,), "int32"),
+        "crowd": ((number,), "bool"),
+        "masks": ((number, 256, 256), "bool"),
+        "segmentation": ((256, 256), "uint8"),
+    }
+
+
+def test_a_scene_depends_on_seed_and_number_alone():
+    def images(seed, count):
+        return [sample.read()["image"] for sample in toy(seed, count, 64).samples]
+
+    first, again, longer, other = images(0, 4), images(0, 4)[::-1], images(0, 6), images(1, 4)
+    np.testing.assert_array_equal(first, again[::-1])
+    np.testing.assert_array_equal(first, longer[:4])
+    assert all((a != b).mean() > 0.5 for a, b in zip(first, other, strict=True))
+    assert all((a != b).mean() > 0.5 for a, b in itertools.pairwise(first))
+
+
+def test_boxes_masks_and_segmentation_agree(examples):
+    for example in examples:
+        masks, labels = example["masks"], example["labels"]
+        assert masks.sum(axis=0).max() <= 1  # only what is visible
+        painted = np.max(masks * (labels + 1)[:, None, None], axis=0)
+        np.testing.assert_array_equal(example["segmentation"], painted)
+        for mask, box in zip(masks, example["boxes"], strict=True):
+            y, x = np.nonzero(mask)
+            np.testing.assert_array_equal(box * 128, [y.min(), x.min(), y.max() + 1, x.max() + 1])
+
+
+def test_objects_are_few_visible_and_of_every_class(examples):
+    counts = [len(example["labels"]) for example in examples]
+    assert min(counts) == 1 and max(counts) == 6
+    labels = np.concatenate([example["labels"] for example in examples])
+    assert np.bincount(labels, minlength=4).min() > 0.15 * len(labels)
+    sides = np.concatenate([example["boxes"][:, 2:] - example["boxes"][:, :2] for example in examples])
+    assert sides.min() > 0.04 and sides.max() > 0.4
+    covered = np.mean([example["segmentation"] > 0 for example in examples])
+    assert 0.1 < covered < 0.4
+
+
+def test_an_outline_covers_the_area_it_encloses():
+    """The drawn coverage against the closed forms, so that masks are neither grown nor shrunk."""
+    turned = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+    areas = np.pi, 2, 3 * np.sqrt(3) / 4, 5 * 0.45 * np.sin(np.pi / 5)
+    for outline, area in zip(drawn.OUTLINES, areas, strict=True):
+        outline = 40 * outline @ turned + 64.2
+        *_, covered = drawn._raster(outline, None, 128)
+        assert drawn._area(outline) == pytest.approx(40**2 * area, rel=0.005)
+        assert covered.sum() == pytest.approx(40**2 * area, rel=0.02)
+        assert (covered >= 0.5).sum() == pytest.approx(40**2 * area, rel=0.02)
+
+
+def test_colour_alone_gives_no_object_away(examples):
+    """The best threshold on any single channel, chosen with the truth in hand, finds almost nothing."""
+    inside = np.concatenate([example["image"][example["segmentation"] > 0] for example in examples])
+    outside = np.concatenate([example["image"][example["segmentation"] == 0] for example in examples])
+    for channel in range(3):
+        shares = [np.histogram(side[:, channel], bins=32, range=(0, 256))[0] / len(side) for side in (inside, outside)]
+        assert np.minimum(*shares).sum() > 0.85
+
+
+def test_drawing_is_quick_enough_not_to_be_waited_for():
+    samples = toy(count=20).samples
+    seconds = []
+    for sample in samples:
+        start = time.process_time()
+        sample.read()
+        seconds.append(time.process_time() - start)
+    assert np.median(seconds) < 0.05  # 0.01 undisturbed
+
+
+def test_any_size():
+    for size in (16, 33, 200):
+        example = toy(count=1, image_size=size).samples[0].read()
+        assert example["image"].shape == (size, size, 3)
+        assert (example["boxes"][:, 2:] > example["boxes"][:, :2]).all()
