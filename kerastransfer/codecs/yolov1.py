@@ -1,0 +1,110 @@
+"""YOLOv1: boxes to the cells of a grid and back (spec/01 sections 2, 3, 5)."""
+
+import dataclasses
+from typing import Literal
+
+from keras import ops
+
+from kerastransfer.ops.boxes import to_centres, to_corners
+
+
+@dataclasses.dataclass(frozen=True)
+class YoloV1Codec:
+    """What the C + 5 B numbers of a cell mean.
+
+    sizes: unit of the predicted width and height: "cell" (paper A's code), "image" (YOLOv1), or "root" (Darknet: the
+        network gives the square root of the fraction of the image, and decoding squares it).
+    layout: "cells": predictions (B, S, S, C + 5 B), a cell's row is [C classes][conf x y w h] * B; "darknet": a flat
+        vector (B, S * S * (C + 5 B)) of all classes, all confidences, all boxes.
+    score: "confidence" (paper A: the more confident box of each cell alone, its class the strongest) or "product"
+        (Darknet: every box, confidence * class score).
+    """
+
+    num_classes: int
+    boxes_per_cell: int = 2
+    sizes: Literal["cell", "image", "root"] = "cell"
+    layout: Literal["cells", "darknet"] = "cells"
+    score: Literal["confidence", "product"] = "confidence"
+
+    @property
+    def outputs(self) -> int:
+        """Channels of a head: C + 5 B."""
+        return self.num_classes + 5 * self.boxes_per_cell
+
+    def unpack(self, predictions):
+        """Raw predictions to classes (B, S, S, C), confidences (B, S, S, B), boxes (B, S, S, B, (x, y, w, h)).
+
+        x, y are offsets inside the cell in [0, 1]; w, h are in the unit of `sizes`.
+        """
+        c, b = self.num_classes, self.boxes_per_cell
+        if self.layout == "darknet":
+            cells = predictions.shape[-1] // self.outputs
+            side = round(cells**0.5)
+            classes = ops.reshape(predictions[:, : cells * c], (-1, side, side, c))
+            confidences = ops.reshape(predictions[:, cells * c : cells * (c + b)], (-1, side, side, b))
+            boxes = ops.reshape(predictions[:, cells * (c + b) :], (-1, side, side, b, 4))
+            return classes, confidences, boxes
+        shape = ops.shape(predictions)
+        boxes = ops.reshape(predictions[..., c:], (*shape[:3], b, 5))
+        return predictions[..., :c], boxes[..., 0], boxes[..., 1:]
+
+    def encode(self, boxes, labels, grid: tuple[int, int]) -> dict:
+        """boxes (B, N, 4), labels (B, N) to {"state": (B, S, S) 1 where an object's centre lies, else 0,
+        "boxes": (B, S, S, (x, y, w, h)), "classes": (B, S, S, C) one-hot}; grid = (rows, columns).
+
+        The centre's cell owns an object; of several in one cell the first wins. Padding (label < 0) owns none.
+        """
+        rows, columns = grid
+        size = ops.cast(ops.stack([columns, rows]), "float32")
+        centres = to_centres(ops.cast(boxes, "float32"))
+        xy, wh = ops.flip(centres[..., :2], -1), ops.flip(centres[..., 2:], -1)
+        cell = ops.clip(ops.floor(xy * size), 0, size - 1)
+        if self.sizes == "cell":
+            wh = wh * size
+        elif self.sizes == "root":
+            wh = ops.sqrt(ops.maximum(wh, 0))
+        values = ops.concatenate([xy * size - cell, wh], axis=-1)
+
+        index = ops.cast(cell[..., 1] * size[0] + cell[..., 0], "int32")
+        real = ops.cast(labels >= 0, "float32")
+        owns = ops.one_hot(index, rows * columns) * ops.expand_dims(real, -1)  # (B, N, S * S)
+        owns = owns * ops.cast(ops.cumsum(owns, axis=1) <= 1, "float32")
+        classes = ops.one_hot(ops.maximum(labels, 0), self.num_classes)
+
+        def on_grid(values):
+            return ops.reshape(ops.einsum("bnp,bnd->bpd", owns, values), (-1, rows, columns, values.shape[-1]))
+
+        state = ops.reshape(ops.max(owns, axis=1), (-1, rows, columns))
+        return {"state": state, "boxes": on_grid(values), "classes": on_grid(classes)}
+
+    def corners(self, boxes):
+        """boxes (B, S, S, B, (x, y, w, h)) of `unpack` to (B, S, S, B, (y1, x1, y2, x2)) as fractions of the image."""
+        rows, columns = boxes.shape[1], boxes.shape[2]
+        if rows is None or columns is None:
+            _, rows, columns, *_ = ops.shape(boxes)
+        size = ops.cast(ops.stack([columns, rows]), "float32")
+        y, x = ops.meshgrid(ops.arange(rows), ops.arange(columns), indexing="ij")
+        cell = ops.expand_dims(ops.cast(ops.stack([x, y], axis=-1), "float32"), 2)
+        xy, wh = (boxes[..., :2] + cell) / size, boxes[..., 2:]
+        if self.sizes == "cell":
+            wh = wh / size
+        elif self.sizes == "root":
+            wh = ops.square(wh)
+        return to_corners(ops.concatenate([ops.flip(xy, -1), ops.flip(ops.maximum(wh, 0), -1)], axis=-1))
+
+    def decode(self, predictions):
+        """Raw predictions to boxes (B, A, (y1, x1, y2, x2)) clipped to the image, and scores (B, A, C).
+
+        A = S * S with score "confidence", else S * S * B. Scores are as the network gives them, not bounded to [0, 1].
+        """
+        classes, confidences, boxes = self.unpack(predictions)
+        corners = ops.clip(self.corners(boxes), 0, 1)
+        if self.score == "product":
+            scores = ops.expand_dims(confidences, -1) * ops.expand_dims(classes, -2)
+        else:
+            best = ops.one_hot(ops.argmax(confidences, axis=-1), self.boxes_per_cell)
+            corners = ops.einsum("brcn,brcnd->brcd", best, corners)
+            strongest = ops.one_hot(ops.argmax(classes, axis=-1), self.num_classes)
+            scores = strongest * ops.max(confidences, axis=-1, keepdims=True)
+        batch = ops.shape(predictions)[0]
+        return ops.reshape(corners, (batch, -1, 4)), ops.reshape(scores, (batch, -1, self.num_classes))

@@ -1,0 +1,168 @@
+"""Augmentation of a batch: one window per image moves pixels, boxes and maps together."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from kerastransfer.data.dataset import VOID
+
+GREY = 114.0  # what lies outside an image
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What may happen to an image.
+
+    flip: probability of a mirror image, left to right.
+    scale: sides of the window that is cut out, as a fraction of the image's, drawn from this interval; above 1 the
+        image shrinks and grey (void) surrounds it.
+    aspect: the window's height and width differ by a factor of up to this.
+    brightness, contrast, saturation: factors drawn from [1 - x, 1 + x].
+    mosaic: share of each batch in which four images stand in one, each at half size.
+    visible: a box of which less than this share stays in the picture is dropped.
+    """
+
+    flip: float = 0.5
+    scale: tuple[float, float] = (0.6, 1.2)
+    aspect: float = 1.25
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.5
+    mosaic: float = 0.0
+    visible: float = 0.3
+
+
+FLIP_ONLY = Augmentation(scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=0.0, saturation=0.0)
+
+
+def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int]) -> dict:
+    """{"image": (B, h, w, 3) uint8, and any of "boxes" (B, N, 4) with "labels" (B, N), "segmentation" (B, h, w)} to
+    the same with images float32 in 0..255 and maps at `size`.
+
+    seed: (2,) integers; the same seed gives the same batch, wherever and however parallel it is made. A mosaic has
+    four times as many boxes, so N becomes 4 N when there are any.
+    """
+    count = tf.shape(batch["image"])[0]
+    mosaics = tf.cast(tf.round(how.mosaic * tf.cast(count, "float32")), "int32") if how.mosaic else 0
+    pieces = []
+    if how.mosaic:
+        pieces.append(_mosaic(batch, seed, how, size, mosaics))
+    if how.mosaic < 1:
+        plain = {name: value[mosaics:] for name, value in batch.items()}
+        pieces.append(_cut(plain, _windows(count - mosaics, seed, how), how, size))
+    out = {name: _stack([piece[name] for piece in pieces]) for name in pieces[0]}
+    out["image"] = _recolour(out["image"], seed + 7, how)
+    return out
+
+
+def _stack(values):
+    """Concatenate batches, boxes padded to the longest."""
+    if len(values) > 1 and values[0].shape[1] != values[1].shape[1]:
+        missing = tf.shape(values[0])[1] - tf.shape(values[1])[1]
+        rest = [[0, 0]] * (len(values[1].shape) - 2)
+        pad = -1 if values[1].dtype.is_integer else 0
+        values = [values[0], tf.pad(values[1], [[0, 0], [0, missing], *rest], constant_values=pad)]
+    return tf.concat(values, 0)
+
+
+def _windows(count, seed, how):
+    """(count, (y1, x1, y2, x2)) in fractions of the image; x1 > x2 mirrors."""
+    u = tf.random.stateless_uniform((count, 5), seed)
+    scale = how.scale[0] + (how.scale[1] - how.scale[0]) * u[:, 0]
+    stretch = tf.exp(tf.math.log(how.aspect) * (u[:, 1] - 0.5))
+    sides = tf.stack([scale * stretch, scale / stretch], -1)
+    near = (1 - sides) * u[:, 2:4]  # a window inside the image stays inside, one around it stays around
+    far = near + sides
+    mirror = (u[:, 4] < how.flip)[:, None]
+    return tf.concat(
+        [near[:, :1], tf.where(mirror, far, near)[:, 1:], far[:, :1], tf.where(mirror, near, far)[:, 1:]], -1
+    )
+
+
+def _cut(batch, windows, how, size):
+    out = {"image": _sample(batch["image"], windows, size, "bilinear", GREY)}
+    if "segmentation" in batch:
+        maps = _sample(batch["segmentation"][..., None], windows, size, "nearest", float(VOID))
+        out["segmentation"] = tf.cast(maps[..., 0], "uint8")
+    if "boxes" in batch:
+        out["boxes"], out["labels"] = _move(batch["boxes"], batch["labels"], windows, how.visible)
+    if "label" in batch:
+        out["label"] = batch["label"]
+    return out
+
+
+def _sample(images, windows, size, method, outside):
+    """Centres of output pixels, spread over the window, look up the image. `crop_and_resize` counts corner to corner,
+    from the centre of the first pixel to the centre of the last, so the window is brought to that form."""
+    near, far = windows[:, :2], windows[:, 2:]
+    extent = tf.cast(tf.shape(images)[1:3], "float32")
+    half = (far - near) / (2 * tf.constant(size, "float32"))
+    corners = tf.concat([near + half, far - half], -1)
+    spread = tf.tile((tf.tile(extent, [2]))[None], [tf.shape(windows)[0], 1])
+    corners = (corners * spread - 0.5) / (spread - 1)
+    # A window inside the image never reaches past the centres of its outer pixels: the edge is repeated there, not grey.
+    inside = tf.reduce_all(tf.logical_and(windows >= 0, windows <= 1), axis=1, keepdims=True)
+    corners = tf.where(inside, tf.clip_by_value(corners, 0.0, 1.0), corners)
+    return tf.image.crop_and_resize(
+        images, corners, tf.range(tf.shape(images)[0]), size, method=method, extrapolation_value=outside
+    )
+
+
+def _move(boxes, labels, windows, visible):
+    near, far = windows[:, None, :2], windows[:, None, 2:]
+    corners = tf.concat([(boxes[..., :2] - near) / (far - near), (boxes[..., 2:] - near) / (far - near)], -1)
+    y1, x1, y2, x2 = tf.unstack(corners, axis=-1)
+    moved = tf.stack([y1, tf.minimum(x1, x2), y2, tf.maximum(x1, x2)], -1)  # a mirror swaps left and right
+    clipped = tf.clip_by_value(moved, 0.0, 1.0)
+    seen = _area(clipped) / tf.maximum(_area(moved), 1e-9)
+    real = tf.logical_and(labels >= 0, tf.logical_and(seen >= visible, _area(clipped) > 0))
+    return tf.where(real[..., None], clipped, 0.0), tf.where(real, labels, -1)
+
+
+def _area(boxes):
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def _mosaic(batch, seed, how, size, count):
+    """The first `count` images of the batch, each with three others, in the four quarters of one picture."""
+    half = (size[0] // 2, size[1] // 2)
+    quarters = []
+    for quarter in range(4):
+        others = {name: tf.roll(value, -quarter, 0)[:count] for name, value in batch.items() if name != "label"}
+        quarters.append(_cut(others, _windows(count, seed + 11 * (quarter + 1), how), how, half))
+
+    def join(name):
+        rows = [tf.concat([quarters[i][name], quarters[i + 1][name]], 2) for i in (0, 2)]
+        return tf.concat(rows, 1)
+
+    out = {"image": join("image")}
+    if "segmentation" in batch:
+        out["segmentation"] = join("segmentation")
+    if "boxes" in batch:
+        corner = tf.constant([[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]])
+        boxes, labels = [], []
+        for quarter, cut in enumerate(quarters):
+            real = cut["labels"] >= 0
+            boxes.append(tf.where(real[..., None], cut["boxes"] / 2 + tf.tile(corner[quarter], [2]), 0.0))
+            labels.append(cut["labels"])
+        out |= {"boxes": tf.concat(boxes, 1), "labels": tf.concat(labels, 1)}
+    if "label" in batch:
+        out["label"] = batch["label"][:count]
+    return out
+
+
+def _recolour(images, seed, how):
+    """Contrast about the image's mean, saturation about its grey, brightness: (B, H, W, 3) float32 in 0..255."""
+    if not (how.brightness or how.contrast or how.saturation):
+        return images
+    u = tf.random.stateless_uniform((tf.shape(images)[0], 3, 1, 1, 1), seed, -1.0, 1.0)
+    brightness, contrast, saturation = (
+        1 + how.brightness * u[:, 0],
+        1 + how.contrast * u[:, 1],
+        1 + how.saturation * u[:, 2],
+    )
+    grey = tf.reduce_sum(images * tf.constant([0.299, 0.587, 0.114]), -1, keepdims=True)
+    mean = tf.reduce_mean(grey, (1, 2), keepdims=True)
+    images = grey + saturation * (images - grey)
+    images = (mean + contrast * (images - mean)) * brightness
+    return tf.clip_by_value(images, 0.0, 255.0)

@@ -1,0 +1,25 @@
+"""The decoder of YoloSegNet: up from the last tap alone (spec/01 section 7)."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+
+from kerastransfer.layers.blocks import up
+
+WIDTHS = (512, 256, 128, 64, 32)
+
+
+def segnet(
+    channels: Mapping[str, int], strides: Mapping[str, int], *, widths: Sequence[int] = WIDTHS, name: str = "decoder"
+) -> keras.Model:
+    """{"c5": (B, H / s, W / s, D)} to {"pixels": (B, H / 2, W / 2, widths[-1])}; the head makes the last step up.
+
+    channels, strides: of the encoder's taps. A tap of smaller stride takes the last widths.
+    """
+    tap = max(strides, key=strides.get)
+    steps = strides[tap].bit_length() - 2  # one of the steps is the head's
+    features = keras.Input((None, None, channels[tap]), name=tap)
+    x = features
+    for step, filters in enumerate(widths[len(widths) - steps :], start=1):
+        x = up(x, filters, name=f"up{step}")
+    return keras.Model({tap: features}, {"pixels": x}, name=name)

@@ -1,0 +1,30 @@
+"""The decoder of YoloUNet: every step up is followed by the tap of its size (spec/01 section 7)."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+
+from kerastransfer.layers.blocks import up
+
+WIDTHS = (512, 512, 256, 128, 64, 32)
+
+
+def unet(
+    channels: Mapping[str, int], strides: Mapping[str, int], *, widths: Sequence[int] = WIDTHS, name: str = "decoder"
+) -> keras.Model:
+    """Taps {"c1".."c5"} to {"pixels": (B, H, W, widths[-1])}.
+
+    channels, strides: of the encoder's taps. Concatenation is [decoder, skip]; after it comes the next transposed
+    convolution and no other. A tap of smaller total stride takes the last widths.
+    """
+    inputs = {tap: keras.Input((None, None, channels[tap]), name=tap) for tap in strides}
+    skips = {stride: inputs[tap] for tap, stride in strides.items()}
+    stride = max(skips)
+    x = skips[stride]
+    steps = stride.bit_length() - 1
+    for step, filters in enumerate(widths[len(widths) - steps :], start=1):
+        x = up(x, filters, name=f"up{step}")
+        stride //= 2
+        if stride in skips:
+            x = keras.layers.Concatenate(name=f"skip{step}")([x, skips[stride]])
+    return keras.Model(inputs, {"pixels": x}, name=name)

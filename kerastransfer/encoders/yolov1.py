@@ -1,0 +1,71 @@
+"""YOLOv1's convolutional encoders: one table each, one builder (spec/01 section 1)."""
+
+from collections.abc import Sequence
+
+import keras
+
+from kerastransfer.layers.blocks import conv_bn
+
+POOL = "pool"  # max-pool 2 x 2 of stride 2
+
+# Five stages; a row is (filters, kernel), (filters, kernel, 2) or POOL. A stage's output is its tap.
+YOLOV1 = (
+    ((64, 7, 2), POOL),
+    ((192, 3), POOL),
+    ((128, 1), (256, 3), (256, 1), (512, 3), POOL),
+    (*((256, 1), (512, 3)) * 4, (512, 1), (1024, 3), POOL),
+    (*((512, 1), (1024, 3)) * 2, (1024, 3), (1024, 3, 2), (1024, 3), (1024, 3)),
+)
+FAST_YOLO = (
+    ((16, 3), POOL, (32, 3), POOL),
+    ((64, 3), POOL),
+    ((128, 3), POOL),
+    ((256, 3), POOL),
+    ((512, 3), POOL, (1024, 3), (1024, 3), (1024, 3)),
+)
+# Ours, for two cores: YOLOv1's alternation of 1 x 1 and 3 x 3, total stride 32, a tap at every power of two.
+SMALL = (
+    ((32, 3, 2),),
+    ((64, 3, 2), (32, 1), (64, 3)),
+    ((128, 3, 2), (64, 1), (128, 3)),
+    ((256, 3, 2), (128, 1), (256, 3), (128, 1), (256, 3)),
+    ((512, 3, 2), (256, 1), (512, 3), (256, 1), (512, 3)),
+)
+ENCODERS = {"yolov1": YOLOV1, "fast_yolo": FAST_YOLO, "small": SMALL}
+
+
+def yolov1_encoder(stages=YOLOV1, *, strides: Sequence[int] | None = None, name: str = "encoder") -> keras.Model:
+    """Image (B, H, W, 3) in 0..255 to taps {"c1".."c5"}, each (B, H / s, W / s, D).
+
+    strides: one for each layer that has stride 2 in the table, in order; 2 each by default. With 1 a pool is of size
+        1 x 1. No weight depends on them, so a trained encoder may be rebuilt with others.
+    YOLOv1 at 448: c1 112 x 112 x 64, c2 56 x 56 x 192, c3 28 x 28 x 512, c4 14 x 14 x 1024, c5 7 x 7 x 1024.
+    Raises ValueError when the number of strides does not fit the table.
+    """
+    layers = [layer for stage in stages for layer in stage]
+    strided = sum(layer == POOL or len(layer) == 3 for layer in layers)
+    strides = list(strides or (2,) * strided)
+    if len(strides) != strided:
+        raise ValueError(f"{len(strides)} strides came for {strided} strided layers: give one for each")
+    remaining = iter(strides)
+
+    image = keras.Input((None, None, 3), name="image")
+    x, taps = keras.layers.Rescaling(1 / 255, name="rescale")(image), {}
+    for number, stage in enumerate(stages, start=1):
+        for index, layer in enumerate(stage, start=1):
+            layer_name = f"c{number}_{index}"
+            if layer == POOL:
+                stride = next(remaining)
+                x = keras.layers.MaxPooling2D(stride, stride, name=f"{layer_name}_pool")(x)
+            else:
+                filters, kernel, *stride = layer
+                x = conv_bn(x, filters, kernel, next(remaining) if stride else 1, name=layer_name)
+        taps[f"c{number}"] = x
+    return keras.Model(image, taps, name=name)
+
+
+def tap_strides(encoder: keras.Model) -> dict[str, int]:
+    """{"c1": 4, ...}: how many pixels of the image one position of each tap stands for, along a side."""
+    side = 1024
+    shapes = encoder.compute_output_shape((1, side, side, 3))
+    return {tap: side // shape[1] for tap, shape in shapes.items()}

@@ -1,0 +1,47 @@
+"""The three heads of YOLOv1 (spec/01 section 2): last tap to raw predictions."""
+
+from collections.abc import Sequence
+
+import keras
+
+from kerastransfer.layers.blocks import conv_bn
+from kerastransfer.layers.locally_connected import LocallyConnected
+
+
+def fully_conv(channels: int, outputs: int, *, hidden: Sequence[int] = (512, 256), name: str = "head") -> keras.Model:
+    """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B), any S (paper A): a prediction per cell, usable densely."""
+    features = keras.Input((None, None, channels), name="c5")
+    x = features
+    for number, filters in enumerate(hidden, start=1):
+        x = conv_bn(x, filters, 3, name=f"hidden{number}")
+    x = keras.layers.Conv2D(outputs, 1, dtype="float32", name="predictions")(x)
+    return keras.Model({"c5": features}, x, name=name)
+
+
+def paper_fc(channels: int, outputs: int, *, grid: int = 7, hidden: int = 4096, name: str = "head") -> keras.Model:
+    """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B) through two dense layers, S = grid (YOLOv1 section 2.1)."""
+    features = keras.Input((grid, grid, channels), name="c5")
+    x = keras.layers.Flatten(name="flatten")(features)
+    x = keras.layers.Dense(hidden, name="hidden")(x)
+    x = keras.layers.LeakyReLU(negative_slope=0.1, name="hidden_leaky")(x)
+    x = keras.layers.Dropout(0.5, name="dropout")(x)
+    x = keras.layers.Dense(grid * grid * outputs, dtype="float32", name="predictions")(x)
+    x = keras.layers.Reshape((grid, grid, outputs), dtype="float32", name="cells")(x)
+    return keras.Model({"c5": features}, x, name=name)
+
+
+def darknet_local(channels: int, outputs: int, *, grid: int = 7, hidden: int = 256, name: str = "head") -> keras.Model:
+    """{"c5": (B, S, S, D)} to the flat vector (B, S * S * (C + 5 B)) of Darknet's `yolov1.weights`, S = grid.
+
+    The vector holds all class scores, then all confidences, then all boxes: read it with a codec of layout "darknet".
+    """
+    features = keras.Input((grid, grid, channels), name="c5")
+    x = LocallyConnected(hidden, 3, name="local")(features)
+    x = keras.layers.LeakyReLU(negative_slope=0.1, name="local_leaky")(x)
+    x = keras.layers.Dropout(0.5, name="dropout")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(grid * grid * outputs, dtype="float32", name="predictions")(x)
+    return keras.Model({"c5": features}, x, name=name)
+
+
+HEADS = {"fully_conv": fully_conv, "paper_fc": paper_fc, "darknet_local": darknet_local}

@@ -1,0 +1,46 @@
+"""Batch normalisation that trains through TensorFlow's fused kernel, and whose freezing comes in two kinds."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalisation over the last axis of (B, H, W, D), momentum and epsilon of Darknet by default.
+
+    Keras computes the statistics with separate operations; TensorFlow's fused kernel does the same in one, and keeps
+    bfloat16 inputs in bfloat16. On other backends this is the Keras layer.
+
+    A frozen layer (`trainable=False`) normalises with its moving statistics and keeps them. With `drift=True` it keeps
+    only scale and offset: in training it normalises with the batch and moves its statistics (what happens when
+    gradients are switched off but train mode is not; spec/01 section 7, "freeze semantics").
+
+    The moving variance is unbiased (n / (n - 1)) on TensorFlow, as in PyTorch and Darknet, and biased elsewhere.
+    """
+
+    def __init__(self, *, momentum: float = 0.99, epsilon: float = 1e-5, drift: bool = False, **kwargs):
+        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+        self.drift = drift
+
+    def call(self, inputs, training=None, mask=None):
+        if keras.backend.backend() != "tensorflow" or len(inputs.shape) != 4:
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        batch_statistics = bool(training) and (self.trainable or self.drift)
+        normalised, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.cast(self.gamma, "float32"),
+            offset=tf.cast(self.beta, "float32"),
+            mean=self.moving_mean.value,
+            variance=self.moving_variance.value,
+            epsilon=self.epsilon,
+            exponential_avg_factor=1.0 - self.momentum,
+            is_training=batch_statistics,
+        )
+        if batch_statistics:
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
+        return normalised
+
+    def get_config(self):
+        return {**super().get_config(), "drift": self.drift}

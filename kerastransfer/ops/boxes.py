@@ -1,0 +1,36 @@
+"""Arithmetic on boxes (..., (y1, x1, y2, x2)) in any one unit."""
+
+from keras import ops
+
+
+def to_centres(boxes):
+    """(..., (y1, x1, y2, x2)) to (..., (cy, cx, h, w))."""
+    near, far = boxes[..., :2], boxes[..., 2:]
+    return ops.concatenate([(near + far) / 2, far - near], axis=-1)
+
+
+def to_corners(centres):
+    """(..., (cy, cx, h, w)) to (..., (y1, x1, y2, x2))."""
+    middle, half = centres[..., :2], centres[..., 2:] / 2
+    return ops.concatenate([middle - half, middle + half], axis=-1)
+
+
+def area(boxes):
+    """(..., 4) to (...); a box turned inside out has no area."""
+    sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(a, b, epsilon: float = 1e-9):
+    """Intersection over union of boxes that correspond (shapes broadcast): (..., 4), (..., 4) to (...).
+
+    `epsilon` is added to the union, so that two boxes without area have an IoU of 0.
+    """
+    corners = ops.concatenate([ops.maximum(a[..., :2], b[..., :2]), ops.minimum(a[..., 2:], b[..., 2:])], axis=-1)
+    intersection = area(corners)
+    return intersection / (area(a) + area(b) - intersection + epsilon)
+
+
+def pairwise_iou(a, b):
+    """(..., N, 4), (..., M, 4) to (..., N, M)."""
+    return iou(ops.expand_dims(a, -2), ops.expand_dims(b, -3))

@@ -1,0 +1,53 @@
+"""All that a run needs to go on after a kill, in one file that appears whole or not at all."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastransfer.errors import UserError
+from kerastransfer.files import replacing
+
+_NOTES = "notes.json"
+
+
+def save(path: str | Path, model: keras.Model, notes: dict[str, Any]) -> None:
+    """Weights, batch statistics, random states, and the optimizer with its averages; `notes` is plain JSON (epoch,
+    history, states of callbacks)."""
+    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _state(model).items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays, **{_NOTES: np.frombuffer(json.dumps(notes).encode(), "uint8")})
+
+
+def restore(path: str | Path, model: keras.Model) -> dict[str, Any]:
+    """Bring a compiled model back to the state of `save`, and return the notes.
+
+    Raises UserError when the file is damaged or belongs to another model; the model is then unchanged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            saved = {name: file[name] for name in file.files}
+        notes = json.loads(saved.pop(_NOTES).tobytes())
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(
+            f"{path}: not a whole checkpoint ({error}); remove it to train this phase from the start"
+        ) from None
+    state = _state(model)
+    if saved.keys() != state.keys() or any(saved[name].shape != tuple(state[name].shape) for name in state):
+        raise UserError(
+            f"{path}: the checkpoint of another model or optimizer; resume with the settings it was made with"
+        )
+    for name, variable in state.items():
+        variable.assign(saved[name])
+    return notes
+
+
+def _state(model):
+    """Every variable in a fixed order; the number tells variables of one path apart."""
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    variables = [v for v in variables if not any(v is m for metric in model.metrics for m in metric.variables)]
+    return {f"{index}:{variable.path}": variable for index, variable in enumerate(variables)}

@@ -1,0 +1,93 @@
+"""Weights from one model to another: strict, by name, and reported."""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kerastransfer.errors import UserError
+from kerastransfer.files import replacing
+
+
+def weights(part: keras.Model) -> dict[str, np.ndarray]:
+    """{"c1_1_conv/kernel": array, ...}: the weights of a part by layer and variable, batch statistics included."""
+    return {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(part).items()}
+
+
+def checksum(part: keras.Model) -> str:
+    """SHA-256 over names, shapes and bytes of all weights, batch statistics included."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights(part).items()):
+        digest.update(f"{name}{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
+def save(part: keras.Model, path: str | Path) -> None:
+    """Write the weights as .npz, readable without Keras; the file appears whole or not at all."""
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        np.savez(file, **weights(part))
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """Weights by name from a file of `save`. Raises UserError for a file that is missing or damaged."""
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; give the encoder.npz of a trained detector's run") from None
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{path}: not a whole weights file ({error}); give the encoder.npz of a trained detector's run"
+        ) from None
+
+
+def load(part: keras.Model, source: str | Path | Mapping[str, np.ndarray], *, fresh: Sequence[str] = ()) -> dict:
+    """Copy weights into `part`, and return what happened:
+    {"copied": [names], "fresh": [names], "source": ..., "checksum": of the part after loading}.
+
+    fresh: names of layers that keep their initial weights; they must be missing in `source`. Names must agree both
+    ways otherwise, and shapes always. Raises UserError that lists what does not fit, and changes nothing then.
+    """
+    saved = source if isinstance(source, Mapping) else read(source)
+    label = "the given weights" if isinstance(source, Mapping) else str(source)
+    variables = _variables(part)
+    kept = {name for name in variables if name.split("/")[0] in fresh}
+    missing, unknown = variables.keys() - saved.keys() - kept, saved.keys() - (variables.keys() - kept)
+    if missing or unknown:
+        raise UserError(
+            f"{label} does not fit {part.name!r}: it lacks {_some(missing)} and has unknown {_some(unknown)}; "
+            "build the part with the table it was trained with (--model), or list what starts fresh"
+        )
+    wrong = [
+        f"{name} {saved[name].shape} for {tuple(variables[name].shape)}"
+        for name in saved
+        if tuple(saved[name].shape) != tuple(variables[name].shape)
+    ]
+    if wrong:
+        raise UserError(
+            f"{label} does not fit {part.name!r}: shapes differ, {_some(wrong)}; give weights of equal width"
+        )
+    for name, value in saved.items():
+        variables[name].assign(value)
+    return {"source": label, "copied": sorted(saved), "fresh": sorted(kept), "checksum": checksum(part)}
+
+
+def _variables(part):
+    """Every weight of a part, nested parts included, by "layer/variable"; random states are no weights."""
+    found = {}
+    for layer in part._flatten_layers(include_self=False, recursive=True):
+        for variable in layer._trainable_variables + layer._non_trainable_variables:
+            if "seed_generator" not in variable.path:
+                found[f"{layer.name}/{variable.name}"] = variable
+    return found
+
+
+def _some(names, most=4):
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "nothing"
