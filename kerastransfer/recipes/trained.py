@@ -1,0 +1,111 @@
+"""A trained model and, beside it, what it is for: NAME.keras and NAME.json, as a recipe leaves them in `models/`.
+
+    {"task": "detection", "labels": ["disc", "star"], "image_size": [224, 224],
+     "codec": {"name": "yolov1", "num_classes": 2, "boxes_per_cell": 2, ...}}
+    {"task": "segmentation", "labels": ["background", "disc", "star"], "image_size": [224, 224]}
+
+The .keras file gives what the network itself gives (raw predictions, logits); the codec is what turns raw predictions
+into boxes. Importing this module imports neither Keras nor TensorFlow: a .tflite file runs without them.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from kerastransfer import files
+from kerastransfer.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerastransfer.export.metadata import Metadata
+    from kerastransfer.export.prediction import Prediction
+
+
+class AnyPredictor(Protocol):
+    """What `open_predictor` gives, whatever the file: `export.predictor.Predictor` tells the arguments."""
+
+    metadata: "Metadata"
+
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        score: float | None = None,
+        iou: float | None = None,
+        detections: int | None = None,
+    ) -> "Prediction": ...
+
+
+def write(
+    model: "keras.Model",
+    path: str | Path,
+    *,
+    task: str,
+    labels: Sequence[str],
+    image_size: tuple[int, int],
+    codec: Any | None = None,
+) -> None:
+    """Write `model` to `path` (NAME.keras) and NAME.json beside it.
+
+    task: "detection" or "segmentation". labels: names of the classes, "background" first for segmentation.
+    image_size: (H, W) in pixels. codec: the dataclass that decodes a detector's predictions.
+    """
+    from kerastransfer.export import loading
+
+    described = {"task": task, "labels": list(labels), "image_size": list(image_size)}
+    if codec is not None:
+        described["codec"] = {"name": type(codec).__module__.rpartition(".")[2], **dataclasses.asdict(codec)}
+    loading.write_keras(model, path)
+    files.write_json(Path(path).with_suffix(".json"), described)
+
+
+def load(path: str | Path) -> tuple["keras.Model", "Metadata"]:
+    """The model in NAME.keras as it is exported (image to boxes and scores, or to probabilities), and what it is for.
+
+    Raises UserError when either file is missing, damaged, or not of this package.
+    """
+    from kerastransfer.codecs.yolov1 import YoloV1Codec
+    from kerastransfer.export.loading import load_keras
+    from kerastransfer.export.metadata import Metadata
+    from kerastransfer.models import predictor
+
+    codecs = {"yolov1": YoloV1Codec}
+    model = load_keras(path)
+    beside = Path(path).with_suffix(".json")
+    try:
+        described = json.loads(beside.read_text(encoding="utf-8"))
+        height, width = described["image_size"]
+        metadata = Metadata(described["task"], tuple(described["labels"]), (int(height), int(width)))
+        if metadata.task == "segmentation":
+            return predictor.probabilities(model, metadata.image_size), metadata
+        settings = dict(described["codec"])
+        codec = codecs[settings.pop("name")](**settings)
+    except OSError as error:
+        raise UserError(
+            f"{beside}: cannot be read ({error.strerror}); it tells labels and sizes: keep it beside {path}"
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{beside}: does not describe a model ({error!r}); copy it again from the run's folder"
+        ) from error
+    return predictor.candidates(model, codec, metadata.image_size), metadata
+
+
+def open_predictor(path: str | Path) -> AnyPredictor:
+    """The model in a .keras file of this package or in a .tflite file that it exported. Raises UserError."""
+    suffix = Path(path).suffix
+    if suffix == ".tflite":
+        from kerastransfer.export.predictor import Predictor
+
+        return Predictor(path)
+    if suffix == ".keras":
+        from kerastransfer.export.parity import KerasPredictor
+
+        model, metadata = load(path)
+        return KerasPredictor(model, metadata, metadata.thresholds)
+    raise UserError(f"{path}: give a .keras or a .tflite file, such as saved_models/RUN/models/NAME.keras")
