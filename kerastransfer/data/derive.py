@@ -1,0 +1,90 @@
+"""Annotations that follow from others: boxes from masks, segmentation from objects."""
+
+import dataclasses
+import functools
+
+import numpy as np
+from scipy import ndimage
+
+from kerastransfer.data.dataset import VOID, Dataset, Example, Sample
+from kerastransfer.data.layouts.objects import corners_of, objects, painted
+from kerastransfer.errors import UserError
+
+SMALLEST = 5e-4  # of the image: 60 pixels at 352 x 352; smaller components are specks of a brush or of JPEG
+
+
+def require(dataset: Dataset, *fields: str) -> Dataset:
+    """`dataset` where at least one sample has each of `fields`, which are derived where they follow from others.
+
+    Boxes and masks follow from a segmentation (its connected components) where nobody drew boxes; a segmentation
+    follows from the masks of objects. Raises UserError for what cannot be derived. Samples that lack a field stay:
+    `Dataset.having` leaves them out.
+    """
+    there = {field for sample in dataset.samples for field in sample.fields}
+    if not {"boxes", "masks"}.isdisjoint(fields) and "segmentation" in there and "boxes" not in there:
+        dataset = boxes_from_segmentation(dataset)
+    if "segmentation" in fields and "masks" in there and "segmentation" not in there:
+        dataset = _segmentation_from_masks(dataset)
+    now = {field for sample in dataset.samples for field in sample.fields}
+    lacking = [field for field in fields if field not in now]
+    if lacking:
+        has = ", ".join(sorted(there)) or "images only"
+        cure = {
+            "boxes": "boxes need a box per object, masks of objects, or a segmentation",
+            "masks": "masks need an outline or a mask per object; boxes alone do not tell one",
+            "segmentation": "a segmentation needs class masks or a mask per object; boxes alone do not tell one",
+            "label": "a label needs a class per image",
+        }
+        raise UserError(f"{dataset.name} has {has}, but {' and '.join(lacking)} needed: {cure[lacking[0]]}")
+    return dataset
+
+
+def boxes_from_segmentation(dataset: Dataset, smallest: float = SMALLEST) -> Dataset:
+    """Every connected component (8 neighbours) of a class as an object with box and mask, its class minus background.
+
+    Components below the share `smallest` of the image are ignored. Samples without a segmentation lose their boxes:
+    the classes are now those of the segmentation.
+    """
+
+    def derived(sample: Sample) -> Sample:
+        kept = sample.fields - {"boxes", "masks"}
+        if "segmentation" not in sample.fields:
+            return dataclasses.replace(sample, fields=kept)
+        reader = functools.partial(_with_components, sample, smallest)
+        return dataclasses.replace(sample, read=reader, fields=kept | {"boxes", "masks"})
+
+    samples = tuple(derived(sample) for sample in dataset.samples)
+    return dataclasses.replace(dataset, samples=samples, classes=dataset.segmentation_classes[1:])
+
+
+def _with_components(sample: Sample, smallest: float) -> Example:
+    example = sample.read()
+    segmentation = example["segmentation"]
+    masks, labels = [], []
+    for value in np.setdiff1d(segmentation, [0, VOID]):
+        components, _ = ndimage.label(segmentation == value, np.ones((3, 3)))
+        areas = np.bincount(components.ravel())[1:]
+        kept = 1 + np.flatnonzero(areas >= smallest * segmentation.size)
+        masks += [components == component for component in kept]
+        labels += [value - 1] * len(kept)
+    return example | objects(corners_of(masks), labels, segmentation.shape, masks=masks)
+
+
+def _segmentation_from_masks(dataset: Dataset) -> Dataset:
+    if len(dataset.classes) >= VOID:
+        raise UserError(f"{dataset.name} has {len(dataset.classes)} classes; a segmentation holds at most {VOID - 1}")
+
+    def derived(sample: Sample) -> Sample:
+        if "masks" not in sample.fields:
+            return sample
+        return dataclasses.replace(
+            sample, read=functools.partial(_with_painting, sample), fields=sample.fields | {"segmentation"}
+        )
+
+    samples = tuple(derived(sample) for sample in dataset.samples)
+    return dataclasses.replace(dataset, samples=samples, segmentation_classes=("background", *dataset.classes))
+
+
+def _with_painting(sample: Sample) -> Example:
+    example = sample.read()
+    return example | {"segmentation": painted(example["masks"], example["labels"], example["crowd"])}

@@ -1,0 +1,81 @@
+"""Image files to arrays: decoded by content, whatever the suffix says."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kerastransfer.data.dataset import BadSampleError
+
+Source = Path | bytes  # a file, or its encoded content
+LARGEST_PIXELS = 89_478_485  # Pillow's own limit: beyond it a small file may unpack to gigabytes
+
+
+def read_image(source: Source) -> np.ndarray:
+    """Image (H, W, 3) uint8, RGB, of any format, mode and size that Pillow reads.
+
+    Transparency is dropped, grey is repeated, CMYK is converted, 16-bit grey keeps its upper byte, of an animation the
+    first frame counts. The EXIF orientation is ignored: annotations count pixels as they are stored. Raises
+    BadSampleError with the reason when there is no such image or it cannot be decoded.
+    """
+    return _decoded(source, "image", _rgb)
+
+
+def read_mask(source: Source, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Mask (H, W), uint8 or uint16: the stored value of each pixel; a palette gives its indices, not its colours.
+
+    A colour image passes where its channels are equal. Raises BadSampleError, also when `size` (H, W) is given and
+    the mask has another.
+    """
+    mask = _decoded(source, "mask", _indices)
+    if size is not None and mask.shape != size:
+        raise BadSampleError(f"mask of {_pixels(*mask.shape)}, but its image has {_pixels(*size)}")
+    return mask
+
+
+def _decoded(source: Source, what: str, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    where = f"{what} {source.name}" if isinstance(source, Path) else what
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.width * image.height > LARGEST_PIXELS:
+                raise Image.DecompressionBombError
+            return convert(image)
+    except BadSampleError as error:
+        raise BadSampleError(f"{where}: {error}") from None
+    except FileNotFoundError:
+        raise BadSampleError(f"{where} is missing") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadSampleError(f"{where} has more than {LARGEST_PIXELS} pixels; store it smaller") from None
+    except Exception as error:  # damaged bytes raise a different type in each of Pillow's decoders
+        reason = str(error).split(" <_io")[0].split(" '/")[0] or type(error).__name__
+        raise BadSampleError(f"{where} cannot be decoded: {reason}") from error
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.mode in ("I", "F"):
+        raise BadSampleError("32 bits a pixel; store it with 8 or 16")
+    if image.mode == "P":
+        image = image.convert("RGBA")  # a palette may hold transparent colours
+    return np.array(image.convert("RGB"))
+
+
+def _indices(image: Image.Image) -> np.ndarray:
+    if image.mode == "1":
+        return np.array(image).astype(np.uint8)
+    values = np.array(image)
+    if values.ndim == 3:
+        colours = values[..., : 1 if image.mode == "LA" else 3]
+        if (colours != colours[..., :1]).any():
+            raise BadSampleError("it has colours where one index per pixel is needed; store it grey or with a palette")
+        values = colours[..., 0]
+    if values.dtype.kind not in "ui" or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        raise BadSampleError("its values are no indices between 0 and 65535")
+    return values if values.dtype == np.uint8 else values.astype(np.uint16)
+
+
+def _pixels(height: int, width: int) -> str:
+    return f"{height} x {width} pixels"

@@ -1,0 +1,56 @@
+"""CamVid as in the SegNet tutorial: train/, trainannot/, train.txt and the same for val and test.
+
+The lists name image and mask on a line with a path prefix of the owner's machine; only the last two parts count. In
+the masks 0 is sky and 11 unlabelled. Every pixel belongs to a class, so no value means background: sky becomes 1,
+bicyclist 11, and unlabelled void.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.layouts.files import images_under, lines
+from kerastransfer.errors import UserError
+
+FORM = "a folder with train/, trainannot/ and train.txt (or the same for val or test)"
+CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
+UNLABELLED = 11
+
+
+def recognises(folder: Path) -> bool:
+    return any((folder / split).is_dir() and (folder / f"{split}annot").is_dir() for split in ("train", "val", "test"))
+
+
+def read(folder: Path) -> Dataset:
+    samples = []
+    for split in ("train", "val", "test"):
+        for image, mask in _pairs(folder, split):
+            reader = functools.partial(_example, image, mask)
+            samples.append(Sample(f"{split}/{image.stem}", reader, frozenset({"segmentation"}), split))
+    samples.sort(key=lambda sample: sample.name)
+    return Dataset(folder.name, tuple(samples), segmentation_classes=("background", *CLASSES))
+
+
+def _pairs(folder: Path, split: str) -> list[tuple[Path, Path]]:
+    listed = folder / f"{split}.txt"
+    if listed.is_file():
+        pairs = [line.split() for line in lines(listed)]
+        if any(len(pair) != 2 for pair in pairs):
+            raise UserError(f"{listed}: every line needs two paths, image and mask")
+        return [tuple(folder.joinpath(*Path(path).parts[-2:]) for path in pair) for pair in pairs]
+    if not (folder / split).is_dir():
+        return []
+    images = images_under(folder / split)
+    return [(path, folder / f"{split}annot" / f"{stem}.png") for stem, path in images.items()]
+
+
+def _example(image: Path, mask: Path) -> Example:
+    pixels = read_image(image)
+    values = read_mask(mask, pixels.shape[:2])
+    if values.max() > UNLABELLED:
+        raise BadSampleError(f"mask holds value {values.max()}; 0 to {UNLABELLED} are known")
+    segmentation = np.where(values == UNLABELLED, VOID, values + 1).astype(np.uint8)
+    return {"image": pixels, "segmentation": segmentation}

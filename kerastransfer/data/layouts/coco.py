@@ -1,0 +1,133 @@
+"""COCO instances: json files of images, annotations and categories, beside the folders of images.
+
+    annotations/instances_train2017.json  instances_val2017.json     train2017/  val2017/
+
+Category ids (1 to 90, with gaps) become labels in the order of the ids. `iscrowd` becomes `crowd`. Images that no
+annotation names are images without objects. `segmentation` is painted from the instances.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from faster_coco_eval.core import mask as coco_mask
+
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.images import read_image
+from kerastransfer.data.layouts.files import split_of
+from kerastransfer.data.layouts.objects import filled, objects, painted
+from kerastransfer.errors import UserError
+
+FORM = "a COCO json file, or a folder with annotations/instances_*.json"
+
+
+def recognises(folder: Path) -> bool:
+    return folder.suffix == ".json" if folder.is_file() else bool(_files(folder))
+
+
+def read(folder: Path) -> Dataset:
+    files = [folder] if folder.is_file() else _files(folder)
+    contents = {path: _content(path) for path in files}
+    categories = {c["id"]: c["name"] for content in contents.values() for c in content["categories"]}
+    label_of = {category: label for label, category in enumerate(sorted(categories))}
+    samples, bad = [], []
+    for path, content in contents.items():
+        home = _home(path, content["images"])
+        root = folder if folder.is_dir() else home.parent
+        annotations = {image["id"]: [] for image in content["images"]}
+        for annotation in content["annotations"]:
+            if annotation.get("image_id") in annotations:
+                annotations[annotation["image_id"]].append(annotation)
+            else:
+                image_id = annotation.get("image_id")
+                bad.append(BadSample(f"annotation {annotation.get('id')}", f"no image has its image_id {image_id}"))
+        masked = any(annotation.get("segmentation") for annotation in content["annotations"])
+        for image in content["images"]:
+            found = annotations[image["id"]]
+            fields = {"boxes"}
+            if masked and all(annotation.get("segmentation") for annotation in found):
+                fields |= {"masks", "segmentation"} if len(categories) < 255 else {"masks"}
+            file = home / image["file_name"]
+            name = file.relative_to(root) if file.is_relative_to(root) else Path(home.name, image["file_name"])
+            reader = functools.partial(_example, file, image, found, label_of, frozenset(fields))
+            samples.append(Sample(name.with_suffix("").as_posix(), reader, frozenset(fields), split_of([path.stem])))
+    classes = tuple(categories[category] for category in label_of)
+    painted_classes = ("background", *classes) if any("segmentation" in s.fields for s in samples) else ()
+    samples.sort(key=lambda sample: sample.name)
+    return Dataset(folder.stem, tuple(samples), classes, painted_classes, bad=tuple(bad))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("annotations/instances_*.json")) or sorted(folder.glob("instances_*.json"))
+
+
+def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no readable json: {error}") from error
+    needed = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("image_id",)}
+    for part, keys in needed.items():
+        entries = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise UserError(
+                f"{path} has no list {part!r}; a COCO instances json has images, annotations and categories"
+            )
+        if part != "annotations" and not all(key in entry for entry in entries for key in keys):
+            raise UserError(f"{path}: an entry of {part!r} lacks one of {', '.join(keys)}, which COCO requires")
+    if any("segments_info" in annotation for annotation in content["annotations"]):
+        raise UserError(f"{path} is a COCO panoptic json; the instances json of the same images is needed")
+    return content
+
+
+def _home(path: Path, images: list[dict[str, Any]]) -> Path:
+    """The folder that the file names of a json are relative to: the first of the usual ones with an image there."""
+    split = path.stem.removeprefix("instances_")
+    above = path.parent.parent
+    homes = (above / split, above / "images" / split, above / "images", path.parent / split, path.parent / "images")
+    homes = (*homes, path.parent, above)
+    for home in homes:
+        if any((home / image["file_name"]).is_file() for image in images):
+            return home
+    if images:
+        raise UserError(f"{path}: none of its {len(images)} images was found; put them into {homes[0]} or {homes[2]}")
+    return homes[0]
+
+
+def _example(
+    file: Path, image: dict, annotations: list[dict], label_of: dict[int, int], fields: frozenset[str]
+) -> Example:
+    pixels = read_image(file)
+    size = pixels.shape[:2]
+    if (image.get("height", size[0]), image.get("width", size[1])) != size:
+        said = f"{image.get('width')} x {image.get('height')}"
+        raise BadSampleError(f"image of {size[1]} x {size[0]} pixels, but the json says {said}")
+    try:
+        unknown = {a["category_id"] for a in annotations} - label_of.keys()
+        if unknown:
+            raise BadSampleError(f"category_id {min(unknown)} is not in the json's categories")
+        labels = [label_of[a["category_id"]] for a in annotations]
+        corners = [(y, x, y + height, x + width) for x, y, width, height in (a["bbox"] for a in annotations)]
+        crowd = [bool(a.get("iscrowd", 0)) for a in annotations]
+        masks = [_mask(a["segmentation"], size) for a in annotations] if "masks" in fields else None
+        example = {"image": pixels} | objects(corners, labels, size, crowd=crowd, masks=masks)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadSampleError(f"an annotation of it is broken: {type(error).__name__}: {error}") from error
+    if "segmentation" in fields:
+        example["segmentation"] = painted(example["masks"], example["labels"], example["crowd"])
+    return example
+
+
+def _mask(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
+    """Mask (H, W) bool of polygons, of a list of run lengths, or of compressed run lengths."""
+    if isinstance(segmentation, list):
+        return filled(segmentation, size)
+    if tuple(segmentation["size"]) != size:
+        raise BadSampleError(f"a run-length mask of size {segmentation['size']}, but the image has {list(size)}")
+    if isinstance(segmentation["counts"], list):
+        if sum(segmentation["counts"]) != size[0] * size[1]:
+            raise BadSampleError(f"run lengths that add up to {sum(segmentation['counts'])}, not to the image's pixels")
+        segmentation = coco_mask.frPyObjects(segmentation, *size)
+    return coco_mask.decode(segmentation).astype(bool)

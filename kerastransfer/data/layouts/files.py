@@ -1,0 +1,66 @@
+"""What the layouts share in finding and reading files."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+from kerastransfer.data.dataset import BadSampleError
+from kerastransfer.errors import UserError
+
+IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def images_under(folder: Path) -> dict[str, Path]:
+    """The image files in `folder` and below by their relative path without suffix, in order; hidden ones left out."""
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    return {stem(path, folder): path for path in sorted(paths)}
+
+
+def has_images(folder: Path) -> bool:
+    """Whether image files lie directly in `folder`."""
+    return folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+
+
+def stem(path: Path, folder: Path) -> str:
+    """The name of a sample: the path relative to `folder`, without suffix, with / on every machine."""
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def folders(folder: Path) -> list[Path]:
+    """The visible folders directly in `folder`, in order."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def places(folder: Path, *needed: str) -> list[Path]:
+    """`folder` itself or the split folders in it, those which hold folders of all the `needed` names."""
+    if not folder.is_dir():
+        return []
+    candidates = [folder, *(path for path in folders(folder) if split_of([path.name]))]
+    return [path for path in candidates if all((path / name).is_dir() for name in needed)]
+
+
+def split_of(names: Iterable[str]) -> str | None:
+    """The split that parts of a path stand for ("train2017", "stage1_train", "valid", ...), or None."""
+    for name in names:
+        word = re.sub(r"\d+$", "", re.sub(r"^(stage\d+|instances)_", "", name.lower()))
+        if word in SPLITS:
+            return SPLITS[word]
+    return None
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty. Raises UserError: without its lists a data set cannot be read."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a list of lines: {error}") from error
+
+
+def xml(path: Path) -> ElementTree.Element:
+    """The root of an annotation in XML. Raises BadSampleError where it is broken."""
+    try:
+        return ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise BadSampleError(f"annotation {path.name} is broken: {error}") from error

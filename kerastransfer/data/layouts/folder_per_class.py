@@ -1,0 +1,47 @@
+"""Classification: CLASS/*.jpg, or train/CLASS/*.jpg and the same for validation and test."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from kerastransfer.data.dataset import Dataset, Example, Sample
+from kerastransfer.data.images import read_image
+from kerastransfer.data.layouts.files import folders, has_images, images_under, split_of
+
+FORM = "a folder of images per class, by itself or inside train/, validation/ and test/"
+
+
+def recognises(folder: Path) -> bool:
+    return folder.is_dir() and bool(_class_folders(folder))
+
+
+def read(folder: Path) -> Dataset:
+    found = _class_folders(folder)
+    classes = tuple(sorted({path.name for path in found}))
+    samples = []
+    for path in found:
+        label = classes.index(path.name)
+        split = None if path.parent == folder else split_of([path.parent.name])
+        for stem, image in images_under(path).items():
+            name = f"{path.relative_to(folder).as_posix()}/{stem}"
+            samples.append(Sample(name, functools.partial(_example, image, label), frozenset({"label"}), split))
+    samples.sort(key=lambda sample: sample.name)
+    return Dataset(folder.name, tuple(samples), image_classes=classes)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    """Where every folder is a split, the folders in them; a class is never called train, nor images or masks."""
+    children = folders(folder)
+    if children and all(split_of([child.name]) for child in children):
+        children = [grandchild for child in children for grandchild in folders(child)]
+    reserved = {"images", "masks", "labels", "annotations"}
+    if any(child.name.lower() in reserved or split_of([child.name]) for child in children):
+        return []
+    if any(folders(child) for child in children):
+        return []
+    return [child for child in children if has_images(child)]
+
+
+def _example(image: Path, label: int) -> Example:
+    return {"image": read_image(image), "label": np.asarray(label, np.int32)}

@@ -1,0 +1,83 @@
+"""Annotated objects to arrays of an example; corners are (y1, x1, y2, x2) in pixels, from 0, the end excluded."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from faster_coco_eval.core import mask as coco_mask
+
+from kerastransfer.data.dataset import VOID, BadSampleError, Example
+
+SLACK = 1.0  # pixels: owners round, and count from 0 or from 1
+
+
+def objects(
+    corners: Sequence[Sequence[float]] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    size: tuple[int, int],
+    *,
+    crowd: Sequence[bool] | None = None,
+    masks: Sequence[np.ndarray] | np.ndarray | None = None,
+) -> Example:
+    """Boxes, labels, crowd and, where given, masks of the N >= 0 objects in an image of `size` (H, W).
+
+    A corner up to one pixel outside the image is moved to its border. Raises BadSampleError for a box that lies
+    further outside, has no area, or is not finite, and for masks of another size.
+    """
+    corners = np.asarray(corners, np.float64).reshape(-1, 4)
+    ends = np.array([*size, *size], np.float64)
+    inside = np.clip(corners, 0, ends)
+    for box, clipped in zip(corners, inside, strict=True):
+        where = "({:g}, {:g}) to ({:g}, {:g})".format(*box[[1, 0, 3, 2]])
+        if not np.isfinite(box).all() or (np.abs(box - clipped) > SLACK).any():
+            raise BadSampleError(f"box {where} outside the image of {size[1]} x {size[0]} pixels (x, y)")
+        if (clipped[2:] <= clipped[:2]).any():
+            raise BadSampleError(f"box {where} has no area")
+    example = {
+        "boxes": (inside / ends).astype(np.float32),
+        "labels": np.asarray(labels, np.int32).reshape(-1),
+        "crowd": np.zeros(len(corners), bool) if crowd is None else np.asarray(crowd, bool).reshape(-1),
+    }
+    if masks is not None:
+        if any(mask.shape != size for mask in masks):
+            raise BadSampleError(f"object masks of another size than the image's {size[0]} x {size[1]} pixels")
+        example["masks"] = np.stack(masks).astype(bool) if len(masks) else np.zeros((0, *size), bool)
+    return example
+
+
+def corners_of(masks: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """The tightest corners (N, 4) round masks (N, H, W). Raises BadSampleError for a mask without a pixel."""
+    corners = np.zeros((len(masks), 4))
+    for corner, mask in zip(corners, masks, strict=True):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows):
+            raise BadSampleError("an object mask has no pixel")
+        corner[:] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    return corners
+
+
+def painted(masks: np.ndarray, labels: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """Segmentation (H, W) uint8 of objects: class k is k + 1, crowds are VOID.
+
+    Crowds come first and then the larger before the smaller, so that a small object on a large one stays visible.
+    """
+    segmentation = np.zeros(masks.shape[1:], np.uint8)
+    areas = masks.sum(axis=(1, 2))
+    for k in np.lexsort((-areas, ~crowd)):
+        segmentation[masks[k]] = VOID if crowd[k] else labels[k] + 1
+    return segmentation
+
+
+def filled(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
+    """Mask (H, W) bool of one object drawn as polygons of x1, y1, x2, y2, ... in pixels, by COCO's own rule.
+
+    Raises BadSampleError for a polygon of fewer than three points or one that leaves the image.
+    """
+    ends = np.array(size[::-1])
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise BadSampleError(f"a polygon of {len(polygon)} numbers; three points or more, x and y, are needed")
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        if not ((points >= -SLACK) & (points <= ends + SLACK)).all():
+            raise BadSampleError(f"a polygon outside the image of {size[1]} x {size[0]} pixels (x, y)")
+    runs = coco_mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], *size)
+    return coco_mask.decode(coco_mask.merge(runs)).astype(bool)

@@ -1,0 +1,76 @@
+"""Oxford-IIIT Pet: images/, annotations/trimaps/ (1 pet, 2 background, 3 border), annotations/xmls/ (the head's box).
+
+The border becomes void. Boxes of heads have the classes cat and dog and exist for some images only; the breed is the
+image's label. `trainval.txt` trains, `test.txt` tests; an image in neither has no split. Suffixes lie here (a GIF and
+a PNG are called .jpg). Every image shows a pet, so a trimap without one is an error of the owner's and a bad sample.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.layouts import voc
+from kerastransfer.data.layouts.files import images_under, lines, xml
+from kerastransfer.data.layouts.objects import objects
+
+FORM = "a folder with images/ and annotations/trimaps/"
+CLASSES = ("cat", "dog")
+SEGMENTATION_CLASSES = ("background", "pet")
+
+
+def recognises(folder: Path) -> bool:
+    return (folder / "images").is_dir() and (folder / "annotations" / "trimaps").is_dir()
+
+
+def read(folder: Path) -> Dataset:
+    annotations = folder / "annotations"
+    images, trimaps = images_under(folder / "images"), images_under(annotations / "trimaps")
+    heads = {path.stem: path for path in (annotations / "xmls").glob("*.xml") if path.name[0] != "."}
+    splits = {}
+    for split, file in (("train", "trainval.txt"), ("test", "test.txt")):
+        if (annotations / file).is_file():
+            splits |= {line.split()[0]: split for line in lines(annotations / file)}
+    stems = sorted({*images, *trimaps, *heads, *splits})
+    breeds = tuple(sorted({breed_of(stem) for stem in stems}))
+    samples = []
+    for stem in stems:
+        files = {"segmentation": trimaps.get(stem), "boxes": heads.get(stem)}
+        fields = frozenset(field for field, path in files.items() if path is not None) | {"label"}
+        image = images.get(stem, folder / "images" / f"{stem}.jpg")
+        reader = functools.partial(_example, image, files, breeds.index(breed_of(stem)))
+        samples.append(Sample(stem, reader, fields, splits.get(stem)))
+    return Dataset(folder.name, tuple(samples), CLASSES, SEGMENTATION_CLASSES, breeds)
+
+
+def breed_of(stem: str) -> str:
+    """american_bulldog_10 -> american_bulldog."""
+    return stem.rpartition("_")[0]
+
+
+def segmentation(trimap: np.ndarray) -> np.ndarray:
+    """Trimap (H, W) to segmentation (H, W) uint8. Raises BadSampleError for other values and where no pet is."""
+    values = np.array([VOID, 1, 0, VOID], np.uint8)  # by trimap value; 0 is unused
+    if trimap.min() < 1 or trimap.max() > 3:
+        raise BadSampleError(f"trimap holds value {trimap.max() if trimap.min() else 0}; 1, 2 and 3 are known")
+    if not (trimap == 1).any():
+        raise BadSampleError("trimap has no pet pixel, but every image shows a pet")
+    return values[trimap]
+
+
+def _example(image: Path, files: dict[str, Path | None], breed: int) -> Example:
+    example = {"image": read_image(image), "label": np.asarray(breed, np.int32)}
+    size = example["image"].shape[:2]
+    if files["boxes"] is not None:
+        annotation = xml(files["boxes"])
+        voc.check_size(annotation, size)
+        things = list(annotation.iter("object"))
+        names = [thing.findtext("name", "").lower() for thing in things]
+        if not set(names) <= set(CLASSES):
+            raise BadSampleError(f"object named {names[0]!r}; cat and dog are known")
+        example |= objects([voc.corners(thing) for thing in things], [CLASSES.index(name) for name in names], size)
+    if files["segmentation"] is not None:
+        example["segmentation"] = segmentation(read_mask(files["segmentation"], size))
+    return example

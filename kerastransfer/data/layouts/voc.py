@@ -1,0 +1,150 @@
+"""PASCAL VOC: a devkit, one of its years, or any folder of that form.
+
+    [VOCdevkit/][VOC2012/]JPEGImages/  Annotations/NAME.xml  SegmentationClass/  SegmentationObject/  ImageSets/
+
+Boxes count from 1 and include their ends (devkit_doc, section on annotation); `difficult` becomes `crowd`. Object k of
+the xml is index k in SegmentationObject. 255 is void in both. A box whose ends meet in a point or a line has no area:
+nobody draws an object one pixel wide, it is a slip of the annotator's. Where the names are VOC's own, labels follow
+VOC's order; else the order of the alphabet.
+"""
+
+import functools
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from kerastransfer.data.dataset import VOID, BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.layouts.files import folders, images_under, lines, xml
+from kerastransfer.data.layouts.objects import objects
+
+FORM = "a folder with JPEGImages/ and Annotations/*.xml (or SegmentationClass/), or VOCdevkit/ above it"
+
+# fmt: off
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle",
+    "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person",
+    "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)
+# fmt: on
+
+
+def recognises(folder: Path) -> bool:
+    return bool(_years(folder))
+
+
+def read(folder: Path) -> Dataset:
+    years = _years(folder)
+    annotations, bad = {}, []
+    for year in years:
+        for path in sorted((year / "Annotations").glob("*.xml")):
+            try:
+                annotations[path] = xml(path)
+            except BadSampleError as error:
+                bad.append(BadSample(_name(year, path.stem, years), str(error)))
+    found = sorted({thing.findtext("name", "") for root in annotations.values() for thing in root.iter("object")})
+    classes = CLASSES if set(found) <= set(CLASSES) else tuple(found)
+    broken = {one.name for one in bad}
+    samples = []
+    for year in years:
+        images, splits = images_under(year / "JPEGImages"), _splits(year)
+        segmentations = images_under(year / "SegmentationClass")
+        instances = images_under(year / "SegmentationObject")
+        described = {path.stem: root for path, root in annotations.items() if path.parent.parent == year}
+        for stem in sorted({*images, *described, *segmentations, *splits}):
+            name = _name(year, stem, years)
+            if name in broken:
+                continue
+            files = {"segmentation": segmentations.get(stem), "masks": instances.get(stem)}
+            fields = {field for field, path in files.items() if path is not None} | {"boxes"}
+            if stem not in described:
+                fields -= {"boxes", "masks"}
+            image = images.get(stem, year / "JPEGImages" / f"{stem}.jpg")
+            reader = functools.partial(_example, image, described.get(stem), files, classes)
+            samples.append(Sample(name, reader, frozenset(fields), splits.get(stem)))
+    has_segmentation = any("segmentation" in sample.fields for sample in samples)
+    return Dataset(
+        folder.name, tuple(samples), classes, ("background", *classes) if has_segmentation else (), bad=tuple(bad)
+    )
+
+
+def _years(folder: Path) -> list[Path]:
+    """The folders of the VOC form in `folder`: itself, VOC2012/ in it, or VOCdevkit/VOC2012/ in it."""
+
+    def fits(year: Path) -> bool:
+        annotated = any((year / "Annotations").glob("*.xml")) or (year / "SegmentationClass").is_dir()
+        return (year / "JPEGImages").is_dir() and annotated
+
+    if not folder.is_dir():
+        return []
+    if fits(folder):
+        return [folder]
+    devkit = folder / "VOCdevkit" if (folder / "VOCdevkit").is_dir() else folder
+    return [year for year in folders(devkit) if year.name.startswith("VOC") and fits(year)]
+
+
+def _name(year: Path, stem: str, years: list[Path]) -> str:
+    return stem if len(years) == 1 else f"{year.name}/{stem}"
+
+
+def _splits(year: Path) -> dict[str, str]:
+    """The owner's split by stem; the segmentation lists come last: they hold where the two tasks differ."""
+    splits = {}
+    for task in ("Main", "Segmentation"):
+        for file, split in (("trainval", "train"), ("train", "train"), ("val", "val"), ("test", "test")):
+            path = year / "ImageSets" / task / f"{file}.txt"
+            if path.is_file():
+                splits |= {line.split()[0]: split for line in lines(path)}
+    return splits
+
+
+def _example(
+    image: Path, annotation: ElementTree.Element | None, files: dict[str, Path | None], classes: tuple[str, ...]
+) -> Example:
+    example = {"image": read_image(image)}
+    size = example["image"].shape[:2]
+    if annotation is not None:
+        check_size(annotation, size)
+        things = list(annotation.iter("object"))
+        masks = None if files["masks"] is None else _instances(read_mask(files["masks"], size), len(things))
+        example |= objects(
+            [corners(thing) for thing in things],
+            [classes.index(thing.findtext("name", "")) for thing in things],
+            size,
+            crowd=[thing.findtext("difficult", "0").strip() == "1" for thing in things],
+            masks=masks,
+        )
+    if files["segmentation"] is not None:
+        example["segmentation"] = read_mask(files["segmentation"], size)
+    return example
+
+
+def check_size(annotation: ElementTree.Element, size: tuple[int, int]) -> None:
+    """Raises BadSampleError where the xml states another size than the image's (H, W); zeros and none state nothing."""
+    try:
+        said = tuple(int(annotation.findtext(f"size/{side}", "0")) for side in ("height", "width"))
+    except ValueError:
+        raise BadSampleError("the size in the xml is no number") from None
+    if all(said) and said != size:
+        raise BadSampleError(f"image of {size[1]} x {size[0]} pixels, but the xml says {said[1]} x {said[0]}")
+
+
+def corners(thing: ElementTree.Element) -> tuple[float, float, float, float]:
+    """(y1, x1, y2, x2) in pixels from 0, the end excluded, of an `object` element. Raises BadSampleError."""
+    try:
+        x1, y1, x2, y2 = (float(thing.find("bndbox").findtext(end)) for end in ("xmin", "ymin", "xmax", "ymax"))
+    except (AttributeError, TypeError, ValueError):
+        name = thing.findtext("name", "without a name")
+        raise BadSampleError(f"object {name} has no bndbox of xmin, ymin, xmax and ymax") from None
+    if x1 >= x2 or y1 >= y2:
+        raise BadSampleError(f"box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) has no area")
+    return y1 - 1, x1 - 1, y2, x2
+
+
+def _instances(indices: np.ndarray, count: int) -> np.ndarray:
+    present = indices[indices != VOID].max(initial=0)
+    if present > count:
+        raise BadSampleError(f"object mask holds index {present}, but the xml has {count} objects")
+    return indices == np.arange(1, count + 1)[:, None, None]
