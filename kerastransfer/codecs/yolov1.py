@@ -3,11 +3,13 @@
 import dataclasses
 from typing import Literal
 
+import keras
 from keras import ops
 
 from kerastransfer.ops.boxes import to_centres, to_corners
 
 
+@keras.saving.register_keras_serializable(package="kerastransfer")
 @dataclasses.dataclass(frozen=True)
 class YoloV1Codec:
     """What the C + 5 B numbers of a cell mean.
@@ -25,6 +27,14 @@ class YoloV1Codec:
     sizes: Literal["cell", "image", "root"] = "cell"
     layout: Literal["cells", "darknet"] = "cells"
     score: Literal["confidence", "product"] = "confidence"
+
+    def get_config(self) -> dict:
+        """The fields, as Keras stores them with a model."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict) -> "YoloV1Codec":
+        return cls(**config)
 
     @property
     def outputs(self) -> int:

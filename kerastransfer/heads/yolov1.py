@@ -8,11 +8,14 @@ from kerastransfer.layers.blocks import conv_bn
 from kerastransfer.layers.locally_connected import LocallyConnected
 
 
-def fully_conv(channels: int, outputs: int, *, hidden: Sequence[int] = (512, 256), name: str = "head") -> keras.Model:
-    """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B), any S (paper A): a prediction per cell, usable densely."""
+def fully_conv(channels: int, outputs: int, *, hidden: Sequence[int] | None = None, name: str = "head") -> keras.Model:
+    """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B), any S (paper A): a prediction per cell, usable densely.
+
+    hidden: widths of the two 3 x 3 convolutions, by default D / 2 and D / 4 (512 and 256 on YOLOv1's encoder).
+    """
     features = keras.Input((None, None, channels), name="c5")
     x = features
-    for number, filters in enumerate(hidden, start=1):
+    for number, filters in enumerate(hidden or (channels // 2, channels // 4), start=1):
         x = conv_bn(x, filters, 3, name=f"hidden{number}")
     x = keras.layers.Conv2D(outputs, 1, dtype="float32", name="predictions")(x)
     return keras.Model({"c5": features}, x, name=name)

@@ -5,29 +5,49 @@ import keras
 from kerastransfer.ops.nms import non_max_suppression
 
 
-class _Decode(keras.layers.Layer):
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Decode(keras.layers.Layer):
+    """Raw predictions to {"boxes": (B, A, 4), "scores": (B, A, K)} by a codec."""
+
     def __init__(self, codec, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32"})
         self.codec = codec
 
     def call(self, predictions):
         boxes, scores = self.codec.decode(predictions)
         return {"boxes": boxes, "scores": scores}
 
+    def get_config(self):
+        return {**super().get_config(), "codec": keras.saving.serialize_keras_object(self.codec)}
 
-class _Suppress(keras.layers.Layer):
-    def __init__(self, options, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-        self.options = options
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "codec": keras.saving.deserialize_keras_object(config["codec"])})
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Suppress(keras.layers.Layer):
+    """{"boxes", "scores"} of all candidates to the detections that greedy NMS leaves (`ops.nms`)."""
+
+    def __init__(self, iou_threshold: float, score_threshold: float, max_detections: int, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.options = {
+            "iou_threshold": iou_threshold,
+            "score_threshold": score_threshold,
+            "max_detections": max_detections,
+        }
 
     def call(self, candidates):
         return non_max_suppression(candidates["boxes"], candidates["scores"], **self.options)
+
+    def get_config(self):
+        return {**super().get_config(), **self.options}
 
 
 def candidates(detector: keras.Model, codec, image_size: tuple[int, int] | None = None) -> keras.Model:
     """Image (B, H, W, 3) to {"boxes": (B, A, 4), "scores": (B, A, K)} before suppression: what is exported."""
     image = keras.Input((*(image_size or (None, None)), 3), name="image")
-    return keras.Model(image, _Decode(codec, name="decode")(detector(image)), name=detector.name)
+    return keras.Model(image, Decode(codec, name="decode")(detector(image)), name=detector.name)
 
 
 def predictor(
@@ -41,8 +61,8 @@ def predictor(
     """Image (B, H, W, 3) to {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M), "count": (B,)}, M rows padded
     with zeros and label -1."""
     image = keras.Input(detector.input.shape[1:], name="image")
-    options = {"iou_threshold": iou_threshold, "score_threshold": score_threshold, "max_detections": max_detections}
-    found = _Suppress(options, name="nms")(_Decode(codec, name="decode")(detector(image)))
+    suppress = Suppress(iou_threshold, score_threshold, max_detections, name="nms")
+    found = suppress(Decode(codec, name="decode")(detector(image)))
     return keras.Model(image, found, name=f"{detector.name}_predictor")
 
 

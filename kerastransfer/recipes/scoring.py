@@ -1,5 +1,6 @@
 """A predictor of any file format, scored on a data set at the size of its own images."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,9 +16,27 @@ Predict = Callable[..., Any]  # as `export.predictor.Predictor.predict`
 Progress = Callable[[Sequence[Sample]], Iterable[Sample]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """metrics: one number each. per_image: {name: IoU} of a segmenter, NaN where nothing is to be found; {} of a
+    detector. coco_truth, coco_results: what was true and what was predicted, as any COCO tool reads them."""
+
+    metrics: dict[str, float]
+    per_image: dict[str, float]
+    coco_truth: dict[str, Any]
+    coco_results: list[dict[str, Any]]
+
+
 def score(
     predict: Predict, dataset: Dataset, task: str, labels: Sequence[str], *, progress: Progress = iter
 ) -> dict[str, float]:
+    """The metrics alone of `scored`."""
+    return scored(predict, dataset, task, labels, progress=progress).metrics
+
+
+def scored(
+    predict: Predict, dataset: Dataset, task: str, labels: Sequence[str], *, progress: Progress = iter
+) -> Scored:
     """What `metrics.detection.evaluate` or `metrics.segmentation.summarise` say of a model of this `task`.
 
     labels: names of the model's classes. Truth is matched to them by name: an object of a class that the model does not
@@ -70,16 +89,48 @@ def _detection(predict, dataset, labels, progress):
             }
         )
         detections.append({"name": sample.name, "boxes": found.boxes, "scores": found.scores, "labels": found.labels})
-    return detection.evaluate(truths, detections, labels)
+    truth = detection.coco_truth(truths, labels)
+    return Scored(detection.evaluate(truths, detections, labels), {}, truth, detection.coco_results(detections, truth))
 
 
 def _segmentation(predict, dataset, labels, progress):
     samples, number = _matched(dataset, "segmentation", labels, "segmentation", VOID)
     value = np.full(256, VOID, np.uint8)
     value[: len(number)] = number
-    each = []
+    each, truths, predictions = [], [], []
     for sample in progress(samples):
         example = sample.read()
         truth = value[example["segmentation"]]
-        each.append(segmentation.per_image([truth], [predict(example["image"]).segmentation], len(labels)))
-    return segmentation.summarise({name: np.concatenate([one[name] for one in each]) for name in each[0]}, labels)
+        prediction = predict(example["image"]).segmentation
+        each.append(segmentation.per_image([truth], [prediction], len(labels)))
+        truths.append(_regions(sample.name, truth, len(labels)))
+        predictions.append(_regions(sample.name, prediction, len(labels)))
+    scores = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+    names = [sample.name for sample in samples]
+    truth = detection.coco_truth(truths, labels[1:], iou_type="segm")
+    return Scored(
+        segmentation.summarise(scores, labels),
+        dict(zip(names, scores["iou"].tolist(), strict=True)),
+        truth,
+        detection.coco_results(predictions, truth, iou_type="segm"),
+    )
+
+
+def _regions(name, classes, num_classes):
+    """The pixels of each foreground class in one image as one object, for COCO's forms."""
+    present = [k for k in range(1, num_classes) if (classes == k).any()]
+    masks = [classes == k for k in present]
+    return {
+        "name": name,
+        "size": classes.shape,
+        "boxes": np.array([_box(mask) for mask in masks]).reshape(-1, 4),
+        "labels": np.array(present, np.int32) - 1,
+        "scores": np.ones(len(present)),
+        "masks": masks,
+    }
+
+
+def _box(mask):
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    corners = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)
+    return np.array(corners) / np.tile(mask.shape, 2)

@@ -18,9 +18,14 @@ def weights(part: keras.Model) -> dict[str, np.ndarray]:
 
 
 def checksum(part: keras.Model) -> str:
-    """SHA-256 over names, shapes and bytes of all weights, batch statistics included."""
+    """SHA-256 over names, types, shapes and bytes of all weights, batch statistics included."""
+    return checksum_of(weights(part))
+
+
+def checksum_of(values: Mapping[str, np.ndarray]) -> str:
+    """The same of weights that were taken earlier."""
     digest = hashlib.sha256()
-    for name, value in sorted(weights(part).items()):
+    for name, value in sorted(values.items()):
         digest.update(f"{name}{value.dtype}{value.shape}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()

@@ -1,0 +1,174 @@
+"""What a run comes to: kept models, scores on the test images, exported files, metrics.json and the report."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerastransfer import files
+from kerastransfer.data.dataset import Dataset
+from kerastransfer.metrics import bootstrap
+from kerastransfer.recipes import scoring, trained
+from kerastransfer.recipes.config import CommonConfig
+from kerastransfer.recipes.run_folder import RunFolder
+from kerastransfer.recipes.training import Data
+
+MAIN_SCORE = {"detection": "AP50", "segmentation": "iou_mean"}
+CALIBRATION_IMAGES = 100
+PARITY_IMAGES = 50
+
+
+@dataclasses.dataclass
+class Outcome:
+    """Fills up as the phases end; `write` turns it into metrics.json and the report.
+
+    results: {model: {metric: value}} on the test images; per_image: {model: {name of image: IoU}} of segmenters;
+    exported: {model: records of its files}; tasks: {model: task}.
+    """
+
+    config: Any
+    run: RunFolder
+    data: Data
+    results: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    per_image: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    exported: dict[str, list[dict]] = dataclasses.field(default_factory=dict)
+    tasks: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def score(self, name: str, task: str, test: Dataset) -> None:
+        """Score models/NAME.keras on the test images, and write what it predicts to predictions/NAME.json."""
+
+        def work() -> dict:
+            predictor = trained.open_predictor(self.run.models / f"{name}.keras")
+            self.say(f"scoring {name} on {len(test)} test images")
+            scored = scoring.scored(predictor.predict, test, task, predictor.metadata.labels)
+            kind = "segm" if task == "segmentation" else "bbox"
+            files.write_json(self.run.predictions / f"{name}.json", scored.coco_results)
+            files.write_json(self.run.predictions / f"truth_{kind}.json", scored.coco_truth)
+            return {"metrics": scored.metrics, "per_image": scored.per_image}
+
+        result = self.run.phase(f"score_{name}", work)
+        self.tasks[name] = task
+        self.results[name] = {metric: np.nan if v is None else v for metric, v in result["metrics"].items()}
+        if result["per_image"]:
+            self.per_image[name] = {image: np.nan if v is None else v for image, v in result["per_image"].items()}
+
+    def export(self, name: str, task: str, train: Dataset, test: Dataset) -> None:
+        """Write SavedModel and LiteRT files of models/NAME.keras, each held against it on test images.
+
+        Raises ParityError when a file is out of tolerance.
+        """
+        if not self.config.export:
+            return
+
+        def work() -> dict:
+            from kerastransfer.export import parity, saved_model
+
+            model, metadata = trained.load(self.run.models / f"{name}.keras")
+            self.say(f"exporting {name}")
+            saved_model.write(model, self.run.saved_model / name)
+            few = dataclasses.replace(test, samples=test.samples[:PARITY_IMAGES])
+
+            def metric(predict) -> float:
+                return scoring.score(predict, few, task, metadata.labels)[MAIN_SCORE[task]]
+
+            records = parity.export_all(
+                model,
+                self.run.tflite,
+                name,
+                task=task,
+                labels=metadata.labels,
+                image_size=metadata.image_size,
+                calibration=[sample.read()["image"] for sample in train.samples[:CALIBRATION_IMAGES]],
+                images=[sample.read()["image"] for sample in few.samples],
+                score=metric,
+            )
+            return {"files": [{**dataclasses.asdict(record), "path": record.path.name} for record in records]}
+
+        self.exported[name] = self.run.phase(f"export_{name}", work)["files"]
+
+    def say(self, text: str) -> None:
+        if not self.config.quiet:
+            print(text, flush=True)
+
+    def write(self) -> None:
+        """metrics.json and report.html."""
+        from kerastransfer.recipes import reporting
+
+        self.run.write_metrics(self.results)
+        reporting.write(self)
+
+
+def keep(
+    run: RunFolder, network: Any, name: str, task: str, labels: Sequence[str], image_size: int, codec: Any = None
+) -> None:
+    """models/NAME.keras with NAME.json beside it, in float32 whatever it was trained in, and NAME.weights.h5."""
+    from kerastransfer.export.tflite import in_float32
+
+    network = in_float32(network)
+    trained.write(
+        network,
+        run.models / f"{name}.keras",
+        task=task,
+        labels=labels,
+        image_size=(image_size, image_size),
+        codec=codec,
+    )
+    with files.replacing(run.models / f"{name}.weights.h5") as temporary:
+        network.save_weights(temporary)
+
+
+def over_seeds(recipe: str, config: CommonConfig, once: Callable[[Any, RunFolder], Outcome]) -> dict:
+    """Run `once` for the seed, or for each of --seeds in a folder of its own; returns {model: {metric: value}}.
+
+    Over several seeds every metric is the mean, and METRIC_spread beside it the sample standard deviation.
+    """
+    with RunFolder(recipe, config) as run:
+        if not config.seeds:
+            result = once(config, run)
+            result.write()
+            tell(result.results, run.path, bool(result.exported))
+            return result.results
+
+        each: dict[int, Outcome] = {}
+        for seed in config.seeds:
+            folder = str(run.path / f"seed{seed}")
+            one = dataclasses.replace(config, seed=seed, seeds=(), output=folder)
+            with RunFolder(recipe, one) as inner:
+                each[seed] = once(one, inner)
+                each[seed].write()
+        results = mean_and_spread([outcome.results for outcome in each.values()])
+        run.write_metrics(results)
+        from kerastransfer.recipes import reporting
+
+        reporting.write_over_seeds(run, config, each, results)
+        tell(results, run.path, config.export)
+        return results
+
+
+def mean_and_spread(each: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """{model: {metric: mean, metric_spread: sample standard deviation}} of results over seeds."""
+    combined: dict[str, dict[str, float]] = {}
+    for model, metrics in each[0].items():
+        combined[model] = {}
+        for metric in metrics:
+            mean, spread = bootstrap.spread([results[model][metric] for results in each])
+            combined[model] |= {metric: mean, f"{metric}_spread": spread}
+    return combined
+
+
+def tell(results: dict[str, dict[str, float]], folder: Path, exported: bool) -> None:
+    """The last lines of a run: the main scores, and where everything lies."""
+    print()
+    for model, metrics in results.items():
+        main = next(metric for metric in MAIN_SCORE.values() if metric in metrics)
+        spread = metrics.get(f"{main}_spread", np.nan)
+        print(f"{model:24} {main} {metrics[main]:.3f}" + ("" if np.isnan(spread) else f" ± {spread:.3f}"))
+    print(f"report: {folder / 'report.html'}")
+    if exported:
+        print(
+            f"exported files: {folder / 'tflite'}"
+            if (folder / "tflite").exists()
+            else f"exported files: {folder}/seed*/tflite"
+        )

@@ -1,0 +1,174 @@
+"""What every recipe does around `fit`: data, optimizer, callbacks, phases that begin from the seed."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from kerastransfer.data import datasets, derive, splits
+from kerastransfer.data.dataset import Dataset
+from kerastransfer.errors import UserError
+from kerastransfer.recipes.config import CommonConfig, require_positive
+from kerastransfer.recipes.run_folder import RunFolder
+
+STORED = 1.2  # decoded images are kept this much larger than the input, so that a cut-out is not blurred
+
+
+@dataclasses.dataclass
+class TrainingConfig(CommonConfig):
+    """Flags of every recipe that trains."""
+
+    learning_rate: float = 1e-3
+    """Its peak."""
+    schedule: Literal["cosine", "steps", "constant"] = "cosine"
+    """Of the learning rate, after the warm-up."""
+    warmup_epochs: int = 3
+    """Epochs in which the learning rate rises from 0."""
+    weight_decay: float = 1e-2
+    """Of AdamW; kernels only."""
+    ema: float = 0.99
+    """Momentum of the running average of the weights, which is what is kept; 0 keeps the last weights."""
+    flip: float = 0.5
+    """Probability of a mirror image."""
+    scale: tuple[float, ...] = (0.7, 1.2)
+    """Smallest and largest side of the window that is cut out, as a share of the image's."""
+    aspect: float = 1.25
+    """Largest factor by which the window's height and width differ."""
+    colour: float = 0.3
+    """Brightness and contrast vary by this share, saturation by more."""
+    mosaic: float = 0.0
+    """Share of a detector's batch in which four images stand in one."""
+    cache: Literal["memory", "disk"] = "memory"
+    """Where decoded images are kept."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "learning_rate", "aspect")
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise UserError(
+                f"--scale {' '.join(map(str, self.scale))}: give the smallest and the largest side, as 0.7 1.2"
+            )
+        if not 0 <= self.ema < 1:
+            raise UserError(f"--ema is {self.ema}: it must be at least 0 and below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a recipe works on: {field: (training samples, test samples)} that have the field, by one and the same rule,
+    so that no phase tests on what another has trained on."""
+
+    dataset: Dataset
+    rule: str
+    parts: dict[str, tuple[Dataset, Dataset]]
+
+
+def load_data(config: CommonConfig, *fields: str) -> Data:
+    """Read --data, derive what follows from the rest, split, and take --fraction of the training part."""
+    dataset = datasets.load(config.data, config.format, max_bad=config.max_bad, progress=not config.quiet)
+    dataset = derive.require(dataset, *fields)
+    rule = config.split
+    if rule == "auto":
+        try:
+            for field in fields:
+                splits.split(dataset, "owner", (field,))
+            rule = "owner"
+        except UserError:
+            rule = "every_fifth"
+    parts = {}
+    for field in fields:
+        train, test = splits.split(dataset, rule, (field,))
+        parts[field] = (splits.fraction(train, config.fraction, config.seed), test)
+    return Data(dataset, rule, parts)
+
+
+def phase(config: CommonConfig, run: RunFolder, name: str, work: Callable[[], dict]) -> dict:
+    """The result of a training phase, at once when it was finished before. Each begins from the seed, so that it comes
+    to the same whether the phases before it were trained in this process or in an earlier one."""
+
+    def from_the_seed() -> dict:
+        from kerastransfer.training import strategy
+
+        strategy.prepare(precision=config.precision, deterministic=config.deterministic, seed=config.seed)
+        try:
+            return work()
+        finally:
+            strategy.prepare()  # what follows, scoring and export, computes in float32
+
+    return run.phase(name, from_the_seed)
+
+
+def augmentation(config: TrainingConfig, *, mosaic: float = 0.0):
+    from kerastransfer.data.transforms import Augmentation
+
+    return Augmentation(
+        flip=config.flip,
+        scale=tuple(config.scale),
+        aspect=config.aspect,
+        brightness=config.colour,
+        contrast=config.colour,
+        saturation=min(1.0, 1.5 * config.colour),
+        mosaic=mosaic,
+    )
+
+
+def fit(
+    network,
+    terms: Callable,
+    weights: Mapping[str, float],
+    train: Dataset,
+    config: TrainingConfig,
+    run: RunFolder,
+    *,
+    phase: str,
+    fields: tuple[str, ...],
+    epochs: int,
+    learning_rate: float,
+    mosaic: float = 0.0,
+) -> None:
+    """Train `network` in place on the samples that have `fields`, or go on where the run folder's checkpoint stands."""
+    import keras
+
+    from kerastransfer.data.decoded import decode
+    from kerastransfer.data.pipeline import steps_per_epoch, training_batches
+    from kerastransfer.training import callbacks, schedules
+    from kerastransfer.training.terms import TermModel
+
+    size = (config.image_size, config.image_size)
+    stored = round(config.image_size * STORED)
+    folder = run.checkpoints / f"{phase}-images" if config.cache == "disk" else None
+    decoded = decode(train, fields, (stored, stored), folder=folder)
+    steps = steps_per_epoch(decoded, config.batch_size)
+
+    rate = schedules.schedule(
+        config.schedule, learning_rate, epochs * steps, warmup=min(config.warmup_epochs, epochs // 4) * steps
+    )
+    averaging = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **averaging)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model = TermModel(network, terms, weights)
+    model.compile(optimizer, jit_compile=config.jit)
+
+    checkpoint = run.checkpoints / f"{phase}.npz"
+    resume = callbacks.Resume(
+        checkpoint,
+        model,
+        on_epoch=lambda rows: run.append_history({"phase": phase, **row} for row in rows[-1:]),
+    )
+    batches = training_batches(
+        decoded,
+        size=size,
+        batch_size=config.batch_size,
+        how=augmentation(config, mosaic=mosaic),
+        seed=config.seed,
+        first_epoch=resume.first_epoch,
+    )
+    if not config.quiet:
+        print(f"\n{phase}: {len(decoded)} images, {epochs} epochs of {steps} steps, {network.count_params():,} weights")
+    model.fit(
+        batches,
+        epochs=epochs,
+        initial_epoch=resume.first_epoch,
+        steps_per_epoch=steps,
+        shuffle=False,  # the batches are shuffled already
+        verbose=0 if config.quiet else "auto",
+        callbacks=[callbacks.StopOnNonFinite(checkpoint), resume],
+    )

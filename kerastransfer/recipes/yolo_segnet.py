@@ -1,0 +1,144 @@
+"""Segmenters on a detector's encoder: boxes train it, then it is frozen under a SegNet and a U-Net decoder.
+
+    python -m kerastransfer.recipes.yolo_segnet --config recipes/penn_fudan.toml --data DIR/PennFudanPed
+
+The main job of paper A: a YOLOv1 detector is trained on boxes, its encoder is frozen, and decoders without and with
+skips are trained on it with masks. --controls adds what the frozen encoder must be held against: the same decoders on
+an encoder with random weights, on one that is trained through, and a SegNet with as many weights as the U-Net.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from kerastransfer import files
+from kerastransfer.errors import UserError
+from kerastransfer.recipes import config as configs
+from kerastransfer.recipes import outcome, training
+from kerastransfer.recipes.detector import DetectorConfig, detector
+from kerastransfer.recipes.run_folder import RunFolder
+
+MODELS = {"segnet": "yolo_segnet", "unet": "yolo_unet", "segnet_matched": "segnet_matched"}
+
+
+@dataclasses.dataclass
+class Config(DetectorConfig):
+    """Train a detector on boxes, freeze its encoder, and train decoders on it with masks."""
+
+    encoder: str | None = None
+    """The encoder.npz of a trained detector: the detector is then not trained again."""
+    decoders: tuple[Literal["segnet", "unet", "segnet_matched"], ...] = ("segnet", "unet")
+    """Without skips, with skips, and without skips but as many weights as with."""
+    freeze: Literal["full", "weights"] = "full"
+    """The encoder as it is, or with batch statistics that drift (the author's code)."""
+    controls: bool = False
+    """Also train on a random frozen encoder, on one trained through, and the SegNet of matched size."""
+    decoder_epochs: int = 60
+    """Epochs of each decoder."""
+    decoder_learning_rate: float = 1e-3
+    """Its peak, for decoders."""
+    dice: float = 1.0
+    """Weight of the Dice loss beside cross-entropy; 0 is the paper's."""
+    export: bool = True
+    """Write SavedModel and LiteRT files, and check them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        configs.require_positive(self, "decoder_epochs", "decoder_learning_rate")
+        if not self.decoders:
+            raise UserError("--decoders names none: give segnet, unet or both")
+
+
+def main(config: Config) -> dict:
+    """Run the recipe; returns {model: {metric: value}}."""
+    return outcome.over_seeds("yolo_segnet", config, once)
+
+
+def once(config: Config, run: RunFolder) -> outcome.Outcome:
+    """One seed: the detector (unless an encoder is given), then every decoder, then the controls."""
+    fields = ("segmentation",) if config.encoder else ("boxes", "segmentation")
+    data = training.load_data(config, *fields)
+    result = outcome.Outcome(config, run, data)
+    if config.encoder:
+        encoder = config.encoder
+    else:
+        detector(config, run, data, result)
+        encoder = run.models / "encoder.npz"
+    for decoder in config.decoders:
+        segmenter(decoder, encoder, config, run, data, result)
+        result.export(MODELS[decoder], "segmentation", *data.parts["segmentation"])
+    if config.controls:
+        for decoder in config.decoders:
+            segmenter(decoder, None, config, run, data, result)
+            segmenter(decoder, encoder, config, run, data, result, through=True)
+        if "segnet_matched" not in config.decoders:
+            segmenter("segnet_matched", encoder, config, run, data, result)
+    return result
+
+
+def segmenter(
+    decoder: str,
+    encoder,
+    config: Config,
+    run: RunFolder,
+    data: training.Data,
+    result: outcome.Outcome,
+    *,
+    through=False,
+) -> None:
+    """Train and score one decoder on an encoder with the weights of a file, or with random ones (None).
+
+    through: the encoder is trained with the decoder, and not frozen.
+    """
+    from kerastransfer.encoders.yolov1 import ENCODERS, yolov1_encoder
+    from kerastransfer.losses.pixels import pixel_loss
+    from kerastransfer.models.parts import freeze
+    from kerastransfer.models.yolo_unet import DECODERS
+    from kerastransfer.training import strategy, transfer
+
+    train, test = data.parts["segmentation"]
+    name = MODELS[decoder] + ("_random" if encoder is None else "_through" if through else "")
+    classes = data.dataset.segmentation_classes
+
+    def work() -> dict:
+        with strategy.scope(config.strategy):
+            part = yolov1_encoder(ENCODERS[config.model])
+            report = transfer.load(part, encoder) if encoder else {"source": "random weights", "copied": []}
+            network = DECODERS[decoder](part, len(classes))
+            if not through:
+                freeze(part, config.freeze)
+            before = transfer.weights(part)
+            training.fit(
+                network,
+                pixel_loss,
+                {"cross_entropy": 1.0, "dice": config.dice},
+                train,
+                config,
+                run,
+                phase=name,
+                fields=("segmentation",),
+                epochs=config.decoder_epochs,
+                learning_rate=config.decoder_learning_rate,
+            )
+        after = transfer.weights(part)
+        outcome.keep(run, network, name, "segmentation", classes, config.image_size)
+        moved = sorted(weight for weight in before if not np.array_equal(before[weight], after[weight]))
+        return {
+            **report,
+            "frozen": [] if through else sorted(set(before) - set(moved)),
+            "moved": moved,
+            "checksum_before": transfer.checksum_of(before),
+            "checksum_after": transfer.checksum_of(after),
+        }
+
+    transfers = run.path / "transfer_report.json"
+    report = training.phase(config, run, name, work)
+    files.write_json(transfers, {**files.read_json(transfers, {}), name: report})
+    if not through and config.freeze == "full" and report["moved"]:
+        raise RuntimeError(f"{name}: the encoder was frozen, but {report['moved'][:3]} moved")
+    result.score(name, "segmentation", test)
+
+
+if __name__ == "__main__":
+    configs.run(main, Config)

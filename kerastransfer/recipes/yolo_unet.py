@@ -1,0 +1,27 @@
+"""The U-Net decoder alone on a detector's encoder: `yolo_segnet` with --decoders unet.
+
+python -m kerastransfer.recipes.yolo_unet --data DIR/PennFudanPed
+"""
+
+import dataclasses
+from typing import Literal
+
+from kerastransfer.recipes import config as configs
+from kerastransfer.recipes import outcome, yolo_segnet
+
+
+@dataclasses.dataclass
+class Config(yolo_segnet.Config):
+    """Train a detector on boxes, freeze its encoder, and train a U-Net decoder on it with masks."""
+
+    decoders: tuple[Literal["segnet", "unet", "segnet_matched"], ...] = ("unet",)
+    """Without skips, with skips, and without skips but as many weights as with."""
+
+
+def main(config: Config) -> dict:
+    """Run the recipe; returns {model: {metric: value}}."""
+    return outcome.over_seeds("yolo_unet", config, yolo_segnet.once)
+
+
+if __name__ == "__main__":
+    configs.run(main, Config)
