@@ -162,7 +162,17 @@ def run(
     prog = prog or f"python -m kerastransfer.recipes.{Path(main.__code__.co_filename).stem}"
     with one_line_errors():
         argv = sys.argv[1:] if argv is None else argv
-        main(parse(Config, argv, prog=prog, description=main.__globals__["__doc__"]))
+        settings = parse(Config, argv, prog=prog, description=main.__globals__["__doc__"])
+        import_keras()
+        main(settings)
+
+
+def import_keras() -> None:
+    """Import Keras and its backend in silence: TensorFlow greets on stderr whatever its log level, over our lines."""
+    from kerastransfer.export.silence import silenced
+
+    with silenced():
+        import keras  # noqa: F401
 
 
 @contextlib.contextmanager
@@ -172,7 +182,7 @@ def one_line_errors() -> Iterator[None]:
     Exit codes: 2 for what the user can mend (bad input, a full disk, too little memory), 1 for an exported file out of
     tolerance, 130 for Ctrl-C. Any other error is a bug and keeps its traceback.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else TensorFlow greets on stderr, and our line drowns
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
     try:
         yield
     except KeyboardInterrupt:

@@ -9,7 +9,6 @@ report.html, transfer_report.json, and the folders named in `FOLDERS`
 
 import csv
 import io
-import json
 import os
 import re
 import shutil
@@ -79,8 +78,7 @@ class RunFolder:
     @property
     def phases(self) -> dict[str, dict]:
         """The finished phases: {name: {"seconds", "result"}}."""
-        path = self.path / "phases.json"
-        return _read_json(path) if path.exists() else {}
+        return files.read_json(self.path / "phases.json", {})
 
     def phase_done(self, name: str) -> bool:
         return name in self.phases
@@ -139,7 +137,7 @@ class RunFolder:
             raise UserError(f"--output {self.path} is a file; a run needs a folder")
         if not self.path.exists() or all(_ours_to_ignore(entry.name) for entry in self.path.iterdir()):
             return
-        if not self._is_run():
+        if not _is_run(self.path):
             raise UserError(f"--output {self.path} holds files that are not of a run; choose another --output")
         if not (self.config.resume or self.config.overwrite):
             raise UserError(
@@ -147,22 +145,15 @@ class RunFolder:
                 "remove it by --overwrite, or choose another --output"
             )
 
-    def _is_run(self) -> bool:
-        try:
-            return (self.path / "config.toml").read_text(encoding="utf-8").startswith(HEADER)
-        except (OSError, UnicodeDecodeError):
-            return False
-
     def _enter(self) -> None:
-        if self.config.resume and self._is_run():
+        if self.config.resume and _is_run(self.path):
             self._refuse_other_settings()
             for path in [*self.path.rglob(".*.tmp*")]:
                 if TEMPORARY.fullmatch(path.name):
                     _remove(path)
             return
         if self.config.overwrite:  # config.toml goes last: until then the folder is known to be a run's
-            for name in (*FILES, *FOLDERS):
-                _remove(self.path / name)
+            _clear(self.path)
         header = f"{HEADER} {__version__}: python -m kerastransfer.recipes.{self.recipe} --config config.toml\n"
         files.write_text(self.path / "config.toml", header + configs.to_toml(self.config))
 
@@ -221,15 +212,26 @@ def _ours_to_ignore(name: str) -> bool:
     return name == LOCK or TEMPORARY.fullmatch(name) is not None
 
 
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / "config.toml").read_text(encoding="utf-8").startswith(HEADER)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run has written, in it and in the runs of its seeds; its config.toml and what is not ours stay."""
+    for name in (*FILES, *FOLDERS):
+        _remove(folder / name)
+    for inner in folder.glob("seed*"):
+        if _is_run(inner):
+            _clear(inner)
+            if {entry.name for entry in inner.iterdir()} <= {"config.toml", LOCK}:
+                _remove(inner)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: is damaged ({error}); start the run again with --overwrite") from error

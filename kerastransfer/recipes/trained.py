@@ -18,12 +18,20 @@ import numpy as np
 
 from kerastransfer import files
 from kerastransfer.errors import UserError
+from kerastransfer.recipes import scoring
+from kerastransfer.recipes.config import import_keras
 
 if TYPE_CHECKING:
     import keras
 
+    from kerastransfer.data.dataset import Dataset
     from kerastransfer.export.metadata import Metadata
+    from kerastransfer.export.parity import ExportedFile
     from kerastransfer.export.prediction import Prediction
+
+MAIN_SCORE = {"detection": "AP50", "segmentation": "iou_mean"}
+CALIBRATION_IMAGES = 100
+PARITY_IMAGES = 50
 
 
 class AnyPredictor(Protocol):
@@ -69,6 +77,7 @@ def load(path: str | Path) -> tuple["keras.Model", "Metadata"]:
 
     Raises UserError when either file is missing, damaged, or not of this package.
     """
+    import_keras()
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.export.loading import load_keras
     from kerastransfer.export.metadata import Metadata
@@ -104,8 +113,46 @@ def open_predictor(path: str | Path) -> AnyPredictor:
 
         return Predictor(path)
     if suffix == ".keras":
-        from kerastransfer.export.parity import KerasPredictor
-
         model, metadata = load(path)
-        return KerasPredictor(model, metadata, metadata.thresholds)
+        from kerastransfer.export.keras_predictor import KerasPredictor
+
+        return KerasPredictor(model, metadata)
     raise UserError(f"{path}: give a .keras or a .tflite file, such as saved_models/RUN/models/NAME.keras")
+
+
+def export(
+    path: str | Path, train: "Dataset", test: "Dataset", *, saved_model: Path, tflite: Path
+) -> "list[ExportedFile]":
+    """Write NAME.keras as the folder saved_model/NAME and as LiteRT files and NAME.json in the folder `tflite`.
+
+    Images spread over `train` calibrate int8; the files are held against the Keras model on images spread over `test`.
+    Raises ParityError, once everything is written, when a file is out of tolerance.
+    """
+    model, metadata = load(path)
+    from kerastransfer.export import parity
+    from kerastransfer.export import saved_model as saving
+
+    shown = spread(test, PARITY_IMAGES)
+
+    def score(predict: scoring.Predict) -> float:
+        return scoring.score(predict, shown, metadata.task, metadata.labels)[MAIN_SCORE[metadata.task]]
+
+    name = Path(path).stem
+    saving.write(model, saved_model / name)
+    return parity.export_all(
+        model,
+        tflite,
+        name,
+        task=metadata.task,
+        labels=metadata.labels,
+        image_size=metadata.image_size,
+        calibration=(sample.read()["image"] for sample in spread(train, CALIBRATION_IMAGES).samples),
+        images=(sample.read()["image"] for sample in shown.samples),
+        score=score,
+    )
+
+
+def spread(dataset: "Dataset", most: int) -> "Dataset":
+    """At most `most` samples, evenly over the data set: the first ones by name are often all of one class."""
+    every = max(1, -(-len(dataset) // most))
+    return dataclasses.replace(dataset, samples=dataset.samples[::every])

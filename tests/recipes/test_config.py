@@ -30,6 +30,12 @@ class Config(config.CommonConfig):
         config.require_positive(self, "epochs", "learning_rate")
 
 
+@pytest.fixture(autouse=True)
+def _light(monkeypatch):
+    """These recipes need no Keras, which takes seconds to import."""
+    monkeypatch.setattr(config, "import_keras", lambda: None)
+
+
 def write(path, text):
     path.write_text(text, encoding="utf-8")
     return str(path)

@@ -82,6 +82,19 @@ def test_overwrite_removes_what_the_run_made_and_nothing_else(tmp_path):
     assert set(contents(tmp_path)) == {"notes.txt", "config.toml", ".lock"}
 
 
+def test_overwrite_clears_the_runs_of_the_seeds(tmp_path):
+    finished_run(tmp_path)
+    finished_run(tmp_path / "seed0")
+    finished_run(tmp_path / "seed1")
+    (tmp_path / "seed1" / "notes.txt").write_text("keep me")
+    RunFolder("detector", settings(tmp_path, overwrite=True)).close()
+    assert set(contents(tmp_path)) == {
+        "config.toml",
+        ".lock",
+        *(f"seed1/{name}" for name in ("notes.txt", "config.toml", ".lock")),
+    }
+
+
 def test_resume_finds_the_finished_phases(tmp_path):
     finished_run(tmp_path)
     with RunFolder("detector", settings(tmp_path, resume=True, quiet=True)) as run:

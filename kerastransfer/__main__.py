@@ -1,0 +1,6 @@
+"""`python -m kerastransfer`: the console script."""
+
+from kerastransfer.cli import main
+
+if __name__ == "__main__":
+    main()

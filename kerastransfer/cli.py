@@ -1,0 +1,331 @@
+"""The console script `kerastransfer`: look at data, list and run recipes, and put a trained model to work.
+
+Everything heavy is imported by the subcommand that needs it, and a .tflite file runs without TensorFlow.
+"""
+
+import importlib
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from kerastransfer import files
+from kerastransfer.errors import UserError
+from kerastransfer.recipes import __main__ as listing
+from kerastransfer.recipes import config
+
+if TYPE_CHECKING:
+    from kerastransfer.data.dataset import Dataset, Sample
+    from kerastransfer.export.parity import ExportedFile
+
+DESCRIPTION = """Boxes are cheap, masks are dear: put what a detector has learnt to work on dense prediction.
+
+`kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` tells its flags."""
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MOST_CLASSES = 20  # that a table tells one by one
+FIELD = {"detection": "boxes", "segmentation": "segmentation"}  # what a task's truth is called in a sample
+
+Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+Images = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Exit codes: 0; 2 for a mistake of the user's, told in one line; 1 for an exported file out of tolerance."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    with config.one_line_errors():
+        if argv[:1] == ["run"]:
+            run(argv[1:])
+        else:
+            tyro.extras.subcommand_cli_from_dict(
+                {function.__name__: function for function in (recipes, datasets, evaluate, predict, export)},
+                prog="kerastransfer",
+                description=DESCRIPTION,
+                args=argv,
+            )
+
+
+def run(argv: Sequence[str]) -> None:
+    """The recipe that `argv` begins with, with the flags that follow."""
+    names = list(listing.recipes())
+    if not argv or argv[0] not in names:
+        raise UserError(
+            f"kerastransfer run needs a recipe, one of {', '.join(names)}; "
+            + (f"{argv[0]!r} is most like {config.nearest(argv[0], names)!r}" if argv else "none was given")
+        )
+    recipe = importlib.import_module(f"{listing.PACKAGE}.{argv[0]}")
+    config.run(recipe.main, recipe.Config, argv[1:], prog=f"kerastransfer run {argv[0]}")
+
+
+def recipes() -> None:
+    """List the recipes, a line each."""
+    listing.main()
+
+
+def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None, overwrite: bool = False) -> None:
+    """What is in this data: counts, classes, bad files with their reasons, and a contact sheet.
+
+    Args:
+        data: A folder or an annotation file in a known layout, `toy`, or `tfds:NAME`.
+        format: Its layout; found by itself with `auto`.
+        output: Draw a contact sheet of annotated samples here (NAME.png).
+        overwrite: Replace the contact sheet if it is there.
+    """
+    from kerastransfer.data import datasets as data_sets
+
+    if output is not None:
+        _refuse_to_replace([output], overwrite)
+    layout = data_sets.format_of(data) if format == "auto" else format
+    dataset = data_sets.load(data, layout, max_bad=1, progress=True)
+    found = data_sets.summary(dataset)
+    _table(
+        dataset.name,
+        {
+            "layout": layout,
+            "samples": found["samples"],
+            "bad": len(found["bad"]),
+            "annotated with": _counts(found["fields"]) or "nothing",
+            "owner's split": _counts(found["splits"]),
+            "height x width": ", ".join(f"{name} {h} x {w}" for name, (h, w) in found["image_sizes"].items()),
+        },
+    )
+    crowd = sum(found["crowd"].values())
+    _table("objects" + (f", and {crowd} crowds" if crowd else ""), found["objects"])
+    _table("share of the pixels", found["pixels"])
+    _table("images", found["labels"])
+    for one in found["bad"]:
+        print(f"bad: {one['name']}: {one['reason']}")
+    if output is not None:
+        from kerastransfer.report import pictures, style
+
+        style.save(pictures.contact_sheet(dataset), output)
+        print(f"{output}: a contact sheet")
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    /,
+    *,
+    format: str = "auto",
+    split: Literal["auto", "owner", "every_fifth", "all"] = "auto",
+    max_bad: float = 0.01,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Score a .keras or .tflite file on the test images of some data.
+
+    Args:
+        model: A .keras file of a run, or a .tflite file that was exported from one.
+        data: A folder or an annotation file in a known layout, `toy`, or `tfds:NAME`.
+        format: Its layout; found by itself with `auto`.
+        split: Which images test, as in the recipes; `all` scores every image.
+        max_bad: Largest share of bad samples.
+        output: Write the scores here too (NAME.json).
+        overwrite: Replace this file if it is there.
+    """
+    from kerastransfer.recipes import scoring, trained
+
+    if output is not None:
+        _refuse_to_replace([output], overwrite)
+    predictor = trained.open_predictor(model)
+    task, labels = predictor.metadata.task, predictor.metadata.labels
+    test = _parts(data, format, split, max_bad, FIELD[task])[1]
+    unknown = scoring.unknown_classes(test, task, labels)
+    scores = scoring.score(predictor.predict, test, task, labels, progress=_bar)
+    if unknown:
+        print(f"not scored, as the model does not know them: {', '.join(unknown)}", file=sys.stderr)
+    _table(f"{model} on {len(test)} images of {test.name}", _without_classes(scores))
+    if output is not None:
+        files.write_json(output, {"model": model, "data": data, "split": split, "images": len(test), "results": scores})
+        print(output)
+
+
+def predict(
+    model: Model,
+    images: Images,
+    /,
+    *,
+    output: Path = Path("predictions"),
+    score: float | None = None,
+    overwrite: bool = False,
+) -> None:
+    """What a .keras or .tflite file sees in photos: an overlay of each, and predictions.json.
+
+    Args:
+        model: A .keras file of a run, or a .tflite file that was exported from one.
+        images: Photos, or folders of photos.
+        output: The folder to write to.
+        score: Lowest score of a detection; the model's own by itself.
+        overwrite: Replace files of the same name in the folder.
+    """
+    from kerastransfer.export import images as pictures
+    from kerastransfer.export import overlay
+    from kerastransfer.recipes import trained
+
+    photos = _photos(images)
+    results = output / "predictions.json"
+    overlays = {name: output / f"{name}.png" for name in photos}
+    _refuse_to_replace([results, *overlays.values()], overwrite)
+    predictor = trained.open_predictor(model)
+    told, left_out = [], 0
+    for name, photo in photos.items():
+        try:
+            image = pictures.read(photo)
+        except UserError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            left_out += 1
+            continue
+        prediction = predictor.predict(image, score=score)
+        with files.replacing(overlays[name]) as temporary:
+            overlay.draw(image, prediction).save(temporary)
+        found = prediction.summary()
+        told.append({"image": str(photo), "overlay": overlays[name].name, "predictions": found})
+        print(f"{photo}: {_in_words(found)}")
+    files.write_json(results, {"model": model, "images": told})
+    print(f"{results}, with overlays of {len(told)} images beside it")
+    if left_out:
+        raise UserError(f"{left_out} of {len(photos)} images could not be read and were left out")
+
+
+def export(
+    model: Model,
+    /,
+    *,
+    data: str | None = None,
+    format: str = "auto",
+    split: Literal["auto", "owner", "every_fifth"] = "auto",
+    output: Path = Path("exported"),
+    overwrite: bool = False,
+) -> None:
+    """Write a .keras file as SavedModel and as LiteRT files in float32, float16 and int8, each checked on images.
+
+    Args:
+        model: A .keras file of a run.
+        data: Where calibration and test images come from; by itself the data that the run trained on.
+        format: Its layout; found by itself with `auto`.
+        split: Which images test, the others calibrate.
+        output: The folder to write to.
+        overwrite: Replace files of the same name in the folder.
+    """
+    from kerastransfer.recipes import trained
+
+    name = Path(model).stem
+    tflite, saved_model = output / "tflite", output / "saved_model"
+    _refuse_to_replace([tflite / f"{name}.json", saved_model / name], overwrite)
+    task = trained.load(model)[1].task
+    if data is None:
+        data, format, split = _trained_on(model)
+    train, test = _parts(data, format, split, 0.01, FIELD[task])
+    from kerastransfer.export.parity import ParityError
+
+    try:
+        exported = trained.export(model, train, test, saved_model=saved_model, tflite=tflite)
+    except ParityError as error:
+        _exported_table(error.exported)
+        raise
+    _exported_table(exported)
+    print(f"{tflite}\n{saved_model / name}")
+
+
+def _trained_on(model: str) -> tuple[str, str, str]:
+    """data, format and split of the run in whose folder (RUN/models/NAME.keras) a model lies."""
+    settings = Path(model).resolve().parent.parent / "config.toml"
+    try:
+        stored = tomllib.loads(settings.read_text(encoding="utf-8"))
+        return stored["data"], stored["format"], stored["split"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{model} lies in no run's folder, so its data is not known; give --data") from error
+
+
+def _parts(data: str, format: str, split: str, max_bad: float, field: str) -> tuple["Dataset", "Dataset"]:
+    """(train, test) of the samples annotated with `field`; with `all`, every sample is in both."""
+    from kerastransfer.data import datasets as data_sets
+    from kerastransfer.data import derive, splits
+
+    dataset = derive.require(data_sets.load(data, format, max_bad=max_bad, progress=True), field)
+    if split == "all":
+        return dataset.having(field), dataset.having(field)
+    return splits.split(dataset, split, (field,))
+
+
+def _photos(given: Iterable[str]) -> dict[str, Path]:
+    """{name to write under: photo}; of a folder all its pictures. Two photos of one name are told apart by a number."""
+    photos: dict[str, Path] = {}
+    for path in map(Path, given):
+        inside = (
+            sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES) if path.is_dir() else [path]
+        )
+        if not inside:
+            raise UserError(f"{path}: no picture in this folder ({', '.join(PICTURES)})")
+        for photo in inside:
+            names = (photo.stem if number == 1 else f"{photo.stem}_{number}" for number in range(1, len(photos) + 2))
+            photos[next(name for name in names if name not in photos)] = photo
+    if not photos:
+        raise UserError("no image was given; name photos, or folders of photos, after the model")
+    return photos
+
+
+def _refuse_to_replace(paths: Iterable[Path], overwrite: bool) -> None:
+    there = [path for path in paths if path.exists()]
+    if there and not overwrite:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UserError(f"{there[0]}{more} would be replaced; give --overwrite, or choose another --output")
+
+
+def _in_words(found: list[dict]) -> str:
+    """The summary of a prediction in a few words: `2 disc, 1 star` or `disc 31 %`."""
+    if found and "fraction" in found[0]:
+        return ", ".join(f"{one['label']} {100 * one['fraction']:.0f} %" for one in found)
+    labels = [one["label"] for one in found]
+    return ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)) or "nothing"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
+def _without_classes(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores without those of single classes (NAME/CLASS) where these are too many to look at."""
+    single = {name for name in scores if "/" in name}
+    return {name: value for name, value in scores.items() if name not in single or len(single) <= MOST_CLASSES}
+
+
+def _bar(samples: Sequence["Sample"]) -> Iterable["Sample"]:
+    from rich.progress import track
+
+    return track(samples, "scoring")
+
+
+def _table(title: str, rows: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if rows:
+        table = Table(title=title, title_justify="left", show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(justify="left" if any(isinstance(value, str) for value in rows.values()) else "right")
+        for name, value in rows.items():
+            table.add_row(name, _written(value))
+        Console(markup=False, highlight=False).print(table)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.4f}"
+    return str(value)
+
+
+def _exported_table(exported: Iterable["ExportedFile"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "MB", "metric (Keras)", "ms", "parity")
+    for one in exported:
+        metric = "-" if one.metric is None else f"{one.metric:.4f} ({one.keras_metric:.4f})"
+        milliseconds = f"{min(one.milliseconds.values()):.1f}"
+        table.add_row(one.path.name, f"{one.bytes / 1e6:.2f}", metric, milliseconds, one.reason or "passed")
+    Console(markup=False, highlight=False).print(table)

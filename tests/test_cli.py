@@ -1,0 +1,238 @@
+"""The console script: what it prints and writes, and what it exits with."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from kerastransfer import cli
+from kerastransfer.data.toy import CLASSES, toy
+
+LABELS = ("background", *CLASSES)
+
+
+def code_of(argv):
+    """The exit code of the command line, run here."""
+    try:
+        cli.main([str(argument) for argument in argv])
+    except SystemExit as ended:
+        return ended.code or 0
+    return 0
+
+
+def in_a_process(code, *argv):
+    return subprocess.run([sys.executable, "-c", code, *map(str, argv)], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def trained_models(tmp_path_factory):
+    """{task: (NAME.keras, NAME.tflite)} of networks with random weights, as a run leaves them."""
+    import keras
+
+    from kerastransfer.codecs.yolov1 import YoloV1Codec
+    from kerastransfer.encoders.yolov1 import yolov1_encoder
+    from kerastransfer.export import metadata, tflite
+    from kerastransfer.models.yolo_unet import yolo_unet
+    from kerastransfer.models.yolov1 import yolov1
+    from kerastransfer.recipes import trained
+
+    keras.utils.set_random_seed(0)
+    narrow = [((4, 3, 2),)] * 5
+    codec = YoloV1Codec(len(CLASSES))
+    networks = {
+        "detection": (yolov1(yolov1_encoder(narrow), codec), CLASSES, codec),
+        "segmentation": (yolo_unet(yolov1_encoder(narrow), len(LABELS), widths=[4] * 6), LABELS, None),
+    }
+    folder = tmp_path_factory.mktemp("run") / "models"
+    (folder.parent / "config.toml").parent.mkdir(exist_ok=True)
+    (folder.parent / "config.toml").write_text('data = "toy:20"\nformat = "auto"\nsplit = "auto"\n')
+    made = {}
+    for task, (network, labels, codec) in networks.items():
+        keras_file, tflite_file = folder / f"{task}.keras", folder / f"{task}.tflite"
+        trained.write(network, keras_file, task=task, labels=labels, image_size=(64, 64), codec=codec)
+        exportable, described = trained.load(keras_file)
+        tflite_file.write_bytes(metadata.attach(tflite.convert(exportable, (64, 64)), described))
+        made[task] = keras_file, tflite_file
+    return made
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for sample in toy(seed=3, count=2, image_size=96).samples:
+        PIL.Image.fromarray(sample.read()["image"][:, :80]).save(folder / f"{sample.name}.png")
+    return folder
+
+
+BARE = """if True:
+    import sys
+    from kerastransfer import cli
+    try:
+        cli.main(sys.argv[1:])
+    finally:
+        assert not {"tensorflow", "keras"} & set(sys.modules), "TensorFlow was imported"
+"""
+
+
+def test_help_lists_the_subcommands_and_is_light():
+    ended = in_a_process(BARE, "--help")
+    assert ended.returncode == 0, ended.stderr
+    for word in ("recipes", "datasets", "evaluate", "predict", "export", "run RECIPE"):
+        assert word in ended.stdout
+
+
+def test_recipes_are_listed_as_by_the_module(capsys):
+    from kerastransfer.recipes import __main__ as listing
+
+    assert code_of(["recipes"]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told and line in told for name, line in listing.recipes().items())
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        ([], "subcommand"),
+        (["predct"], "predct"),
+        (["datasets", "toy", "--fromat", "coco"], "--format"),
+        (["datasets", "{tmp}/nowhere"], "no such file or folder"),
+        (["datasets", "{tmp}"], "empty folder"),
+        (["run"], "needs a recipe"),
+        (["run", "detectr"], "needs a recipe"),
+        (["predict", "model.keras"], "no image was given"),
+        (["predict", "{tmp}/no.keras", "{photos}"], "no such file"),
+        (["predict", "{tmp}/no.tflite", "{photos}"], "cannot be read"),
+        (["predict", "model.pt", "{photos}"], "give a .keras or a .tflite file"),
+        (["predict", "model.keras", "{tmp}"], "no picture in this folder"),
+        (["evaluate", "{tmp}/no.tflite", "toy"], "cannot be read"),
+        (["evaluate", "model.pt", "toy"], "give a .keras or a .tflite file"),
+        (["export", "{tmp}/no.keras"], "no such file"),
+    ],
+)
+def test_a_mistake_exits_with_2_and_says_what_to_do(argv, told, tmp_path, photos, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    argv = [argument.format(tmp=empty, photos=photos) for argument in argv]
+    assert code_of([*argv, *(["--output", tmp_path / "out"] if argv[:1] == ["predict"] else [])]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_datasets_counts_what_there_is_and_names_what_is_bad(tmp_path, capsys):
+    folder = tmp_path / "people"
+    for part in ("PNGImages", "PedMasks"):
+        (folder / part).mkdir(parents=True)
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:9, 3:8], mask[2:9, 20:28] = 1, 2
+    for name in ("a", "b"):
+        PIL.Image.new("RGB", (30, 20)).save(folder / "PNGImages" / f"{name}.png")
+        PIL.Image.fromarray(mask).save(folder / "PedMasks" / f"{name}_mask.png")
+    (folder / "PNGImages" / "c.png").write_bytes(b"no picture")
+    assert code_of(["datasets", folder]) == 0
+    told = capsys.readouterr().out
+    assert "penn_fudan" in told
+    assert "bad: c: " in told
+    assert "│ person │ 4 │" in told
+
+
+def test_datasets_draws_a_contact_sheet_and_replaces_none(tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    assert code_of(["datasets", "toy:4", "--output", sheet]) == 0
+    with PIL.Image.open(sheet) as picture:
+        assert min(picture.size) > 100
+    before = sheet.read_bytes()
+    assert code_of(["datasets", "toy:4", "--output", sheet]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert sheet.read_bytes() == before
+    assert code_of(["datasets", "toy:4", "--output", sheet, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_keras_and_tflite_files_predict_alike(task, trained_models, photos, tmp_path):
+    told = []
+    for model in trained_models[task]:
+        output = tmp_path / model.suffix[1:]
+        assert code_of(["predict", model, photos, photos / "00000.png", "--output", output, "--score", "-10"]) == 0
+        told.append(json.loads((output / "predictions.json").read_text())["images"])
+        assert [one["overlay"] for one in told[-1]] == ["00000.png", "00001.png", "00000_2.png"]
+        with PIL.Image.open(output / "00000_2.png") as picture:
+            assert picture.size == (80, 96)
+    for one, other in zip(*told, strict=True):
+        assert one["predictions"]
+        assert [found["label"] for found in one["predictions"]] == [found["label"] for found in other["predictions"]]
+        amount = "score" if task == "detection" else "fraction"
+        values = [[found[amount] for found in image["predictions"]] for image in (one, other)]
+        np.testing.assert_allclose(*values, atol=1e-3)
+
+
+def test_predict_replaces_no_file_unasked(trained_models, photos, tmp_path, capsys):
+    (tmp_path / "00001.png").write_text("mine")
+    argv = ["predict", trained_models["segmentation"][1], photos, "--output", tmp_path]
+    assert code_of(argv) == 2
+    assert "00001.png would be replaced" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["00001.png"]
+    assert code_of([*argv, "--overwrite"]) == 0
+    assert (tmp_path / "00001.png").read_bytes() != b"mine"
+
+
+def test_predict_goes_on_past_a_file_that_is_no_picture(trained_models, photos, tmp_path, capsys):
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    argv = ["predict", trained_models["segmentation"][1], tmp_path / "torn.jpg", photos, "--output", tmp_path / "out"]
+    assert code_of(argv) == 2
+    assert "torn.jpg" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]) == 2
+
+
+def test_a_tflite_file_is_run_and_scored_without_tensorflow(trained_models, photos, tmp_path):
+    for task, (_, tflite) in trained_models.items():
+        ended = in_a_process(BARE, "predict", tflite, photos, "--output", tmp_path / task)
+        assert ended.returncode == 0, ended.stderr
+    ended = in_a_process(BARE, "evaluate", trained_models["segmentation"][1], "toy:5")
+    assert ended.returncode == 0, ended.stderr
+    assert "iou_mean" in ended.stdout
+
+
+@pytest.mark.parametrize(("task", "metric"), [("detection", "AP50"), ("segmentation", "iou_mean")])
+def test_evaluate_prints_and_writes_the_same_for_both_files(task, metric, trained_models, tmp_path, capsys):
+    results = []
+    for model in trained_models[task]:
+        file = tmp_path / f"{model.suffix[1:]}.json"
+        assert code_of(["evaluate", model, "toy:10", "--output", file]) == 0
+        assert metric in capsys.readouterr().out
+        results.append(json.loads(file.read_text()))
+        assert results[-1]["images"] == 2  # every fifth
+    assert results[0]["results"][metric] == pytest.approx(results[1]["results"][metric], abs=1e-3)
+
+
+def test_evaluate_scores_every_image_on_demand(trained_models, tmp_path):
+    file = tmp_path / "scores.json"
+    model = trained_models["segmentation"][1]
+    assert code_of(["evaluate", model, "toy:3", "--output", file]) == 2  # too few for a fifth
+    assert not file.exists()
+    assert code_of(["evaluate", model, "toy:3", "--split", "all", "--output", file]) == 0
+    assert json.loads(file.read_text())["images"] == 3
+
+
+def test_export_takes_the_data_of_the_run(trained_models, tmp_path, capsys):
+    argv = ["export", trained_models["segmentation"][0], "--output", tmp_path]
+    assert code_of(argv) == 0, capsys.readouterr().err
+    names = {path.name for path in (tmp_path / "tflite").iterdir()}
+    assert names == {"segmentation.json", *(f"segmentation{kind}.tflite" for kind in ("", "_float16", "_int8"))}
+    assert (tmp_path / "saved_model" / "segmentation" / "saved_model.pb").exists()
+    assert "segmentation_int8.tflite" in capsys.readouterr().out
+    assert code_of(argv) == 2
+
+
+def test_a_model_without_its_description_is_told(trained_models, tmp_path, photos, capsys):
+    alone = tmp_path / "alone.keras"
+    alone.write_bytes(trained_models["detection"][0].read_bytes())
+    assert code_of(["predict", alone, photos, "--output", tmp_path / "out"]) == 2
+    assert "alone.json" in capsys.readouterr().err
+    for damaged in ("{", '{"task": "detection"}', '{"task": "poetry", "labels": [], "image_size": [1, 1]}', "[]"):
+        alone.with_suffix(".json").write_text(damaged)
+        assert code_of(["predict", alone, photos, "--output", tmp_path / "out"]) == 2
+        assert "does not describe a model" in capsys.readouterr().err
+    assert code_of(["export", alone, "--output", tmp_path / "out"]) == 2
