@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerastransfer.ops.boxes import to_centres, to_corners
@@ -20,6 +21,9 @@ class YoloV1Codec:
         vector (B, S * S * (C + 5 B)) of all classes, all confidences, all boxes.
     score: "confidence" (paper A: the more confident box of each cell alone, its class the strongest) or "product"
         (Darknet: every box, confidence * class score).
+    reach: 0: the cell in which an object's centre lies owns it, and no other (YOLOv1). Above: a cell whose border the
+        centre is within `reach` cells of owns it too, where it owns nothing better (ours; the offsets x, y then leave
+        [0, 1]). More cells learn from each object, which a small data set needs.
     """
 
     num_classes: int
@@ -27,6 +31,7 @@ class YoloV1Codec:
     sizes: Literal["cell", "image", "root"] = "cell"
     layout: Literal["cells", "darknet"] = "cells"
     score: Literal["confidence", "product"] = "confidence"
+    reach: float = 0.0
 
     def get_config(self) -> dict:
         """The fields, as Keras stores them with a model."""
@@ -62,30 +67,43 @@ class YoloV1Codec:
         """boxes (B, N, 4), labels (B, N) to {"state": (B, S, S) 1 where an object's centre lies, else 0,
         "boxes": (B, S, S, (x, y, w, h)), "classes": (B, S, S, C) one-hot}; grid = (rows, columns).
 
-        The centre's cell owns an object; of several in one cell the first wins. Padding (label < 0) owns none.
+        The centre's cell owns an object; of several in one cell the first wins. A cell within `reach` that owns none
+        of its own takes the object whose centre is nearest. Padding (label < 0) is owned by none.
         """
         rows, columns = grid
         size = ops.cast(ops.stack([columns, rows]), "float32")
         centres = to_centres(ops.cast(boxes, "float32"))
-        xy, wh = ops.flip(centres[..., :2], -1), ops.flip(centres[..., 2:], -1)
-        cell = ops.clip(ops.floor(xy * size), 0, size - 1)
+        xy, wh = ops.flip(centres[..., :2], -1) * size, ops.flip(centres[..., 2:], -1)
         if self.sizes == "cell":
             wh = wh * size
         elif self.sizes == "root":
             wh = ops.sqrt(ops.maximum(wh, 0))
-        values = ops.concatenate([xy * size - cell, wh], axis=-1)
 
-        index = ops.cast(cell[..., 1] * size[0] + cell[..., 0], "int32")
-        real = ops.cast(labels >= 0, "float32")
-        owns = ops.one_hot(index, rows * columns) * ops.expand_dims(real, -1)  # (B, N, S * S)
-        owns = owns * ops.cast(ops.cumsum(owns, axis=1) <= 1, "float32")
-        classes = ops.one_hot(ops.maximum(labels, 0), self.num_classes)
+        cells = _cells(rows, columns)  # (S * S, (x, y)): near corner of each
+        home = ops.expand_dims(ops.clip(ops.floor(xy), 0, size - 1), 2)  # (B, N, 1, (x, y))
+        outside = ops.max(ops.abs(ops.expand_dims(xy, 2) - cells - 0.5), axis=-1) - 0.5  # (B, N, S * S) in cells
+        order = ops.reshape(ops.arange(1, boxes.shape[1] + 1, dtype="float32"), (1, -1, 1))
+        at_home = ops.all(ops.equal(cells, home), axis=-1)
+        # Home comes before neighbours: ranks below 0, the first of several lowest.
+        rank = ops.where(at_home, -1 / order, ops.maximum(outside, 0))
+        may = ops.logical_or(at_home, outside <= self.reach) if self.reach else at_home
+        may = ops.logical_and(may, ops.expand_dims(labels >= 0, -1))
+        rank = ops.where(may, rank, np.inf)
+        owner = ops.one_hot(ops.argmin(rank, axis=1), boxes.shape[1], axis=1)  # (B, N, S * S)
+        owns = owner * ops.cast(may, "float32")
 
         def on_grid(values):
             return ops.reshape(ops.einsum("bnp,bnd->bpd", owns, values), (-1, rows, columns, values.shape[-1]))
 
-        state = ops.reshape(ops.max(owns, axis=1), (-1, rows, columns))
-        return {"state": state, "boxes": on_grid(values), "classes": on_grid(classes)}
+        state = ops.reshape(ops.sum(owns, axis=1), (-1, rows, columns))
+        near = ops.expand_dims(state, -1) * ops.reshape(cells, (rows, columns, 2))
+        offsets = on_grid(xy) - near
+        classes = ops.one_hot(ops.maximum(labels, 0), self.num_classes)
+        return {
+            "state": state,
+            "boxes": ops.concatenate([offsets, on_grid(wh)], axis=-1),
+            "classes": on_grid(classes),
+        }
 
     def corners(self, boxes):
         """boxes (B, S, S, B, (x, y, w, h)) of `unpack` to (B, S, S, B, (y1, x1, y2, x2)) as fractions of the image."""
@@ -93,8 +111,7 @@ class YoloV1Codec:
         if rows is None or columns is None:
             _, rows, columns, *_ = ops.shape(boxes)
         size = ops.cast(ops.stack([columns, rows]), "float32")
-        y, x = ops.meshgrid(ops.arange(rows), ops.arange(columns), indexing="ij")
-        cell = ops.expand_dims(ops.cast(ops.stack([x, y], axis=-1), "float32"), 2)
+        cell = ops.reshape(_cells(rows, columns), (rows, columns, 1, 2))
         xy, wh = (boxes[..., :2] + cell) / size, boxes[..., 2:]
         if self.sizes == "cell":
             wh = wh / size
@@ -118,3 +135,9 @@ class YoloV1Codec:
             scores = strongest * ops.max(confidences, axis=-1, keepdims=True)
         batch = ops.shape(predictions)[0]
         return ops.reshape(corners, (batch, -1, 4)), ops.reshape(scores, (batch, -1, self.num_classes))
+
+
+def _cells(rows, columns):
+    """(rows * columns, (x, y)): the near corners of the cells, in cells."""
+    y, x = ops.meshgrid(ops.arange(rows), ops.arange(columns), indexing="ij")
+    return ops.reshape(ops.cast(ops.stack([x, y], axis=-1), "float32"), (-1, 2))
