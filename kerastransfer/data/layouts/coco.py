@@ -113,7 +113,7 @@ def _example(
         crowd = [bool(a.get("iscrowd", 0)) for a in annotations]
         masks = [_mask(a["segmentation"], size) for a in annotations] if "masks" in fields else None
         example = {"image": pixels} | objects(corners, labels, size, crowd=crowd, masks=masks)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RuntimeError: malformed run lengths
         raise BadSampleError(f"an annotation of it is broken: {type(error).__name__}: {error}") from error
     if "segmentation" in fields:
         example["segmentation"] = painted(example["masks"], example["labels"], example["crowd"])

@@ -38,9 +38,8 @@ def _class_folders(folder: Path) -> list[Path]:
     reserved = {"images", "masks", "labels", "annotations"}
     if any(child.name.lower() in reserved or split_of([child.name]) for child in children):
         return []
-    if any(folders(child) for child in children):
-        return []
-    return [child for child in children if has_images(child)]
+    filled = [child for child in children if any(child.iterdir())]
+    return filled if all(has_images(child) and not folders(child) for child in filled) else []
 
 
 def _example(image: Path, label: int) -> Example:

@@ -34,8 +34,9 @@ def read(name: str) -> Dataset:
     name, _, wanted = name.partition(":")
     builder = _builder(tfds, name)
     splits = [wanted] if wanted else sorted(builder.info.splits)
-    features = builder.info.features
-    if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
+    top = builder.info.features
+    features = dict(top.items()) if isinstance(top, tfds.features.FeaturesDict) else {}
+    if "image" not in features:
         raise UserError(f"tfds:{name} has no feature 'image'; a data set of images is needed")
     boxes = _boxes_feature(tfds, features)
     box_names = _box_classes(tfds, features, boxes)
@@ -52,7 +53,7 @@ def read(name: str) -> Dataset:
         for number, record in enumerate(records):
             found = _boxes(record, boxes, box_names)
             fields = {"boxes"} if found is not None else set()
-            fields |= {"label"} if image_classes else set()
+            fields |= {"label"} if image_classes and record["label"] >= 0 else set()  # -1: not told
             fields |= {"segmentation"} if to_segmentation and "segmentation_mask" in record else set()
             reader = functools.partial(_example, record, found, to_segmentation, frozenset(fields))
             samples.append(Sample(f"{split}/{number:08d}", reader, frozenset(fields), split_of([split.split("[")[0]])))
@@ -78,7 +79,7 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
 
 
-def _boxes_feature(tfds: Any, features: Any) -> tuple[str, ...]:
+def _boxes_feature(tfds: Any, features: dict[str, Any]) -> tuple[str, ...]:
     """Where the boxes stand: ("objects", "bbox") in a sequence, ("bbox",) for a single one, () for none."""
     for key, feature in features.items():
         if isinstance(feature, tfds.features.BBoxFeature):
@@ -91,11 +92,11 @@ def _boxes_feature(tfds: Any, features: Any) -> tuple[str, ...]:
     return ()
 
 
-def _box_classes(tfds: Any, features: Any, boxes: tuple[str, ...]) -> dict[str, int]:
+def _box_classes(tfds: Any, features: dict[str, Any], boxes: tuple[str, ...]) -> dict[str, int]:
     """Names of the boxes' classes, in order, with their labels."""
     if not boxes:
         return {}
-    inner = features[boxes[0]].feature if len(boxes) == 2 else features
+    inner = dict(features[boxes[0]].feature.items()) if len(boxes) == 2 else features
     for key in ("label", "species") if len(boxes) == 2 else ("species", "label"):
         if key in inner and isinstance(inner[key], tfds.features.ClassLabel):
             return {name: label for label, name in enumerate(inner[key].names)}

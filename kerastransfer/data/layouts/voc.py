@@ -44,7 +44,7 @@ def read(folder: Path) -> Dataset:
                 annotations[path] = xml(path)
             except BadSampleError as error:
                 bad.append(BadSample(_name(year, path.stem, years), str(error)))
-    found = sorted({thing.findtext("name", "") for root in annotations.values() for thing in root.iter("object")})
+    found = sorted({_class(thing) for root in annotations.values() for thing in root.iter("object")} - {""})
     classes = CLASSES if set(found) <= set(CLASSES) else tuple(found)
     broken = {one.name for one in bad}
     samples = []
@@ -85,6 +85,10 @@ def _years(folder: Path) -> list[Path]:
     return [year for year in folders(devkit) if year.name.startswith("VOC") and fits(year)]
 
 
+def _class(thing: ElementTree.Element) -> str:
+    return thing.findtext("name", "").strip()
+
+
 def _name(year: Path, stem: str, years: list[Path]) -> str:
     return stem if len(years) == 1 else f"{year.name}/{stem}"
 
@@ -108,10 +112,12 @@ def _example(
     if annotation is not None:
         check_size(annotation, size)
         things = list(annotation.iter("object"))
+        if not all(map(_class, things)):
+            raise BadSampleError("an object has no name")
         masks = None if files["masks"] is None else _instances(read_mask(files["masks"], size), len(things))
         example |= objects(
             [corners(thing) for thing in things],
-            [classes.index(thing.findtext("name", "")) for thing in things],
+            [classes.index(_class(thing)) for thing in things],
             size,
             crowd=[thing.findtext("difficult", "0").strip() == "1" for thing in things],
             masks=masks,

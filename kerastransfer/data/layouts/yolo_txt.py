@@ -13,7 +13,7 @@ from pathlib import Path
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.images import read_image
 from kerastransfer.data.layouts.files import images_under, lines, places, split_of
-from kerastransfer.data.layouts.objects import corners_of, filled, objects, painted
+from kerastransfer.data.layouts.objects import filled, objects, painted
 from kerastransfer.errors import UserError
 
 FORM = "images/ and labels/*.txt side by side, with a data.yaml or classes.txt"
@@ -106,9 +106,9 @@ def _example(image: Path, found: list[Line] | None, label_of: dict[int, int], fi
             x, y, w, h = numbers
             corners.append(((y - h / 2) * height, (x - w / 2) * width, (y + h / 2) * height, (x + w / 2) * width))
         else:
-            mask = filled([[value * (height if k % 2 else width) for k, value in enumerate(numbers)]], size)
-            corners += corners_of([mask]).tolist()
-            masks.append(mask)
+            xs, ys = [value * width for value in numbers[::2]], [value * height for value in numbers[1::2]]
+            corners.append((min(ys), min(xs), max(ys), max(xs)))  # not of the mask: a tiny polygon fills no pixel
+            masks.append(filled([[value for point in zip(xs, ys, strict=True) for value in point]], size))
     labels = [label_of[class_id] for class_id, _ in found]
     example |= objects(corners, labels, size, masks=masks if "masks" in fields else None)
     if "segmentation" in fields:
@@ -145,8 +145,8 @@ def names_in_yaml(text: str) -> dict[int, str]:
     if entry is None:
         return {}
     inline, block = entry.groups()
-    word = r"'[^']*'|\"[^\"]*\"|"
-    items = re.findall(rf"(?:\d+\s*:\s*)?(?:{word}[^,]+)", inline[1:-1]) if inline else block.strip().split("\n")
+    item = r"\s*((?:\d+\s*:\s*)?(?:'[^']*'|\"[^\"]*\"|[^,]+))"
+    items = re.findall(item, inline[1:-1]) if inline else block.strip().split("\n")
     names = {}
     for number, item in enumerate(item.strip().removeprefix("- ") for item in items if item.strip()):
         keyed = re.match(r"['\"]?(\d+)['\"]?\s*:\s*(.*)$", item)

@@ -1,0 +1,173 @@
+import json
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from kerastransfer.data import datasets
+from kerastransfer.data.dataset import VOID
+from kerastransfer.errors import UserError
+
+
+def miniature(folder, draw, annotations, images=1, **content):
+    """A COCO folder of 20 x 30 images with ids 1.., categories 3 and 7."""
+    for k in range(images):
+        draw(folder / "val2017" / f"{k + 1}.png")
+    content = {
+        "images": [{"id": k + 1, "file_name": f"{k + 1}.png", "height": 20, "width": 30} for k in range(images)],
+        "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
+        "annotations": annotations,
+    } | content
+    (folder / "annotations").mkdir()
+    path = folder / "annotations" / "instances_val2017.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def box(x, y, width, height, category=3, image=1, **more):
+    return {"image_id": image, "category_id": category, "bbox": [x, y, width, height], "iscrowd": 0} | more
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised in pycocotools itself
+def test_the_real_folder_agrees_with_pycocotools(shared_data):
+    dataset = datasets.load(shared_data / "coco", check=False)
+    assert (len(dataset), len(dataset.classes), dataset.classes[0], dataset.classes[-1]) == (
+        189,
+        80,
+        "person",
+        "toothbrush",
+    )
+    assert [sum(s.split == split for s in dataset.samples) for split in ("train", "val")] == [89, 100]
+    reference = COCO(shared_data / "coco/annotations/instances_val2017.json")
+    seen = 0
+    for image in list(reference.imgs.values())[::6]:
+        annotations = reference.imgToAnns[image["id"]]
+        sample = next(s for s in dataset.samples if s.name == f"val2017/{image['id']:012d}")
+        example = sample.read()
+        scale = [image["height"], image["width"]] * 2
+        for k, annotation in enumerate(annotations):
+            x, y, width, height = annotation["bbox"]
+            np.testing.assert_allclose(example["boxes"][k] * scale, [y, x, y + height, x + width], atol=1e-3)
+            np.testing.assert_array_equal(example["masks"][k], reference.annToMask(annotation))
+            assert dataset.classes[example["labels"][k]] == reference.cats[annotation["category_id"]]["name"]
+            assert example["crowd"][k] == annotation["iscrowd"]
+        assert len(example["boxes"]) == len(annotations)
+        seen += len(annotations)
+    assert seen > 100
+
+
+def test_real_counts(shared_data):
+    for split, objects, crowd, empty in (("train", 1038, 13, 0), ("val", 914, 10, 2)):
+        dataset = datasets.load(shared_data / f"coco/annotations/instances_{split}2017.json", check=False)
+        examples = [sample.read() for sample in dataset.samples]
+        assert sum(len(e["labels"]) for e in examples) == objects
+        assert sum(e["crowd"].sum() for e in examples) == crowd
+        assert sum(not len(e["labels"]) for e in examples) == empty
+        bare = next((e for e in examples if not len(e["labels"])), None)
+        if bare is not None:
+            assert bare["masks"].shape == (0, *bare["image"].shape[:2])
+            assert not bare["segmentation"].any()
+
+
+def test_crowds_are_void_and_small_objects_lie_on_large_ones(tmp_path, draw):
+    def square(x1, y1, x2, y2):
+        return [[x1, y1, x2, y1, x2, y2, x1, y2]]
+
+    runs = {"size": [20, 30], "counts": [0, 200, 400]}  # columns 0 to 9
+    miniature(
+        tmp_path,
+        draw,
+        [
+            box(22, 2, 4, 4, 7, segmentation=square(22, 2, 26, 6)),
+            box(20, 0, 10, 20, 3, segmentation=square(20, 0, 30, 20)),
+            box(0, 0, 10, 20, 3, iscrowd=1, segmentation=runs),
+            box(12, 0, 6, 4, 7, segmentation=square(12, 0, 14, 4) + square(16, 0, 18, 4)),
+        ],
+    )
+    dataset = datasets.load(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.segmentation_classes == ("background", "cat", "dog")
+    example = dataset.samples[0].read()
+    np.testing.assert_array_equal(example["labels"], [1, 0, 0, 1])
+    np.testing.assert_array_equal(example["crowd"], [False, False, True, False])
+    segmentation = example["segmentation"]
+    assert (segmentation[:, :10] == VOID).all()
+    assert (segmentation[3:5, 23:25] == 2).all()
+    assert (segmentation[10:, 20:] == 1).all()
+    np.testing.assert_array_equal(segmentation[1, 10:20], [0, 0, 2, 2, 0, 0, 2, 2, 0, 0])
+
+
+def test_boxes_alone(tmp_path, draw):
+    path = miniature(tmp_path, draw, [box(3, 4, 6, 10)], images=2)
+    for data in (tmp_path, path):
+        dataset = datasets.load(data)
+        assert [sample.name for sample in dataset.samples] == ["val2017/1", "val2017/2"]
+        assert all(sample.fields == {"boxes"} for sample in dataset.samples)
+        np.testing.assert_allclose(dataset.samples[0].read()["boxes"], [[0.2, 0.1, 0.7, 0.3]], atol=1e-6)
+        empty = dataset.samples[1].read()
+        assert (empty["boxes"].shape, empty["boxes"].dtype) == ((0, 4), np.float32)
+        assert (empty["labels"].shape, empty["labels"].dtype) == ((0,), np.int32)
+        assert (empty["crowd"].shape, empty["crowd"].dtype) == ((0,), bool)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        (box(25, 4, 8, 4), "outside the image of 30 x 20"),
+        (box(3, 4, 0, 4), "no area"),
+        (box(float("nan"), 4, 3, 4), "outside"),
+        (box(3, 4, 5, 4, category=5), "category_id 5 is not in"),
+        ({"image_id": 1, "category_id": 3}, "KeyError: 'bbox'"),
+        (box(3, 4, 5, 4, segmentation=[[1, 2, 3, 4]]), "polygon of 4 numbers"),
+        (box(3, 4, 5, 4, segmentation=[[1, 2, 3, 4, 500, 6]]), "polygon outside"),
+        (box(3, 4, 5, 4, segmentation={"size": [30, 20], "counts": [600]}), "run-length mask of size"),
+        (box(3, 4, 5, 4, segmentation={"size": [20, 30], "counts": [500]}), "add up to 500"),
+        (box(3, 4, 5, 4, segmentation={"size": [20, 30], "counts": "garbage"}), "malformed"),
+    ],
+)
+def test_a_bad_sample_is_left_out_and_named(tmp_path, draw, annotation, reason):
+    miniature(tmp_path, draw, [annotation], images=2)
+    dataset = datasets.load(tmp_path)
+    assert [sample.name for sample in dataset.samples] == ["val2017/2"]
+    assert dataset.bad[0].name == "val2017/1"
+    assert reason in dataset.bad[0].reason
+
+
+def test_a_border_missed_by_rounding_is_moved(tmp_path, draw):
+    miniature(tmp_path, draw, [box(20.5, 10, 10, 10.4)])
+    np.testing.assert_allclose(datasets.load(tmp_path).samples[0].read()["boxes"], [[0.5, 20.5 / 30, 1, 1]], atol=1e-6)
+
+
+def test_contradictions_between_files(tmp_path, draw):
+    path = miniature(tmp_path, draw, [box(3, 4, 6, 10), box(1, 1, 2, 2, image=77)], images=3)
+    content = json.loads(path.read_text())
+    content["images"][0]["width"] = 31
+    (tmp_path / "val2017/2.png").unlink()
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"3 of 4 samples are bad, more than --max-bad 0.01 allows"):
+        datasets.load(tmp_path)
+    reasons = {one.name: one.reason for one in datasets.load(tmp_path, max_bad=0.8).bad}
+    assert reasons["val2017/1"] == "image of 30 x 20 pixels, but the json says 31 x 20"
+    assert reasons["val2017/2"] == "image 2.png is missing"
+    assert "annotation None" in reasons
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"images": []}', '{"images": [{}], "annotations": [], "categories": []}']
+)
+def test_a_json_that_is_no_coco(tmp_path, content):
+    (tmp_path / "some.json").write_text(content)
+    with pytest.raises(UserError, match=r"some.json(.(?!\n))+$"):
+        datasets.load(tmp_path / "some.json")
+
+
+def test_images_nowhere(tmp_path, draw):
+    path = miniature(tmp_path, draw, [])
+    (tmp_path / "val2017/1.png").unlink()
+    with pytest.raises(UserError, match="none of its 1 images was found; put them into"):
+        datasets.load(path)
+
+
+def test_panoptic_json_is_refused(shared_data):
+    with pytest.raises(UserError, match="panoptic"):
+        datasets.load(shared_data / "coco128/panoptic_segmentation/annotations/panoptic_val2017.json")

@@ -1,0 +1,35 @@
+import numpy as np
+
+from kerastransfer.data import datasets
+
+
+def test_the_real_folder(shared_data):
+    dataset = datasets.load(shared_data / "clothing-dataset-small", check=False)
+    assert (len(dataset), len(dataset.image_classes), dataset.classes) == (766, 10, ())
+    assert [sum(s.split == split for s in dataset.samples) for split in ("train", "val")] == [580, 186]
+    for sample in dataset.samples[::150]:
+        label = sample.read()["label"]
+        assert (label.shape, label.dtype) == ((), np.int32)
+        assert dataset.image_classes[label] == sample.name.split("/")[1]
+
+
+def test_classes_without_splits(tmp_path, draw):
+    draw(tmp_path / "cat/1.jpg")
+    draw(tmp_path / "cat/2.jpg").write_bytes(b"GIF89a")
+    draw(tmp_path / "dog/1.jpg")
+    (tmp_path / "empty").mkdir()
+    dataset = datasets.load(tmp_path)
+    assert dataset.image_classes == ("cat", "dog")
+    assert [(s.name, s.split, int(s.read()["label"])) for s in dataset.samples] == [
+        ("cat/1", None, 0),
+        ("dog/1", None, 1),
+    ]
+    assert dataset.bad[0].name == "cat/2"
+
+
+def test_a_class_of_one_split_only(tmp_path, draw):
+    for path in ("train/cat/1.jpg", "train/dog/1.jpg", "validation/eel/1.jpg"):
+        draw(tmp_path / path)
+    dataset = datasets.load(tmp_path)
+    assert dataset.image_classes == ("cat", "dog", "eel")
+    assert [int(sample.read()["label"]) for sample in dataset.samples] == [0, 1, 2]

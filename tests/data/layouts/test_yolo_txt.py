@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+
+from kerastransfer.data import datasets
+from kerastransfer.data.layouts.yolo_txt import names_in_yaml
+from kerastransfer.errors import UserError
+
+
+def label(root, stem, text, images="images", labels="labels", draw=None):
+    draw(root / images / f"{stem}.jpg")
+    path = root / labels / f"{stem}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_real_polygons(shared_data):
+    dataset = datasets.load(shared_data / "coco128", check=False)
+    assert (len(dataset), dataset.classes[0], dataset.classes[-1], len(dataset.classes)) == (
+        111,
+        "person",
+        "toothbrush",
+        80,
+    )
+    assert [sum(s.split == split for s in dataset.samples) for split in ("train", "val")] == [59, 52]
+    examples = [sample.read() for sample in dataset.samples]
+    assert sum(len(example["labels"]) for example in examples) == 870
+    assert sum(not len(example["labels"]) for example in examples) == 2
+    assert datasets.load(shared_data / "coco128/instance_segmentation", check=False).classes == dataset.classes
+
+
+def test_real_boxes(shared_data):
+    dataset = datasets.load(shared_data / "coco128/object_detection")
+    assert (len(dataset), len(dataset.having("boxes")), len(dataset.classes)) == (111, 109, 80)
+    assert datasets.summary(dataset.having("boxes"))["fields"] == {"boxes": 109}
+    assert sum(len(sample.read()["labels"]) for sample in dataset.having("boxes").samples) == 864
+
+
+def test_both_tasks_name_the_same_objects(shared_data):
+    """The ids 1 to 90 of the polygons and 0 to 79 of the boxes must end as the same labels."""
+    polygons = {s.name: s for s in datasets.load(shared_data / "coco128", check=False).samples}
+    boxes = datasets.load(shared_data / "coco128/object_detection", check=False).having("boxes")
+    agree = total = 0
+    for sample in boxes.samples[::9]:
+        one, other = sample.read(), polygons[sample.name].read()
+        for box, wanted in zip(one["boxes"], one["labels"], strict=True):
+            distance = np.abs(other["boxes"] - box).max(axis=1, initial=0)
+            total += 1
+            agree += bool(len(distance)) and other["labels"][distance.argmin()] == wanted
+    assert agree / total > 0.9
+
+
+def test_boxes_polygons_and_nothing(tmp_path, draw):
+    label(tmp_path, "train/box", "1 0.2 0.35 0.2 0.5\n", draw=draw)
+    label(tmp_path, "train/polygon", "0 0.1 0.1 0.3 0.1 0.3 0.6 0.1 0.6\n", draw=draw)
+    label(tmp_path, "val/empty", "\n", draw=draw)
+    draw(tmp_path / "images/val/unlabelled.jpg")
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: ['a b', c]  # two\nnc: 2\n")
+    dataset = datasets.load(tmp_path)
+    assert dataset.classes == ("a b", "c")
+    assert {s.name: (s.split, sorted(s.fields)) for s in dataset.samples} == {
+        "train/box": ("train", ["boxes"]),
+        "train/polygon": ("train", ["boxes", "masks", "segmentation"]),
+        "val/empty": ("val", ["boxes", "masks", "segmentation"]),
+        "val/unlabelled": ("val", []),
+    }
+    box, polygon, empty, _ = (sample.read() for sample in dataset.samples)
+    np.testing.assert_allclose(box["boxes"], [[0.1, 0.1, 0.6, 0.3]], atol=1e-6)
+    np.testing.assert_allclose(polygon["boxes"], box["boxes"], atol=1e-6)
+    assert (polygon["masks"].sum(), polygon["segmentation"].sum()) == (60, 60)
+    assert (box["labels"].tolist(), polygon["labels"].tolist()) == ([1], [0])
+    assert (empty["masks"].shape, empty["masks"].dtype, empty["boxes"].dtype) == ((0, 20, 30), bool, np.float32)
+
+
+def test_a_polygon_smaller_than_a_pixel(tmp_path, draw):
+    label(tmp_path, "a", "0 0.5 0.5 0.501 0.5 0.501 0.501", draw=draw)
+    example = datasets.load(tmp_path).samples[0].read()
+    np.testing.assert_allclose(example["boxes"], [[0.5, 0.5, 0.501, 0.501]], atol=1e-6)
+    assert example["masks"].sum() <= 1
+
+
+def test_splits_above_the_folders(tmp_path, draw):
+    for split in ("train", "valid", "test"):
+        label(tmp_path, "a", "0 0.5 0.5 1 1", f"{split}/images", f"{split}/labels", draw)
+    dataset = datasets.load(tmp_path)
+    assert {s.name: s.split for s in dataset.samples} == {"train/a": "train", "valid/a": "val", "test/a": "test"}
+    assert dataset.classes == ("0",)  # nothing names it
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("5 0.5 0.5 0.2 0.2", "class 5, but names are given for 0 to 1"),
+        ("0 0.9 0.5 0.4 0.2", "outside the image"),
+        ("0 0.5 0.5 0 0.2", "no area"),
+        ("0 0.5 0.5 0.2", "neither a class with a box nor"),
+        ("cat 0.5 0.5 0.2 0.2", "labels bad.txt are broken"),
+        ("0 0.1 0.1 0.2 0.2 7.0 0.1", "polygon outside"),
+        ("0 nan 0.5 0.2 0.2", "outside the image"),
+    ],
+)
+def test_bad_lines(tmp_path, draw, text, reason):
+    label(tmp_path, "bad", text, draw=draw)
+    label(tmp_path, "good", "1 0.5 0.5 1 1", draw=draw)
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    dataset = datasets.load(tmp_path)
+    assert [sample.name for sample in dataset.samples] == ["good"]
+    assert reason in dataset.bad[0].reason
+
+
+def test_labels_without_an_image(tmp_path, draw):
+    label(tmp_path, "a", "0 0.5 0.5 1 1", draw=draw)
+    (tmp_path / "labels/b.txt").write_text("0 0.5 0.5 1 1")
+    (tmp_path / "labels/classes.txt").write_text("cat\n")  # as labelImg writes it
+    dataset = datasets.load(tmp_path)
+    assert (dataset.classes, [(one.name, one.reason) for one in dataset.bad]) == (
+        ("cat",),
+        [("b", "labels b.txt have no image")],
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names: [cat, 'big dog', \"e, f\"]",
+        "names:\n- cat\n- big dog\n- 'e, f'\nnc: 3",
+        "nc: 3\nnames:\n  - cat\n  - 'big dog'\n  - \"e, f\"",
+        "names:\n  0: cat\n  1: big dog\n  2: 'e, f'\npath: .",
+        "names: {0: cat, 1: 'big dog', 2: 'e, f'}",
+        "names: [\n  cat,\n  big dog,\n  'e, f'\n]\n",
+    ],
+)
+def test_the_forms_of_names(text):
+    assert names_in_yaml(text) == {0: "cat", 1: "big dog", 2: "e, f"}
+
+
+def test_no_names():
+    assert names_in_yaml("path: .\nnames:\n") == {}
+    assert names_in_yaml("filenames: [a]\n") == {}
+
+
+def test_an_unreadable_yaml(tmp_path, draw):
+    label(tmp_path, "a", "0 0.5 0.5 1 1", draw=draw)
+    (tmp_path / "data.yaml").write_bytes(b"names: \xff\xfe")
+    with pytest.raises(UserError, match=r"data.yaml cannot be read"):
+        datasets.load(tmp_path)

@@ -1,0 +1,210 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kerastransfer.data import datasets
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Sample
+from kerastransfer.errors import UserError
+
+REAL = {
+    "PennFudanPed": "penn_fudan",
+    "coco": "coco",
+    "coco/annotations": "coco",
+    "coco/annotations/instances_val2017.json": "coco",
+    "coco128": "yolo_txt",
+    "coco128/object_detection": "yolo_txt",
+    "coco128/instance_segmentation": "yolo_txt",
+    "coco_as_voc": "voc",
+    "coco_as_voc/VOCdevkit": "voc",
+    "coco_as_voc/VOCdevkit/VOC2012": "voc",
+    "oxford-iiit-pet": "oxford_pet",
+    "Kvasir-SEG": "images_masks",
+    "Kvasir-SEG/train": "images_masks",
+    "Kvasir-SEG/validation": "images_masks",
+    "CamVid": "camvid",
+    "BCCD": "voc",
+    "dsb2018": "dsb2018",
+    "dsb2018/stage1_train": "dsb2018",
+    "clothing-dataset-small": "folder_per_class",
+    "clothing-dataset-small/validation": "folder_per_class",
+}
+DTYPES = {
+    "image": np.uint8,
+    "boxes": np.float32,
+    "labels": np.int32,
+    "crowd": bool,
+    "masks": bool,
+    "segmentation": np.uint8,
+    "label": np.int32,
+}
+
+
+@pytest.mark.parametrize(("folder", "layout"), REAL.items())
+def test_auto_knows_every_real_folder(shared_data, folder, layout):
+    assert datasets.format_of(shared_data / folder) == layout
+    others = [n for n, other in datasets.LAYOUTS.items() if n != layout and other.recognises(shared_data / folder)]
+    assert others == []  # so the order of the table does not decide
+    dataset = datasets.load(shared_data / folder, layout, check=False)
+    names = [sample.name for sample in dataset.samples]
+    assert names == sorted(set(names))
+    for sample in dataset.samples[:: max(1, len(dataset) // 3)]:
+        example = sample.read()
+        datasets.contradiction(example, sample, dataset)
+        parts = {"boxes": {"boxes", "labels", "crowd"}}
+        promised = {"image"}.union(*(parts.get(field, {field}) for field in sample.fields))
+        assert example.keys() == promised
+        assert {key: example[key].dtype for key in example} == {key: DTYPES[key] for key in example}
+
+
+@pytest.mark.parametrize(
+    "folder", [".", "PennFudanPed/PNGImages", "coco128/images", "coco128/semantic_segmentation", "coco/val2017"]
+)
+def test_auto_does_not_guess(shared_data, folder):
+    with pytest.raises(UserError, match="is in no known layout"):
+        datasets.format_of(shared_data / folder)
+
+
+def sample(name, read=None, fields=("boxes",), split=None):
+    def good():
+        return {
+            "image": np.zeros((4, 5, 3), np.uint8),
+            "boxes": np.array([[0, 0, 1, 1]], np.float32),
+            "labels": np.zeros(1, np.int32),
+            "crowd": np.zeros(1, bool),
+            "masks": np.ones((1, 4, 5), bool),
+            "segmentation": np.ones((4, 5), np.uint8),
+            "label": np.asarray(0, np.int32),
+        }
+
+    return Sample(name, read or good, frozenset(fields), split)
+
+
+def broken():
+    raise BadSampleError("it is broken")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Puts samples in the place of what a folder holds."""
+
+    def put(*samples, bad=()):
+        dataset = Dataset("drawn", samples, ("thing",), ("background", "thing"), ("kind",), tuple(bad))
+        monkeypatch.setattr(datasets, "_read", lambda data, layout: dataset)
+
+    return put
+
+
+def test_one_bad_sample_never_stops(drawn):
+    drawn(sample("a", broken), sample("b"))
+    dataset = datasets.load("toy")
+    assert ([s.name for s in dataset.samples], dataset.bad) == (["b"], (BadSample("a", "it is broken"),))
+    assert len(datasets.load("toy", check=False)) == 2
+    drawn(sample("a", broken))
+    with pytest.raises(UserError, match=r"1 of 1 samples are bad.*a: it is broken"):
+        datasets.load("toy")
+
+
+def test_more_than_the_share_stops(drawn):
+    good = [sample(f"good{k:03d}") for k in range(197)]
+    bad = [sample(f"bad{k}", broken) for k in range(2)]
+    drawn(*good, *bad, bad=[BadSample("xml", "broken xml")])
+    with pytest.raises(UserError, match=r"^toy: 3 of 200 .* xml: broken xml; bad0: it is broken; bad1: it is broken\."):
+        datasets.load("toy")
+    assert len(datasets.load("toy", max_bad=0.015).bad) == 3
+    drawn(*good, *bad, sample("good197"))
+    assert len(datasets.load("toy").bad) == 2
+
+
+def test_samples_come_in_order_and_once(drawn):
+    drawn(sample("b"), sample("a"), sample("b", broken), sample("c"))
+    dataset = datasets.load("toy")
+    assert [s.name for s in dataset.samples] == ["a", "b", "c"]
+    assert dataset.bad == (BadSample("b", "2 images have this name; the first is kept"),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "change", "reason"),
+    [
+        (["boxes"], {"labels": np.array([1], np.int32)}, "label 1, but there are 1 classes"),
+        (["boxes"], {"labels": np.array([-1], np.int32)}, "label -1"),
+        (["boxes"], {"labels": np.zeros(2, np.int32)}, "1 boxes, but 2 labels"),
+        (["boxes"], {"boxes": np.array([[0, 0, 1, 2]], np.float32)}, "outside the image"),
+        (["boxes"], {"boxes": np.array([[0, 0, 0, 1]], np.float32)}, "without area"),
+        (["boxes", "masks"], {"masks": np.ones((1, 5, 4), bool)}, "masks (1, 5, 4)"),
+        (["boxes", "masks"], {"masks": np.ones((2, 4, 5), bool)}, "masks (2, 4, 5)"),
+        (["segmentation"], {"segmentation": np.full((4, 5), 2, np.uint8)}, "segmentation value 2"),
+        (["segmentation"], {"segmentation": np.zeros((4, 6), np.uint8)}, "segmentation (4, 6)"),
+        (["label"], {"label": np.asarray(3, np.int32)}, "image label 3"),
+    ],
+)
+def test_contradictions(drawn, fields, change, reason):
+    bad = sample("bad", lambda: sample("x").read() | change, fields)
+    drawn(bad, sample("good", fields=fields))
+    assert reason in datasets.load("toy").bad[0].reason
+
+
+def test_what_the_user_may_get_wrong(tmp_path, draw):
+    wrong = {
+        (str(tmp_path / "nowhere"), "auto"): "no such file or folder",
+        ("tyo", "auto"): r"no such file or folder \(did you mean toy\?\)",
+        (str(tmp_path), "auto"): "is an empty folder",
+        (str(tmp_path), "cocco"): "--format cocco is not known; did you mean coco?",
+        (str(tmp_path), "zzz"): "--format zzz is not known; known are auto, toy",
+        (str(tmp_path), "voc"): r"is not in layout voc, which needs a folder with JPEGImages/",
+        ("toy:many", "auto"): "toy takes a number",
+        ("toy:0", "auto"): "toy takes a number",
+    }
+    for (data, layout), message in wrong.items():
+        with pytest.raises(UserError, match=message) as caught:
+            datasets.load(data, layout)
+        assert "\n" not in str(caught.value)
+    draw(tmp_path / "cat/1.jpg")
+    with pytest.raises(UserError, match=r"is not in layout coco, .*; it looks like folder_per_class"):
+        datasets.load(tmp_path, "coco")
+    with pytest.raises(UserError, match="is a file, but no COCO json"):
+        datasets.load(tmp_path / "cat/1.jpg")
+    (tmp_path / "voc/JPEGImages").mkdir(parents=True)
+    (tmp_path / "voc/SegmentationClass").mkdir()
+    with pytest.raises(UserError, match="no image was found; layout voc needs"):
+        datasets.load(tmp_path / "voc")
+
+
+def test_toy():
+    assert datasets.format_of("toy") == datasets.format_of("toy:9") == "toy"
+    dataset = datasets.load("toy:9", check=False)
+    assert len(dataset) == 9
+
+
+def test_summary(drawn):
+    crowded = sample("c", lambda: sample("x").read() | {"crowd": np.ones(1, bool)}, split="train")
+    drawn(sample("a", fields=DTYPES.keys() - {"image", "labels", "crowd"}, split="train"), sample("b"), crowded)
+    summary = datasets.summary(datasets.load("toy"))
+    assert summary == {
+        "name": "drawn",
+        "samples": 3,
+        "splits": {"train": 2, "none": 1},
+        "fields": {"boxes": 3, "label": 1, "masks": 1, "segmentation": 1},
+        "objects": {"thing": 2},
+        "crowd": {"thing": 1},
+        "pixels": {"background": 0.0, "thing": 1.0},
+        "labels": {"kind": 1},
+        "image_sizes": {"smallest": [4, 5], "median": [4, 5], "largest": [4, 5]},
+        "bad": [],
+    }
+    json.dumps(summary)
+
+
+def test_progress_is_shown(drawn, capsys):
+    drawn(sample("a"), sample("b"))
+    datasets.load("toy", progress=True)
+    assert "checking images" in capsys.readouterr().out
+    datasets.load("toy")
+    assert capsys.readouterr().out == ""
+
+
+def test_importing_needs_no_tensorflow():
+    code = "import sys; from kerastransfer.data import datasets, splits, derive; print('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
