@@ -225,7 +225,7 @@ def export(
     try:
         exported = trained.export(model, train, test, saved_model=saved_model, tflite=tflite)
     except ParityError as error:
-        _exported_table(error.exported)
+        _exported_table(error.files)
         raise
     _exported_table(exported)
     print(f"{tflite}\n{saved_model / name}")
@@ -325,7 +325,7 @@ def _exported_table(exported: Iterable["ExportedFile"]) -> None:
 
     table = Table("file", "MB", "metric (Keras)", "ms", "parity")
     for one in exported:
-        metric = "-" if one.metric is None else f"{one.metric:.4f} ({one.keras_metric:.4f})"
+        metric = "-" if one.metric is None else f"{one.metric['file']:.4f} ({one.metric['keras']:.4f})"
         milliseconds = f"{min(one.milliseconds.values()):.1f}"
         table.add_row(one.path.name, f"{one.bytes / 1e6:.2f}", metric, milliseconds, one.reason or "passed")
     Console(markup=False, highlight=False).print(table)

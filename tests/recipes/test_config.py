@@ -2,16 +2,22 @@
 
 import dataclasses
 import errno
+import importlib
 import math
+import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from kerastransfer.errors import UserError
+from kerastransfer.recipes import __main__ as listing
 from kerastransfer.recipes import config
+
+FILES = Path(__file__).resolve().parent.parent.parent / "recipes"
 
 
 @dataclasses.dataclass
@@ -209,6 +215,35 @@ def test_help_tells_every_flag_in_hyphens_and_how_to_give_a_file(capsys):
 
 def test_the_nearest_name_is_always_told():
     assert config.nearest("zzz", ["epochs"]) == "epochs"
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_file_of_settings_fits_the_recipe_that_it_names(path):
+    name = re.search(r"python -m (kerastransfer\.recipes\.\w+) --config recipes/" + path.name, path.read_text())[1]
+    config.read(importlib.import_module(name).Config, path)
+
+
+@pytest.mark.parametrize("name", listing.recipes())
+def test_every_recipe_round_trips_and_explains_each_flag(name, tmp_path, capsys):
+    recipe = importlib.import_module(f"{listing.PACKAGE}.{name}")
+    assert config.read(recipe.Config, write(tmp_path / "run.toml", config.to_toml(recipe.Config()))) == recipe.Config()
+    with pytest.raises(SystemExit) as caught:
+        config.run(recipe.main, recipe.Config, ["--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert f"python -m kerastransfer.recipes.{name}" in out
+    assert "(required)" not in out
+
+
+def test_recipes_tell_their_flags_without_tensorflow():
+    code = f"""if True:
+        import importlib, sys
+        for name in {list(listing.recipes())}:
+            importlib.import_module("kerastransfer.recipes." + name)
+        assert not {{"tensorflow", "keras"}} & set(sys.modules), "too heavy for --help"
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_settings_and_listing_are_read_without_keras():
