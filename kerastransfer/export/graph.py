@@ -1,0 +1,36 @@
+"""What is inside a .tflite file."""
+
+import os
+from pathlib import Path
+
+from ai_edge_litert import schema_py_generated as schema
+
+NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+LEARNT = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+
+
+def operators(file: bytes | str | os.PathLike) -> list[str]:
+    """Names of the operators in a .tflite file (its path or its content), sorted: builtin ones as in the schema
+    ("CONV_2D"), others as "CUSTOM:name"."""
+    content = file if isinstance(file, bytes) else Path(file).read_bytes()
+    return sorted({_name(code) for code in schema.ModelT.InitFromPackedBuf(content).operatorCodes})
+
+
+def tail(content: bytes) -> list[str]:
+    """Names of the tensors that come out of the operators behind the last ones with learnt weights, on every path: what
+    turns raw predictions into boxes and scores, or into probabilities."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    names = [_name(code) for code in model.operatorCodes]
+    graph = model.subgraphs[0]
+    feeds_learnt, found = set(), []
+    for operator in reversed(graph.operators):  # a file lists its operators in the order in which they run
+        if names[operator.opcodeIndex] in LEARNT or not feeds_learnt.isdisjoint(operator.outputs):
+            feeds_learnt.update(operator.inputs)
+        else:
+            found += [graph.tensors[index].name.decode() for index in operator.outputs]
+    return found
+
+
+def _name(code: schema.OperatorCodeT) -> str:
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)  # the older field holds numbers below 127 only
+    return f"CUSTOM:{code.customCode.decode()}" if number == schema.BuiltinOperator.CUSTOM else NAMES[number]

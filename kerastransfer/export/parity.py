@@ -1,0 +1,196 @@
+"""Export with proof: every file is compared with the Keras model on real images before it gets its name."""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kerastransfer import files
+from kerastransfer.data.decoded import resize_image
+from kerastransfer.errors import UserError
+from kerastransfer.export import tflite
+from kerastransfer.export.keras_predictor import KerasPredictor
+from kerastransfer.export.metadata import MEANINGS, Metadata, Thresholds, attach
+from kerastransfer.export.portable import in_float32
+from kerastransfer.export.prediction import Prediction
+from kerastransfer.export.predictor import Predictor
+
+Predict = Callable[..., Prediction]  # called like Predictor.predict
+
+
+class ParityError(Exception):
+    """An exported file does not do what the Keras model does: one line, and in `files` the records of all files.
+
+    Not the user's mistake: the command line prints the message and exits with code 1, not 2.
+    """
+
+    def __init__(self, exported: Sequence["ExportedFile"]):
+        super().__init__("; ".join(f"{file.path}: {file.reason}" for file in exported if not file.passed))
+        self.files = list(exported)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """How far a file may be from the Keras model: the largest and the mean absolute difference of any output, and what
+    the task metric may lose. None: any distance."""
+
+    maximum: float | None = None
+    mean: float | None = None
+    metric: float | None = 0.01
+
+
+TOLERANCES: Mapping[str, Tolerance] = {
+    "float32": Tolerance(maximum=1e-3),
+    "float16": Tolerance(maximum=0.05, mean=0.005),
+    "int8": Tolerance(mean=0.05),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedFile:
+    """A file, and how it compares with the Keras model (computing in float32) that it was made from.
+
+    differences: {output: {"maximum", "mean"}} of the absolute difference over the images. metric: {"keras", "file"},
+    None without a score. milliseconds: {threads: median for one image}. reason: why it did not pass, or "".
+    """
+
+    path: Path
+    kind: str
+    bytes: int
+    differences: dict[str, dict[str, float]]
+    metric: dict[str, float] | None
+    milliseconds: dict[int, float]
+    passed: bool
+    reason: str
+
+
+def export_all(
+    model: keras.Model,
+    folder: str | os.PathLike,
+    name: str,
+    *,
+    task: str,
+    labels: Sequence[str],
+    image_size: tuple[int, int],
+    calibration: Iterable[np.ndarray],
+    images: Iterable[np.ndarray],
+    score: Callable[[Predict], float] | None = None,
+    kinds: Sequence[str] = tflite.KINDS,
+    thresholds: Thresholds | None = None,
+    tolerances: Mapping[str, Tolerance] = TOLERANCES,
+) -> list[ExportedFile]:
+    """Write NAME.tflite, NAME_float16.tflite, NAME_int8.tflite and NAME.json (labels, size, parity) to `folder`.
+
+    model: image to the outputs of `metadata.MEANINGS[task]`. calibration, images: (h, w, 3) uint8 of any size, the
+    first from training, the second not. score: a task metric, higher is better, of a function that is called like
+    `Predictor.predict`; it is called for the Keras model and for each file.
+
+    A file out of tolerance is kept, for a look, as NAME_int8.failed.tflite, and a good one of an earlier export goes;
+    when all are written, ParityError is raised. NAME.json is removed first and written last: where it is, it tells
+    the truth about the files beside it. Raises UserError if the model cannot be exported or has no images.
+    """
+    folder = Path(folder)
+    check_outputs(model, task, labels)
+    metadata = Metadata(task, tuple(labels), tuple(image_size), thresholds=thresholds or Thresholds())
+    samples = [resize_image(image, image_size) for image in images]
+    if not samples:
+        raise UserError("parity is checked on images and got none: give some that the model was not trained on")
+    calibration = [resize_image(image, image_size) for image in calibration]
+
+    reference = KerasPredictor(in_float32(model), metadata)
+    expected = [reference.outputs(sample) for sample in samples]
+    keras_metric = score and float(score(reference.predict))
+
+    (folder / f"{name}.json").unlink(missing_ok=True)
+    exported = []
+    for kind in kinds:
+        content = tflite.convert(model, image_size, kind, calibration)
+        content = attach(content, dataclasses.replace(metadata, kind=kind))
+        good = folder / (f"{name}.tflite" if kind == "float32" else f"{name}_{kind}.tflite")
+        bad = good.with_suffix(".failed.tflite")
+        with tempfile.TemporaryDirectory() as staging:
+            staged = Path(staging) / good.name
+            staged.write_bytes(content)
+            record = compared(staged, kind, samples, expected, keras_metric, score, tolerances[kind])
+        path, stale = (good, bad) if record.passed else (bad, good)
+        stale.unlink(missing_ok=True)
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(content)
+        exported.append(dataclasses.replace(record, path=path))
+    write_summary(folder / f"{name}.json", metadata, len(samples), exported)
+    if not all(file.passed for file in exported):
+        raise ParityError(exported)
+    return exported
+
+
+def check_outputs(model: keras.Model, task: str, labels: Sequence[str]) -> None:
+    """Raise UserError unless the model's outputs are those of the task, with one class for each label."""
+    wanted = MEANINGS[task]
+    if not isinstance(model.output, dict) or set(model.output) != set(wanted):
+        raise UserError(f"model {model.name!r} does not give {', '.join(wanted)}: a {task} model must, to be exported")
+    classes = model.output[list(wanted)[-1]].shape[-1]
+    if classes != len(labels):
+        raise UserError(f"model {model.name!r} has {classes} classes and got {len(labels)} labels; give one for each")
+
+
+def compared(
+    path: Path,
+    kind: str,
+    samples: Sequence[np.ndarray],
+    expected: Sequence[dict[str, np.ndarray]],
+    keras_metric: float | None,
+    score: Callable[[Predict], float] | None,
+    tolerance: Tolerance,
+) -> ExportedFile:
+    """The record of the file at `path`, from its outputs for `samples` beside the `expected` ones."""
+    predictor = Predictor(path)
+    got = [predictor.outputs(sample) for sample in samples]
+    differences = {}
+    for name in expected[0]:
+        apart = np.stack([np.abs(g[name] - e[name]) for g, e in zip(got, expected, strict=True)])
+        differences[name] = {"maximum": float(apart.max()), "mean": float(apart.mean())}
+    metric = score and {"keras": keras_metric, "file": float(score(predictor.predict))}
+    reason = ", ".join(excesses(differences, metric, tolerance))
+    return ExportedFile(
+        path=path,
+        kind=kind,
+        bytes=path.stat().st_size,
+        differences=differences,
+        metric=metric,
+        milliseconds={threads: Predictor(path, threads).latency() for threads in (1, 2)},
+        passed=not reason,
+        reason=reason,
+    )
+
+
+def excesses(
+    differences: dict[str, dict[str, float]], metric: dict[str, float] | None, tolerance: Tolerance
+) -> Iterator[str]:
+    """Words for all that is out of tolerance, or not a number."""
+    limits = {"maximum": tolerance.maximum, "mean": tolerance.mean}
+    for name, values in differences.items():
+        for which, limit in limits.items():
+            if limit is not None and not values[which] <= limit:
+                yield f"{which} difference of {name} {values[which]:.3g} where {limit:g} is allowed"
+    if metric and tolerance.metric is not None and not metric["keras"] - metric["file"] <= tolerance.metric:
+        yield f"metric {metric['file']:.4f} after {metric['keras']:.4f} where a loss of {tolerance.metric:g} is allowed"
+
+
+def write_summary(path: Path, metadata: Metadata, images: int, exported: Sequence[ExportedFile]) -> None:
+    records = [dataclasses.asdict(file) | {"path": file.path.name} for file in exported]
+    files.write_json(
+        path,
+        {
+            "task": metadata.task,
+            "labels": metadata.labels,
+            "image_size": metadata.image_size,
+            "outputs": MEANINGS[metadata.task],
+            "thresholds": dataclasses.asdict(metadata.thresholds),
+            "kerastransfer": metadata.version,
+            "parity": {"images": images, "files": records},
+        },
+    )

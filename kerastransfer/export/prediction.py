@@ -1,0 +1,103 @@
+"""Outputs of a model to what a person asked for: detections, or the class of every pixel."""
+
+import dataclasses
+
+import numpy as np
+import PIL.Image
+
+from kerastransfer.export.metadata import Metadata, Thresholds
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """boxes (N, (y1, x1, y2, x2)) float32 fractions of the image, scores (N,) float32 falling, labels (N,) int32,
+    names: of the labels, one for each box; image_size: (H, W) of the image in pixels."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+    image_size: tuple[int, int]
+
+    @property
+    def pixel_boxes(self) -> np.ndarray:
+        """boxes (N, (y1, x1, y2, x2)) in pixels of the image."""
+        return self.boxes * np.tile(np.asarray(self.image_size, np.float32), 2)
+
+    def summary(self) -> list[dict]:
+        """The detections as JSON takes them: label, score and box (y1, x1, y2, x2) in pixels."""
+        found = zip(self.names, self.scores.tolist(), self.pixel_boxes.tolist(), strict=True)
+        return [{"label": name, "score": score, "box": box} for name, score, box in found]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """segmentation (H, W) uint8: the class of every pixel of the image; probabilities (h, w, K) float32 at the model's
+    own size; names: of the K classes."""
+
+    segmentation: np.ndarray
+    probabilities: np.ndarray
+    names: tuple[str, ...]
+
+    def summary(self) -> list[dict]:
+        """The classes that occur, as JSON takes them: label and fraction of the image's pixels."""
+        pixels = np.bincount(self.segmentation.ravel(), minlength=len(self.names))
+        shares = zip(self.names, (pixels / pixels.sum()).tolist(), strict=True)
+        return [{"label": name, "fraction": share} for name, share in shares if share > 0]
+
+
+Prediction = Detections | Segmentation
+
+
+def interpret(
+    outputs: dict[str, np.ndarray], metadata: Metadata, image_size: tuple[int, int], thresholds: Thresholds
+) -> Prediction:
+    """The outputs of a model for one image of `image_size`, without the batch axis, as a prediction for that image."""
+    if metadata.task == "segmentation":
+        probabilities = outputs["segmentation"]
+        return Segmentation(classes_at(probabilities, image_size), probabilities, metadata.labels)
+    boxes = np.clip(outputs["boxes"], 0, 1)
+    chosen, labels = suppress(boxes, outputs["scores"], thresholds.score, thresholds.iou, thresholds.detections)
+    names = tuple(metadata.labels[label] for label in labels)
+    return Detections(boxes[chosen], outputs["scores"][chosen, labels], labels, names, tuple(image_size))
+
+
+def suppress(
+    boxes: np.ndarray, scores: np.ndarray, score: float, iou: float, detections: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Greedy non-maximum suppression for each class by itself.
+
+    boxes (A, (y1, x1, y2, x2)) and scores (A, K) to the numbers of the boxes that stay (N,) and their labels (N,),
+    int32, best first.
+    """
+    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1)
+    kept = []
+    for label in range(scores.shape[1]):
+        waiting = np.flatnonzero(scores[:, label] >= score)
+        waiting = waiting[np.argsort(-scores[waiting, label], kind="stable")]
+        for _ in range(detections):
+            if not len(waiting):
+                break
+            best, waiting = waiting[0], waiting[1:]
+            kept.append((best, label))
+            corner = np.maximum(boxes[best, :2], boxes[waiting, :2])
+            shared = np.prod(np.maximum(np.minimum(boxes[best, 2:], boxes[waiting, 2:]) - corner, 0), axis=-1)
+            waiting = waiting[shared <= iou * (areas[best] + areas[waiting] - shared)]
+    chosen, labels = np.array(kept, np.int32).reshape(-1, 2).T
+    order = np.argsort(-scores[chosen, labels], kind="stable")[:detections]
+    return chosen[order], labels[order]
+
+
+def classes_at(probabilities: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """The likeliest class (H, W) uint8 of every pixel of the image, from probabilities (h, w, K) scaled bilinearly.
+
+    One class at a time: a large photo with many classes would not fit into memory as probabilities.
+    """
+    best = np.full(image_size, -np.inf, np.float32)
+    classes = np.zeros(image_size, np.uint8)
+    for k in range(probabilities.shape[-1]):
+        layer = PIL.Image.fromarray(np.ascontiguousarray(probabilities[..., k]))
+        layer = np.asarray(layer.resize(image_size[::-1], PIL.Image.Resampling.BILINEAR))
+        classes[layer > best] = k
+        best = np.maximum(best, layer)
+    return classes

@@ -1,0 +1,117 @@
+"""An exported file put to work on photos, with ai-edge-litert, numpy and pillow alone.
+
+predictor = Predictor("tflite/yolo_unet_int8.tflite")
+prediction = predictor.predict("photo.jpg")
+predictor.draw("photo.jpg", prediction).save("overlay.png")
+"""
+
+import dataclasses
+import os
+import statistics
+import time
+
+import numpy as np
+import PIL.Image
+from ai_edge_litert.interpreter import Interpreter
+
+from kerastransfer.data.decoded import resize_image
+from kerastransfer.errors import UserError
+from kerastransfer.export import images, metadata, overlay
+from kerastransfer.export.metadata import Metadata
+from kerastransfer.export.prediction import Prediction, interpret
+from kerastransfer.export.silence import silenced
+
+
+class ImagePredictor:
+    """What a model says of photos. Subclasses have `metadata` and `outputs`."""
+
+    metadata: Metadata
+
+    def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """What the model itself says of `image` (h, w, 3) uint8: named float32 arrays without the batch axis."""
+        raise NotImplementedError
+
+    def predict(
+        self,
+        image: np.ndarray | str | os.PathLike,
+        *,
+        score: float | None = None,
+        iou: float | None = None,
+        detections: int | None = None,
+    ) -> Prediction:
+        """Detections, or the class of every pixel, for `image`: (H, W, 3) uint8 or a path.
+
+        score, iou, detections: a detector's thresholds where they should not be the file's own (`metadata.Thresholds`).
+        """
+        image = as_array(image)
+        given = {"score": score, "iou": iou, "detections": detections}
+        thresholds = dataclasses.replace(
+            self.metadata.thresholds, **{name: value for name, value in given.items() if value is not None}
+        )
+        return interpret(self.outputs(image), self.metadata, image.shape[:2], thresholds)
+
+    def draw(
+        self, image: np.ndarray | str | os.PathLike, prediction: Prediction, alpha: float = 0.5
+    ) -> PIL.Image.Image:
+        """The image with the prediction over it."""
+        return overlay.draw(as_array(image), prediction, alpha)
+
+
+class Predictor(ImagePredictor):
+    """Runs a .tflite file that kerastransfer exported. Raises UserError for any other file."""
+
+    def __init__(self, path: str | os.PathLike, threads: int = 2):
+        self.metadata = metadata.read(path)
+        try:
+            with silenced():
+                self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).replace("\n", " ")
+            raise UserError(f"{path}: LiteRT cannot run this file ({reason}); export it again") from error
+        runner = self._interpreter.get_signature_runner()
+        (self._input,) = runner.get_input_details().values()
+        self._outputs = runner.get_output_details()
+
+    def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        pixels = resize_image(image, self.metadata.image_size)
+        self._interpreter.set_tensor(self._input["index"], quantised(pixels, self._input)[None])
+        self._interpreter.invoke()
+        return {
+            name: dequantised(self._interpreter.get_tensor(detail["index"]), detail)[0]
+            for name, detail in self._outputs.items()
+        }
+
+    def latency(self, runs: int = 20) -> float:
+        """Milliseconds that the model takes for an image: the median of `runs`, after three to warm up."""
+        self._interpreter.set_tensor(self._input["index"], np.zeros(self._input["shape"], self._input["dtype"]))
+        seconds = []
+        for _ in range(runs + 3):
+            start = time.perf_counter()
+            self._interpreter.invoke()
+            seconds.append(time.perf_counter() - start)
+        return 1000 * statistics.median(seconds[3:])
+
+
+def as_array(image: np.ndarray | str | os.PathLike) -> np.ndarray:
+    """`image` (H, W, 3) uint8, read if it is a path."""
+    if isinstance(image, str | os.PathLike):
+        return images.read(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+        raise UserError(f"an image of shape {image.shape}, {image.dtype}: give (H, W, 3), uint8, RGB")
+    return image
+
+
+def quantised(values: np.ndarray, detail: dict) -> np.ndarray:
+    """`values` as the tensor described by `detail` holds them."""
+    scale, zero_point = detail["quantization"]
+    if scale:
+        limits = np.iinfo(detail["dtype"])
+        values = np.clip(np.round(values / scale + zero_point), limits.min, limits.max)
+    return values.astype(detail["dtype"])
+
+
+def dequantised(values: np.ndarray, detail: dict) -> np.ndarray:
+    """What the `values` of the tensor described by `detail` mean, float32."""
+    scale, zero_point = detail["quantization"]
+    return (values.astype(np.float32) - zero_point) * np.float32(scale) if scale else values.astype(np.float32)

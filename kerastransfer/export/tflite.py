@@ -1,0 +1,84 @@
+"""A model as a LiteRT (TensorFlow Lite) file of builtin operators only, for a fixed image size and a batch of one."""
+
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
+
+from kerastransfer.data.decoded import resize_image
+from kerastransfer.errors import UserError
+from kerastransfer.export import saved_model
+from kerastransfer.export.graph import tail
+from kerastransfer.export.portable import in_float32, with_blocks
+from kerastransfer.export.silence import silenced
+
+KINDS = ("float32", "float16", "int8")
+
+
+def convert(
+    model: keras.Model,
+    image_size: tuple[int, int],
+    kind: str = "float32",
+    calibration: Iterable[np.ndarray] = (),
+) -> bytes:
+    """The content of a .tflite file for `model`: image (B, H, W, 3) in 0..255 to a dict of outputs.
+
+    image_size: (H, W).
+    kind: "float32"; "float16", which keeps weights in half precision and computes in float32; or "int8", which computes
+        in whole numbers, reads uint8 pixels and gives float32 outputs.
+    calibration: (h, w, 3) uint8 training images, from which "int8" takes the range of every activation. 100 will do.
+
+    Raises UserError if the model needs an operator that LiteRT does not have, or "int8" has no calibration images.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r}: choose from {KINDS}")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "model"
+        saved_model.write(with_blocks(in_float32(model)), source, batch_size=1, image_size=image_size)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if kind != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if kind == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if kind == "int8":
+            samples = calibration_samples(calibration, image_size)
+            converter.representative_dataset = lambda: ([sample] for sample in samples)
+            converter._experimental_calibrate_only = True
+        with silenced():
+            content = converted(model.name, converter)
+            # The converter's own way to int8 cannot leave a part of the graph in float32.
+            return (
+                mlir_quantize(content, input_data_type=tf.uint8, denylisted_nodes=tail(content))
+                if kind == "int8"
+                else content
+            )
+
+
+def converted(name: str, converter: tf.lite.TFLiteConverter) -> bytes:
+    """What the converter makes; a UserError that names the operators if it cannot do with builtin ones."""
+    try:
+        return converter.convert()
+    except Exception as error:  # the converter's own class is not public
+        foreign = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op", str(error))))
+        if not foreign:
+            raise
+        raise UserError(
+            f"model {name!r}: LiteRT has no operator of its own for {', '.join(foreign)}; use others in the model, or "
+            "do this step outside it"
+        ) from error
+
+
+def calibration_samples(calibration: Iterable[np.ndarray], image_size: tuple[int, int]) -> list[np.ndarray]:
+    """Calibration images as the model reads them: (1, H, W, 3) float32."""
+    samples = [resize_image(image, image_size)[None].astype(np.float32) for image in calibration]
+    if not samples:
+        raise UserError("int8 needs calibration images and got none: give some training images, 100 will do")
+    # One black and one white pixel, so that the range of the input is 0..255 and a pixel is its own quantised value.
+    samples[0][0, 0, 0], samples[0][0, -1, -1] = 0, 255
+    return samples
