@@ -16,11 +16,12 @@ from kerastransfer.errors import UserError
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
 
-    A kill at any moment leaves the old file or the new one. The temporary name keeps the suffix, because several
-    writers choose their format by it. Raises UserError when the disk is full or the folder cannot be written.
+    A kill at any moment leaves the old file or the new one. The temporary name keeps all suffixes, because several
+    writers choose their format by them. Raises UserError when the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    stem, dot, suffixes = path.name.partition(".")
+    temporary = path.with_name(f".{stem}.{uuid.uuid4().hex[:8]}.tmp{dot}{suffixes}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

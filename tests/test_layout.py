@@ -15,7 +15,8 @@ FLOORS = (
     ("models",),
     ("training", "analysis", "export", "report"),
     ("recipes",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TENSORFLOW_ROOMS = {

@@ -110,7 +110,7 @@ def parse(Config: type, argv: Sequence[str], *, prog: str | None = None, descrip
     files.add_argument("--config", metavar="FILE.toml")
     known, flags = files.parse_known_args(argv)
     default = Config() if known.config is None else read(Config, known.config)
-    description = f"{description or Config.__doc__}\n\n{FILE_HELP}"
+    description = f"{(description or Config.__doc__).strip()}\n\n{FILE_HELP}"
     config, unknown = tyro.cli(
         Config, prog=prog, description=description, args=flags, default=default, return_unknown_args=True
     )
@@ -187,6 +187,9 @@ def one_line_errors() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _exit("stopped; a recipe goes on from its last whole epoch when it is run again with --resume", 130)
+    except BrokenPipeError:  # the reader of our output has left, as `head` does; 141 is what a shell calls it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
     except Exception as error:
         name = type(error).__name__  # by name: to import the classes themselves would import TensorFlow
         if isinstance(error, UserError):

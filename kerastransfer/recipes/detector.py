@@ -103,7 +103,7 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
 
     training.phase(config, run, "detector", work)
     result.score("yolov1", "detection", test)
-    result.export("yolov1", "detection", train, test)
+    result.export("yolov1", train, test)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,6 @@ from kerastransfer.recipes.config import CommonConfig
 from kerastransfer.recipes.run_folder import RunFolder
 from kerastransfer.recipes.training import Data
 
-MAIN_SCORE = {"detection": "AP50", "segmentation": "iou_mean"}
-CALIBRATION_IMAGES = 100
-PARITY_IMAGES = 50
-
 
 @dataclasses.dataclass
 class Outcome:
@@ -54,7 +50,7 @@ class Outcome:
         if result["per_image"]:
             self.per_image[name] = {image: np.nan if v is None else v for image, v in result["per_image"].items()}
 
-    def export(self, name: str, task: str, train: Dataset, test: Dataset) -> None:
+    def export(self, name: str, train: Dataset, test: Dataset) -> None:
         """Write SavedModel and LiteRT files of models/NAME.keras, each held against it on test images.
 
         Raises ParityError when a file is out of tolerance.
@@ -63,27 +59,9 @@ class Outcome:
             return
 
         def work() -> dict:
-            from kerastransfer.export import parity, saved_model
-
-            model, metadata = trained.load(self.run.models / f"{name}.keras")
             self.say(f"exporting {name}")
-            saved_model.write(model, self.run.saved_model / name)
-            few = dataclasses.replace(test, samples=test.samples[:PARITY_IMAGES])
-
-            def metric(predict) -> float:
-                return scoring.score(predict, few, task, metadata.labels)[MAIN_SCORE[task]]
-
-            records = parity.export_all(
-                model,
-                self.run.tflite,
-                name,
-                task=task,
-                labels=metadata.labels,
-                image_size=metadata.image_size,
-                calibration=[sample.read()["image"] for sample in train.samples[:CALIBRATION_IMAGES]],
-                images=[sample.read()["image"] for sample in few.samples],
-                score=metric,
-            )
+            model = self.run.models / f"{name}.keras"
+            records = trained.export(model, train, test, saved_model=self.run.saved_model, tflite=self.run.tflite)
             return {"files": [{**dataclasses.asdict(record), "path": record.path.name} for record in records]}
 
         self.exported[name] = self.run.phase(f"export_{name}", work)["files"]
@@ -162,7 +140,7 @@ def tell(results: dict[str, dict[str, float]], folder: Path, exported: bool) -> 
     """The last lines of a run: the main scores, and where everything lies."""
     print()
     for model, metrics in results.items():
-        main = next(metric for metric in MAIN_SCORE.values() if metric in metrics)
+        main = next(metric for metric in trained.MAIN_SCORE.values() if metric in metrics)
         spread = metrics.get(f"{main}_spread", np.nan)
         print(f"{model:24} {main} {metrics[main]:.3f}" + ("" if np.isnan(spread) else f" ± {spread:.3f}"))
     print(f"report: {folder / 'report.html'}")

@@ -78,12 +78,18 @@ def load(path: str | Path) -> tuple["keras.Model", "Metadata"]:
     Raises UserError when either file is missing, damaged, or not of this package.
     """
     import_keras()
+    import keras
+
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.export.loading import load_keras
     from kerastransfer.export.metadata import Metadata
+    from kerastransfer.export.silence import silenced
+    from kerastransfer.layers import batch_norm, locally_connected  # noqa: F401  registers what a file may name
     from kerastransfer.models import predictor
 
     codecs = {"yolov1": YoloV1Codec}
+    with silenced():
+        keras.ops.zeros(())  # the first operation looks for a GPU, and complains if there is none
     model = load_keras(path)
     beside = Path(path).with_suffix(".json")
     try:

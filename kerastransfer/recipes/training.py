@@ -1,6 +1,7 @@
 """What every recipe does around `fit`: data, optimizer, callbacks, phases that begin from the seed."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -169,6 +170,6 @@ def fit(
         initial_epoch=resume.first_epoch,
         steps_per_epoch=steps,
         shuffle=False,  # the batches are shuffled already
-        verbose=0 if config.quiet else "auto",
+        verbose=0 if config.quiet else 1 if sys.stdout.isatty() else 2,
         callbacks=[callbacks.StopOnNonFinite(checkpoint), resume],
     )

@@ -67,7 +67,7 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
         encoder = run.models / "encoder.npz"
     for decoder in config.decoders:
         segmenter(decoder, encoder, config, run, data, result)
-        result.export(MODELS[decoder], "segmentation", *data.parts["segmentation"])
+        result.export(MODELS[decoder], *data.parts["segmentation"])
     if config.controls:
         for decoder in config.decoders:
             segmenter(decoder, None, config, run, data, result)
