@@ -305,11 +305,12 @@ def _table(title: str, rows: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     if rows:
-        table = Table(title=title, title_justify="left", show_header=False)
+        table = Table(show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(justify="left" if any(isinstance(value, str) for value in rows.values()) else "right")
         for name, value in rows.items():
             table.add_row(name, _written(value))
+        print(f"\n{title}")  # as a title of the table it would be folded to its width
         Console(markup=False, highlight=False).print(table)
 
 

@@ -172,6 +172,13 @@ def test_keras_and_tflite_files_predict_alike(task, trained_models, photos, tmp_
         np.testing.assert_allclose(*values, atol=1e-3)
 
 
+def test_a_new_process_reads_a_keras_file_and_says_nothing_on_stderr(trained_models, photos, tmp_path):
+    code = "from kerastransfer import cli; cli.main()"
+    ended = in_a_process(code, "predict", trained_models["detection"][0], photos, "--output", tmp_path / "out")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+
+
 def test_predict_replaces_no_file_unasked(trained_models, photos, tmp_path, capsys):
     (tmp_path / "00001.png").write_text("mine")
     argv = ["predict", trained_models["segmentation"][1], photos, "--output", tmp_path]

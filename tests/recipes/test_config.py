@@ -201,6 +201,13 @@ def test_a_bug_keeps_its_traceback():
         config.run(main, Config, [])
 
 
+def test_a_reader_that_leaves_is_no_bug():
+    code = "from kerastransfer.recipes import config; config.run(lambda settings: None, config.CommonConfig)"
+    command = f"{sys.executable} -c '{code}' --help"
+    ended = subprocess.run(f"({command}; echo $? >&2) | true", shell=True, capture_output=True, text=True)
+    assert "Traceback" not in ended.stderr
+
+
 def test_help_tells_every_flag_in_hyphens_and_how_to_give_a_file(capsys):
     with pytest.raises(SystemExit) as caught:
         config.parse(Config, ["--help"], prog="recipe", description="A page.\n\n    its command")
