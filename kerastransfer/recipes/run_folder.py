@@ -32,7 +32,8 @@ FILES = ("phases.json", "metrics.json", "history.csv", "report.html", "transfer_
 LOCK = ".lock"
 HEADER = "# kerastransfer"  # how config.toml begins, and how a folder is known to be a run's
 MAY_DIFFER = ("output", "quiet", *configs.NOT_STORED)  # between a run and its resumption
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\..*)?")  # what `files.replacing` leaves behind when it is killed
+# What `files.replacing` and `export.saved_model` leave behind when they are killed
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp(\..*)?|old)")
 
 Row = Mapping[str, Any]
 
@@ -148,7 +149,7 @@ class RunFolder:
     def _enter(self) -> None:
         if self.config.resume and _is_run(self.path):
             self._refuse_other_settings()
-            for path in [*self.path.rglob(".*.tmp*")]:
+            for path in [*self.path.rglob(".*")]:
                 if TEMPORARY.fullmatch(path.name):
                     _remove(path)
             return

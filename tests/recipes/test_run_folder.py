@@ -131,10 +131,13 @@ def test_resume_clears_what_a_killed_write_left(tmp_path):
     finished_run(tmp_path)
     torn = tmp_path / "models" / ".detector.0123abcd.tmp.keras"
     torn.write_text("half")
+    (tmp_path / "saved_model" / ".detector.0123abcd.tmp" / "variables").mkdir(parents=True)
+    (tmp_path / "saved_model" / ".detector.0123abcd.old").mkdir()
     mine = tmp_path / ".mine.tmp"
     mine.write_text("not the package's form of name")
     RunFolder("detector", settings(tmp_path, resume=True)).close()
     assert not torn.exists()
+    assert not list((tmp_path / "saved_model").iterdir())
     assert mine.exists()
 
 
