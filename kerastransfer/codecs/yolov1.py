@@ -89,13 +89,14 @@ class YoloV1Codec:
         may = ops.logical_or(at_home, outside <= self.reach) if self.reach else at_home
         may = ops.logical_and(may, ops.expand_dims(labels >= 0, -1))
         rank = ops.where(may, rank, np.inf)
-        owner = ops.one_hot(ops.argmin(rank, axis=1), boxes.shape[1], axis=1)  # (B, N, S * S)
-        owns = owner * ops.cast(may, "float32")
+        owner = ops.expand_dims(ops.argmin(rank, axis=1), -1)  # (B, S * S, 1)
+        owned = ops.expand_dims(ops.cast(ops.any(may, axis=1), "float32"), -1)
 
         def on_grid(values):
-            return ops.reshape(ops.einsum("bnp,bnd->bpd", owns, values), (-1, rows, columns, values.shape[-1]))
+            values = ops.take_along_axis(values, owner, axis=1) * owned
+            return ops.reshape(values, (-1, rows, columns, values.shape[-1]))
 
-        state = ops.reshape(ops.sum(owns, axis=1), (-1, rows, columns))
+        state = ops.reshape(owned, (-1, rows, columns))
         near = ops.expand_dims(state, -1) * ops.reshape(cells, (rows, columns, 2))
         offsets = on_grid(xy) - near
         classes = ops.one_hot(ops.maximum(labels, 0), self.num_classes)
@@ -130,11 +131,17 @@ class YoloV1Codec:
             scores = ops.expand_dims(confidences, -1) * ops.expand_dims(classes, -2)
         else:
             best = ops.one_hot(ops.argmax(confidences, axis=-1), self.boxes_per_cell)
-            corners = ops.einsum("brcn,brcnd->brcd", best, corners)
+            corners = ops.sum(ops.expand_dims(best, -1) * corners, axis=-2)  # no matrix product, which may round
             strongest = ops.one_hot(ops.argmax(classes, axis=-1), self.num_classes)
             scores = strongest * ops.max(confidences, axis=-1, keepdims=True)
         batch = ops.shape(predictions)[0]
         return ops.reshape(corners, (batch, -1, 4)), ops.reshape(scores, (batch, -1, self.num_classes))
+
+
+def _first_largest(x):
+    """1 at the first largest entry of the last axis, else 0. (Keras's argmax brings in an operator that LiteRT lacks.)"""
+    largest = ops.cast(ops.equal(x, ops.max(x, axis=-1, keepdims=True)), "float32")
+    return largest * ops.cast(ops.cumsum(largest, axis=-1) <= 1, "float32")
 
 
 def _cells(rows, columns):

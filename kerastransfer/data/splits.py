@@ -14,22 +14,23 @@ def split(dataset: Dataset, rule: str = "auto", fields: tuple[str, ...] = ()) ->
     owner: the owner's train and test; the owner's val tests where test has no sample with the fields.
     every_fifth: of all names in order, whatever their fields, the 5th, 10th, ... test and the rest trains: phases that
         ask for different fields then never train on each other's test images.
-    auto: owner where both sides have a sample, else every_fifth.
+    auto: owner where both of its sides have a sample with each of boxes and segmentation that anyone annotated, else
+        every_fifth: whatever a phase asks for, it is the same rule for the same data.
     Raises UserError where a side stays empty.
     """
     if rule not in RULES:
         raise UserError(f"split rule {rule!r} is not known; known are {', '.join(RULES)}")
     _someone_has(dataset, fields)
+    rule = resolved(dataset, rule)
     if rule != "every_fifth":
         train, validation, test = (_owners(dataset, part).having(*fields) for part in ("train", "val", "test"))
         test = test if len(test) else validation
-        if len(train) and len(test):
-            return train, test
-        if rule == "owner":
+        if not len(train) or not len(test):
             raise UserError(
                 f"{dataset.name} has no owner's split for {' and '.join(fields) or 'its images'}: {len(train)} images "
                 f"train and {len(test)} test; use the rule every_fifth"
             )
+        return train, test
     train, test = (part.having(*fields) for part in _every(dataset, 5))
     if not len(train) or not len(test):
         raise UserError(
@@ -38,6 +39,19 @@ def split(dataset: Dataset, rule: str = "auto", fields: tuple[str, ...] = ()) ->
             "every fifth tests, so give 5 images or more"
         )
     return train, test
+
+
+def resolved(dataset: Dataset, rule: str) -> str:
+    """The rule itself, or the one that "auto" stands for with this data."""
+    if rule != "auto":
+        return rule
+    annotated = {field for sample in dataset.samples for field in sample.fields} & {"boxes", "segmentation"}
+    train, validation, test = (_owners(dataset, part) for part in ("train", "val", "test"))
+
+    def has(part: Dataset) -> bool:
+        return all(len(part.having(field)) for field in annotated) and len(part) > 0
+
+    return "owner" if has(train) and (has(test) or has(validation)) else "every_fifth"
 
 
 def holdout(dataset: Dataset, every: int = 5) -> tuple[Dataset, Dataset]:

@@ -1,0 +1,6 @@
+"""Layers that Keras lacks. Importing the room registers them, so that a saved model that holds them can be loaded."""
+
+from kerastransfer.layers.batch_norm import BatchNorm
+from kerastransfer.layers.locally_connected import LocallyConnected
+
+__all__ = ["BatchNorm", "LocallyConnected"]

@@ -1,11 +1,11 @@
-"""YOLOv1's loss in the three forms that its sources give (spec/01 section 4)."""
+"""YOLOv1's loss in the three forms that its sources give (spec/01 section 4), and one of ours."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 
 from keras import ops
 
-from kerastransfer.ops.boxes import iou, to_corners
+from kerastransfer.ops.boxes import giou, iou, to_centres, to_corners
 
 WEIGHTS = {"coordinates": 5.0, "objectness": 1.0, "background": 0.5, "classes": 1.0}
 
@@ -15,19 +15,23 @@ class Rule:
     """Where the sources differ.
 
     rescore: the confidence of the responsible box is to equal its IoU, and not 1.
-    closest: where no box of the cell meets the truth, the one of smallest distance is responsible, and not the first.
+    closest: where no box of the cell meets the truth, the one at the smallest distance in (x, y, w, h), as fractions of
+        the image, is responsible, and not the first.
     others: a box that is not responsible counts as background in a cell with an object too.
+    giou: the coordinates' term is 1 - generalised IoU, and not a sum of squares.
     """
 
     rescore: bool
     closest: bool
     others: bool
+    giou: bool = False
 
 
 RULES = {
     "paper": Rule(rescore=True, closest=False, others=True),
     "darknet": Rule(rescore=True, closest=True, others=True),
     "author": Rule(rescore=False, closest=False, others=False),
+    "giou": Rule(rescore=True, closest=True, others=True, giou=True),  # ours: squares are blind to overlap
 }
 
 
@@ -50,28 +54,32 @@ def yolov1_loss(codec, rule: str = "author") -> Callable[[Mapping, object], dict
         targets = codec.encode(annotations["boxes"], annotations["labels"], grid)
         truth, has_object = ops.expand_dims(targets["boxes"], -2), ops.expand_dims(targets["state"], -1)
 
-        overlap = ops.stop_gradient(_overlap(codec, boxes, truth, grid))  # (B, S, S, B)
+        guess, wanted = _corners(codec, boxes, grid), _corners(codec, truth, grid)
+        overlap = ops.stop_gradient(iou(guess, wanted, epsilon=1e-6))  # (B, S, S, B)
         preference = overlap
         if rule.closest:
-            distance = ops.sum(ops.square(boxes - truth), axis=-1)
+            image = ops.cast(ops.stack([*grid[::-1], *grid[::-1]]), "float32")
+            distance = ops.sum(ops.square((to_centres(guess) - to_centres(wanted)) / image), axis=-1)
             nothing = ops.cast(ops.max(overlap, axis=-1, keepdims=True) <= 0, "float32")
             preference = overlap - nothing * ops.stop_gradient(distance)
         chosen = ops.one_hot(ops.argmax(preference, axis=-1), codec.boxes_per_cell)
         responsible = chosen * has_object
         background = 1 - (responsible if rule.others else has_object * ops.ones_like(chosen))
 
+        confidence = overlap if rule.rescore else ops.ones_like(overlap)
         root = (lambda size: size) if codec.sizes == "root" else signed_root
         offsets = boxes[..., :2] - truth[..., :2]
         sizes = root(boxes[..., 2:]) - root(truth[..., 2:])
-        wanted = overlap if rule.rescore else ops.ones_like(overlap)
+        coordinates = ops.sum(ops.square(offsets) + ops.square(sizes), axis=-1)
+        if rule.giou:
+            coordinates = 1 - giou(guess, wanted, epsilon=1e-6)
 
         def per_image(values):
             return ops.sum(values, axis=tuple(range(1, len(values.shape))))
 
-        coordinates = ops.sum(ops.square(offsets) + ops.square(sizes), axis=-1)
         return {
             "coordinates": per_image(responsible * coordinates),
-            "objectness": per_image(responsible * ops.square(confidences - wanted)),
+            "objectness": per_image(responsible * ops.square(confidences - confidence)),
             "background": per_image(background * ops.square(confidences)),
             "classes": per_image(has_object * ops.square(classes - targets["classes"])),
         }
@@ -79,14 +87,10 @@ def yolov1_loss(codec, rule: str = "author") -> Callable[[Mapping, object], dict
     return terms
 
 
-def _overlap(codec, boxes, truth, grid):
-    """IoU of two sets of (x, y, w, h), after offsets and sizes have been brought to one unit, the cell."""
-    size = ops.cast(ops.stack([grid[1], grid[0]]), "float32")
-
-    def corners(boxes):
-        xy, wh = boxes[..., :2], boxes[..., 2:]
-        if codec.sizes != "cell":
-            wh = (ops.square(wh) if codec.sizes == "root" else wh) * size
-        return to_corners(ops.concatenate([xy, wh], axis=-1))
-
-    return iou(corners(boxes), corners(truth), epsilon=1e-6)
+def _corners(codec, boxes, grid):
+    """(..., (x, y, w, h)) as corners in cells, relative to each one's own cell."""
+    xy, wh = boxes[..., :2], boxes[..., 2:]
+    if codec.sizes != "cell":
+        size = ops.cast(ops.stack([grid[1], grid[0]]), "float32")
+        wh = (ops.square(wh) if codec.sizes == "root" else wh) * size
+    return to_corners(ops.concatenate([xy, wh], axis=-1))

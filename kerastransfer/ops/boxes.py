@@ -31,6 +31,16 @@ def iou(a, b, epsilon: float = 1e-9):
     return intersection / (area(a) + area(b) - intersection + epsilon)
 
 
+def giou(a, b, epsilon: float = 1e-9):
+    """Generalised IoU of boxes that correspond, in [-1, 1]: the IoU less the share of the smallest box around both
+    that neither covers (Rezatofighi et al. 2019). Its gradient finds the way when the boxes do not meet."""
+    overlap = iou(a, b, epsilon)
+    around = area(ops.concatenate([ops.minimum(a[..., :2], b[..., :2]), ops.maximum(a[..., 2:], b[..., 2:])], axis=-1))
+    both = area(a) + area(b)
+    union = both - overlap * (both + epsilon) / (1 + overlap)
+    return overlap - (around - union) / (around + epsilon)
+
+
 def pairwise_iou(a, b):
     """(..., N, 4), (..., M, 4) to (..., N, M)."""
     return iou(ops.expand_dims(a, -2), ops.expand_dims(b, -3))

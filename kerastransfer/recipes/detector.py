@@ -22,14 +22,16 @@ class DetectorConfig(training.TrainingConfig):
     """The encoder: ours for two cores, Fast YOLO's 9 convolutions, YOLOv1's 24."""
     head: Literal["fully_conv", "paper_fc", "darknet_local"] = "fully_conv"
     """Convolutions (paper A), YOLOv1's dense layers, or Darknet's locally connected one."""
-    boxes_per_cell: int = 2
+    boxes_per_cell: int = 1
     """Boxes that each cell of the grid predicts."""
     sizes: Literal["cell", "image", "root"] = "root"
     """Unit of predicted widths and heights: cells (paper A), the image (YOLOv1), roots of its fractions (Darknet)."""
     score: Literal["confidence", "product"] = "product"
     """Of a box: its confidence (paper A), or confidence times class (Darknet)."""
-    loss: Literal["paper", "darknet", "author"] = "darknet"
-    """Which source's reading of YOLOv1's loss."""
+    reach: float = 0.5
+    """Cells whose border is this near to an object's centre learn it too; 0 is YOLOv1's one cell for an object."""
+    loss: Literal["paper", "darknet", "author", "giou"] = "giou"
+    """Whose reading of YOLOv1's loss: the paper's, Darknet's, paper A's author's, or Darknet's with a GIoU term."""
     detector_epochs: int = 120
     """Epochs of the detector."""
 
@@ -74,6 +76,7 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
         sizes=config.sizes,
         layout="darknet" if config.head == "darknet_local" else "cells",
         score=config.score,
+        reach=config.reach,
     )
 
     def build():

@@ -97,23 +97,22 @@ def _segmentation(predict, dataset, labels, progress):
     samples, number = _matched(dataset, "segmentation", labels, "segmentation", VOID)
     value = np.full(256, VOID, np.uint8)
     value[: len(number)] = number
-    each, truths, predictions = [], [], []
+
+    def truths():
+        for sample in samples:
+            yield _regions(sample.name, value[sample.read()["segmentation"]], len(labels))
+
+    # Masks are compressed one image at a time: all of them at full size would not fit into memory.
+    truth = detection.coco_truth(truths(), labels[1:], iou_type="segm")
+    each, results = [], []
     for sample in progress(samples):
         example = sample.read()
-        truth = value[example["segmentation"]]
         prediction = predict(example["image"]).segmentation
-        each.append(segmentation.per_image([truth], [prediction], len(labels)))
-        truths.append(_regions(sample.name, truth, len(labels)))
-        predictions.append(_regions(sample.name, prediction, len(labels)))
+        each.append(segmentation.per_image([value[example["segmentation"]]], [prediction], len(labels)))
+        results += detection.coco_results([_regions(sample.name, prediction, len(labels))], truth, iou_type="segm")
     scores = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
-    names = [sample.name for sample in samples]
-    truth = detection.coco_truth(truths, labels[1:], iou_type="segm")
-    return Scored(
-        segmentation.summarise(scores, labels),
-        dict(zip(names, scores["iou"].tolist(), strict=True)),
-        truth,
-        detection.coco_results(predictions, truth, iou_type="segm"),
-    )
+    per_image = dict(zip([sample.name for sample in samples], scores["iou"].tolist(), strict=True))
+    return Scored(segmentation.summarise(scores, labels), per_image, truth, results)
 
 
 def _regions(name, classes, num_classes):

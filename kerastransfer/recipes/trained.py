@@ -84,7 +84,6 @@ def load(path: str | Path) -> tuple["keras.Model", "Metadata"]:
     from kerastransfer.export.loading import load_keras
     from kerastransfer.export.metadata import Metadata
     from kerastransfer.export.silence import silenced
-    from kerastransfer.layers import batch_norm, locally_connected  # noqa: F401  registers what a file may name
     from kerastransfer.models import predictor
 
     codecs = {"yolov1": YoloV1Codec}

@@ -66,14 +66,7 @@ def load_data(config: CommonConfig, *fields: str) -> Data:
     """Read --data, derive what follows from the rest, split, and take --fraction of the training part."""
     dataset = datasets.load(config.data, config.format, max_bad=config.max_bad, progress=not config.quiet)
     dataset = derive.require(dataset, *fields)
-    rule = config.split
-    if rule == "auto":
-        try:
-            for field in fields:
-                splits.split(dataset, "owner", (field,))
-            rule = "owner"
-        except UserError:
-            rule = "every_fifth"
+    rule = splits.resolved(dataset, config.split)
     parts = {}
     for field in fields:
         train, test = splits.split(dataset, rule, (field,))
