@@ -1,24 +1,19 @@
 """A Keras model behind the interface of `Predictor`: the same resize, thresholds and suppression, another core."""
 
-import dataclasses
-
 import keras
 import numpy as np
 
 from kerastransfer.data.decoded import resize_image
-from kerastransfer.export.metadata import Metadata, Thresholds
+from kerastransfer.export.metadata import Metadata
 from kerastransfer.export.predictor import ImagePredictor
 
 
 class KerasPredictor(ImagePredictor):
-    """Predicts with `model`, image (B, H, W, 3) to the outputs of `metadata.MEANINGS[task]`.
+    """Predicts with `model`, image (B, H, W, 3) to the outputs of `metadata.MEANINGS[task]`."""
 
-    thresholds: instead of those of `metadata`.
-    """
-
-    def __init__(self, model: keras.Model, metadata: Metadata, thresholds: Thresholds | None = None):
+    def __init__(self, model: keras.Model, metadata: Metadata):
         self.model = model
-        self.metadata = dataclasses.replace(metadata, thresholds=thresholds or metadata.thresholds)
+        self.metadata = metadata
 
     def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
         pixels = resize_image(image, self.metadata.image_size)[None].astype(np.float32)

@@ -1,6 +1,7 @@
 """Whole models in and out of .keras files, without running code that comes in a file."""
 
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -27,10 +28,15 @@ def load_keras(path: str | os.PathLike) -> keras.Model:
     except (
         Exception
     ) as error:  # Keras lets whatever goes wrong inside pass through: ValueError, TypeError, KeyError, ...
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).split("Exception encountered: ")[-1]
         if "safe_mode" in reason or "unsafe" in reason:
             raise UserError(
                 f"{path}: holds code of its own (such as a Lambda layer), which is never run; build the model of Keras "
+                "layers and save it again"
+            ) from error
+        if unknown := re.search(r"Could not locate (?:class|function) '([^']+)'", reason):
+            raise UserError(
+                f"{path}: needs {unknown[1]!r}, which is neither Keras's nor kerastransfer's; build the model of their "
                 "layers and save it again"
             ) from error
         raise UserError(f"{path}: Keras cannot load this model ({reason[:200]}); save it again") from error

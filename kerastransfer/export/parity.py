@@ -91,7 +91,8 @@ def export_all(
 
     A file out of tolerance is kept, for a look, as NAME_int8.failed.tflite, and a good one of an earlier export goes;
     when all are written, ParityError is raised. NAME.json is removed first and written last: where it is, it tells
-    the truth about the files beside it. Raises UserError if the model cannot be exported or has no images.
+    the truth about the files beside it. Raises UserError, with nothing written, if the model cannot be exported or
+    there are no images.
     """
     folder = Path(folder)
     check_outputs(model, task, labels)
@@ -105,17 +106,21 @@ def export_all(
     expected = [reference.outputs(sample) for sample in samples]
     keras_metric = score and float(score(reference.predict))
 
-    (folder / f"{name}.json").unlink(missing_ok=True)
-    exported = []
+    finished = []
     for kind in kinds:
         content = tflite.convert(model, image_size, kind, calibration)
         content = attach(content, dataclasses.replace(metadata, kind=kind))
         good = folder / (f"{name}.tflite" if kind == "float32" else f"{name}_{kind}.tflite")
-        bad = good.with_suffix(".failed.tflite")
         with tempfile.TemporaryDirectory() as staging:
             staged = Path(staging) / good.name
             staged.write_bytes(content)
             record = compared(staged, kind, samples, expected, keras_metric, score, tolerances[kind])
+        finished.append((good, content, record))
+
+    (folder / f"{name}.json").unlink(missing_ok=True)
+    exported = []
+    for good, content, record in finished:
+        bad = good.with_suffix(".failed.tflite")
         path, stale = (good, bad) if record.passed else (bad, good)
         stale.unlink(missing_ok=True)
         with files.replacing(path) as temporary:

@@ -16,26 +16,28 @@ def silenced() -> Iterator[None]:
     It is shown if the block raises, but for a UserError, which has said what matters. For the whole process, so for one
     thread at a time.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 1)
-        os.dup2(held.fileno(), 2)
-        show = False
+    with tempfile.TemporaryFile("w+", errors="replace") as held:
         try:
-            yield
+            with _descriptors_to(held.fileno()), contextlib.redirect_stdout(held), contextlib.redirect_stderr(held):
+                yield
         except UserError:
             raise
         except BaseException:
-            show = True
+            held.seek(0)
+            sys.stderr.write(held.read())
             raise
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for number, descriptor in enumerate(saved, start=1):
-                os.dup2(descriptor, number)
-                os.close(descriptor)
-            if show:
-                held.seek(0)
-                os.write(2, held.read())
+
+
+@contextlib.contextmanager
+def _descriptors_to(descriptor: int) -> Iterator[None]:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        for number, original in enumerate(saved, start=1):
+            os.dup2(original, number)
+            os.close(original)

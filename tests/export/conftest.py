@@ -1,0 +1,80 @@
+"""Small models of the two forms that are exported, and photos to hold their files against."""
+
+import numpy as np
+import pytest
+
+SIZE = (64, 96)
+CLASSES = 3
+
+
+@pytest.fixture(scope="session")
+def networks():
+    """{"detection": image to boxes and scores, "segmentation": image to probabilities}, of the layers that the package
+    builds with: padding, strided and pointwise convolution, batch norm, leaky ReLU, pool, transposed convolution."""
+    import keras
+    from keras import layers, ops
+
+    keras.utils.set_random_seed(1)
+
+    def conv_bn(x, filters, stride=1):
+        x = layers.ZeroPadding2D(1)(x)
+        x = layers.Conv2D(filters, 3, stride, use_bias=False)(x)
+        return layers.LeakyReLU(negative_slope=0.1)(layers.BatchNormalization(beta_initializer="random_normal")(x))
+
+    image = keras.Input((None, None, 3), name="image")
+    half = conv_bn(layers.Rescaling(1 / 255)(image), 8, 2)
+    quarter = layers.MaxPooling2D(2)(conv_bn(half, 16))
+    encoder = keras.Model(image, {"c1": half, "c2": quarter}, name="encoder")
+
+    image = keras.Input((*SIZE, 3), name="image")
+    raw = layers.Conv2D(4 + CLASSES, 1, name="raw")(encoder(image)["c2"])
+    raw = layers.Reshape((-1, 4 + CLASSES))(raw)
+    centres, sizes = ops.sigmoid(raw[..., :2]), ops.sigmoid(raw[..., 2:4]) / 2
+    boxes = ops.clip(ops.concatenate([centres - sizes / 2, centres + sizes / 2], axis=-1), 0, 1)
+    detector = keras.Model(image, {"boxes": boxes, "scores": ops.sigmoid(4 * raw[..., 4:])}, name="detector")
+
+    image = keras.Input((*SIZE, 3), name="image")
+    taps = encoder(image)
+    x = layers.Conv2DTranspose(8, 2, 2, activation="relu", bias_initializer="random_normal")(taps["c2"])
+    x = layers.Conv2DTranspose(8, 2, 2)(layers.Concatenate()([x, taps["c1"]]))
+    x = layers.Softmax(dtype="float32")(layers.Conv2D(CLASSES, 1, bias_initializer="random_normal")(3 * x))
+    return {"detection": detector, "segmentation": keras.Model(image, {"segmentation": x}, name="segmenter")}
+
+
+@pytest.fixture(scope="session")
+def drawn():
+    """Twelve smooth pictures (h, w, 3) uint8 of no certain size."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (12, 6, 8, 3), np.uint8)
+    return [np.asarray(Image.fromarray(picture).resize((80 + 9 * n, 70))) for n, picture in enumerate(small)]
+
+
+@pytest.fixture(scope="session")
+def photo_paths(shared_data):
+    return sorted((shared_data / "oxford-iiit-pet" / "images").glob("*.jpg"))[::40]
+
+
+@pytest.fixture(scope="session")
+def photos(photo_paths):
+    from kerastransfer.export import images
+
+    return [images.read(path) for path in photo_paths]
+
+
+@pytest.fixture(scope="session")
+def exported(networks, drawn, tmp_path_factory):
+    """{(task, kind): path} of files with metadata."""
+    from kerastransfer.export import metadata, tflite
+
+    folder = tmp_path_factory.mktemp("exported")
+    paths = {}
+    for task, network in networks.items():
+        labels = ("background", "cat", "dog") if task == "segmentation" else ("cat", "dog", "hen")
+        for kind in tflite.KINDS:
+            about = metadata.Metadata(task, labels, SIZE, kind, metadata.Thresholds(score=0.3))
+            path = folder / f"{task}_{kind}.tflite"
+            path.write_bytes(metadata.attach(tflite.convert(network, SIZE, kind, drawn), about))
+            paths[task, kind] = path
+    return paths

@@ -1,0 +1,56 @@
+"""The client outside the package says what the package's predictor says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from kerastransfer.export.predictor import Predictor
+
+CLIENT = Path(__file__).resolve().parents[2] / "export" / "python" / "predict.py"
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, CLIENT, *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_the_client_equals_the_predictor(exported, photo_paths, tmp_path, task, kind):
+    overlay = tmp_path / "overlay.png"
+    done = run(exported[task, kind], photo_paths[1], "--output", overlay, "--json")
+    assert done.returncode == 0, done.stderr
+    prediction = Predictor(exported[task, kind]).predict(photo_paths[1])
+    expected = prediction.summary()
+    got = json.loads(done.stdout)
+    assert [one["label"] for one in got] == [one["label"] for one in expected]
+    for mine, theirs in zip(got, expected, strict=True):
+        for name in mine.keys() - {"label"}:
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-4)
+    with PIL.Image.open(overlay) as drawn, PIL.Image.open(photo_paths[1]) as photo:
+        assert drawn.size == photo.size
+        assert (np.asarray(drawn) != np.asarray(photo.convert("RGB"))).any()
+
+
+def test_the_client_stands_alone():
+    source = CLIENT.read_text()
+    assert "import kerastransfer" not in source
+    assert "from kerastransfer" not in source
+    needed = (CLIENT.parent / "requirements.txt").read_text()
+    assert all(name in needed for name in ("ai-edge-litert", "numpy", "pillow"))
+
+
+def test_bad_files_end_in_one_line(exported, photo_paths, tmp_path):
+    (tmp_path / "model.tflite").write_text("no model")
+    for model, photo in (
+        (tmp_path / "model.tflite", photo_paths[0]),
+        (tmp_path / "missing.tflite", photo_paths[0]),
+        (exported["detection", "int8"], tmp_path / "missing.jpg"),
+    ):
+        done = run(model, photo)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -1,0 +1,63 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kerastransfer.export import portable
+
+IMAGE = np.random.default_rng(0).uniform(0, 1, (2, 5, 6, 3)).astype(np.float32)
+
+
+def transposed(**options):
+    image = keras.Input((None, None, 3), name="image")
+    inner = keras.Model(image, {"up": layers.Conv2DTranspose(4, name="up", **options)(image)}, name="decoder")
+    return keras.Model(image, {"output": inner(image)["up"]})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 2, "strides": 2, "bias_initializer": "random_normal"},
+        {"kernel_size": 2, "strides": 2, "padding": "same", "use_bias": False, "activation": "relu"},
+        {"kernel_size": 3, "strides": 3},
+    ],
+)
+def test_blocks_compute_the_transposed_convolution(options):
+    model = transposed(**options)
+    copy = portable.with_blocks(model)
+    assert type(copy.get_layer("decoder").get_layer("up")) is portable.BlockConv2DTranspose
+    np.testing.assert_allclose(copy(IMAGE)["output"], model(IMAGE)["output"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "strides": 2, "padding": "same"},
+        {"kernel_size": 2, "strides": 1},
+        {"kernel_size": (2, 4), "strides": (2, 4)},
+        {"kernel_size": 2, "strides": 2, "output_padding": 1},
+    ],
+)
+def test_other_transposed_convolutions_stay(options):
+    model = transposed(**options)
+    assert portable.with_blocks(model) is model
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_becomes_float32_with_the_same_weights(policy):
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(4, 3, dtype=policy)(layers.Rescaling(1 / 255, dtype=policy)(image))
+    inner = keras.Model(image, {"c1": layers.BatchNormalization(dtype=policy)(x)}, name="encoder")
+    x = layers.Conv2D(2, 1, dtype=policy)(inner(image)["c1"])
+    model = keras.Model(image, {"output": layers.Softmax(dtype="float32")(x)})
+    copy = portable.in_float32(model)
+    assert {layer.compute_dtype for layer in (*copy.layers, *copy.get_layer("encoder").layers)} == {"float32"}
+    assert [w.path for w in copy.weights] == [w.path for w in model.weights]
+    for new, old in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert model.get_layer("encoder").layers[-1].compute_dtype == policy.removeprefix("mixed_")
+
+
+def test_float32_is_not_copied():
+    model = transposed(kernel_size=2, strides=2)
+    assert portable.in_float32(model) is model

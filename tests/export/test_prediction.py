@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from kerastransfer.export.metadata import Metadata, Thresholds
+from kerastransfer.export.prediction import Segmentation, classes_at, interpret, suppress
+
+BOXES = np.array(
+    [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.0, 0.0, 0.5, 0.2], [0.6, 0.6, 1.0, 1.0]], np.float32
+)  # of the first: the second shares 0.8, the third 0.4; the fourth lies apart
+
+
+def test_suppression_by_hand():
+    scores = np.array([[0.9, 0.0], [0.8, 0.75], [0.7, 0.0], [0.3, 0.1]], np.float32)
+    chosen, labels = suppress(BOXES, scores, score=0.2, iou=0.5, detections=10)
+    # Class 0: box 1 goes, overlapped by box 0; class 1 knows nothing of box 0, so box 1 stays there.
+    assert list(zip(chosen, labels, strict=True)) == [(0, 0), (1, 1), (2, 0), (3, 0)]
+
+
+def test_a_suppressed_box_suppresses_nothing():
+    boxes = np.array([[0, 0, 1, 0.5], [0, 0.2, 1, 0.7], [0, 0.4, 1, 0.9]], np.float32)  # neighbours share 3/7
+    chosen, _ = suppress(boxes, np.array([[0.9], [0.8], [0.7]]), score=0.1, iou=0.4, detections=10)
+    assert list(chosen) == [0, 2]
+
+
+def test_the_best_are_kept_over_all_classes():
+    random = np.random.default_rng(0)
+    corner = random.uniform(0, 0.9, (50, 2))
+    boxes = np.concatenate([corner, corner + 0.01], axis=-1)
+    scores = random.uniform(size=(50, 4))
+    chosen, labels = suppress(boxes, scores, score=0.0, iou=0.99, detections=7)
+    np.testing.assert_allclose(scores[chosen, labels], np.sort(scores.ravel())[::-1][:7])
+
+
+def test_suppression_agrees_with_the_one_in_the_graph():
+    from kerastransfer.ops.nms import non_max_suppression
+
+    random = np.random.default_rng(1)
+    corner = random.uniform(0, 0.8, (60, 2))
+    boxes = np.concatenate([corner, corner + random.uniform(0.1, 0.2, (60, 2))], axis=-1).astype(np.float32)
+    scores = random.uniform(size=(60, 2)).astype(np.float32)
+    chosen, labels = suppress(boxes, scores, score=0.4, iou=0.3, detections=20)
+    graph = non_max_suppression(boxes[None], scores[None], iou_threshold=0.3, score_threshold=0.4, max_detections=20)
+    count = int(graph["count"][0])
+    assert count == len(chosen) > 5
+    np.testing.assert_array_equal(np.asarray(graph["boxes"])[0, :count], boxes[chosen])
+    np.testing.assert_array_equal(np.asarray(graph["labels"])[0, :count], labels)
+
+
+def test_boxes_in_pixels_and_in_words():
+    metadata = Metadata("detection", ("cat", "dog"), (64, 64))
+    outputs = {"boxes": BOXES * 2 - 0.1, "scores": np.array([[0.0, 0.9], [0, 0], [0, 0], [0.6, 0]], np.float32)}
+    found = interpret(outputs, metadata, (100, 200), Thresholds())
+    assert found.names == ("dog", "cat")
+    np.testing.assert_allclose(found.pixel_boxes[0], [0, 0, 90, 180], rtol=1e-6)
+    assert found.boxes.max() <= 1, "a box ends where the image ends"
+    assert found.summary()[0] == {"label": "dog", "score": pytest.approx(0.9), "box": pytest.approx([0, 0, 90, 180])}
+
+
+def test_nothing_found():
+    outputs = {"boxes": BOXES, "scores": np.zeros((4, 2), np.float32)}
+    found = interpret(outputs, Metadata("detection", ("cat", "dog"), (64, 64)), (10, 10), Thresholds())
+    assert found.boxes.shape == (0, 4)
+    assert found.summary() == []
+
+
+def test_classes_are_those_of_scaled_probabilities():
+    import tensorflow as tf
+
+    probabilities = np.random.default_rng(2).dirichlet(np.ones(4), (7, 9)).astype(np.float32)
+    for size in ((30, 50), (7, 9), (1, 1), (3, 40)):
+        scaled = tf.image.resize(probabilities, size, antialias=True).numpy()
+        first, second = np.sort(scaled, axis=-1)[..., :-3:-1].transpose(2, 0, 1)
+        sure = first - second > 1e-5
+        np.testing.assert_array_equal(classes_at(probabilities, size)[sure], scaled.argmax(-1)[sure])
+        assert sure.mean() > 0.9
+
+
+def test_shares_of_a_segmentation():
+    classes = np.array([[0, 2], [2, 2]], np.uint8)
+    found = Segmentation(classes, np.zeros((1, 1, 3), np.float32), ("background", "cat", "dog"))
+    assert found.summary() == [{"label": "background", "fraction": 0.25}, {"label": "dog", "fraction": 0.75}]

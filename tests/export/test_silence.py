@@ -1,0 +1,28 @@
+import os
+
+import pytest
+
+from kerastransfer.errors import UserError
+from kerastransfer.export.silence import silenced
+
+
+def speak():
+    os.write(1, b"native output ")
+    os.write(2, b"native error ")
+    print("from Python")
+
+
+def test_nothing_is_heard_unless_it_fails(capfd):
+    with silenced():
+        speak()
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(ValueError), silenced():
+        speak()
+        raise ValueError
+    assert "native error" in capfd.readouterr().err
+    with pytest.raises(UserError), silenced():
+        speak()
+        raise UserError("said it all")
+    assert capfd.readouterr() == ("", "")
+    print("heard again")
+    assert capfd.readouterr().out == "heard again\n"

@@ -1,0 +1,130 @@
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from keras import layers, ops
+
+from kerastransfer.errors import UserError
+from kerastransfer.export import graph, tflite
+from kerastransfer.export.predictor import Predictor
+
+SIZE = (64, 96)
+BUILTIN = set(vars(schema.BuiltinOperator)) - {"CUSTOM"}
+
+
+def outputs(network, image):
+    return {name: np.asarray(value)[0] for name, value in network(image[None].astype(np.float32)).items()}
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(3).integers(0, 256, (*SIZE, 3), np.uint8)
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+@pytest.mark.parametrize(("kind", "largest"), [("float32", 1e-5), ("float16", 5e-3), ("int8", 0.05)])
+def test_files_say_what_keras_says(networks, exported, image, task, kind, largest):
+    expected, got = outputs(networks[task], image), Predictor(exported[task, kind]).outputs(image)
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, atol=largest)
+
+
+@pytest.mark.parametrize("kind", tflite.KINDS)
+def test_builtin_operators_only(exported, kind):
+    for task in ("detection", "segmentation"):
+        found = graph.operators(exported[task, kind])
+        assert "CONV_2D" in found
+        assert set(found) <= BUILTIN
+        assert graph.operators(exported[task, kind].read_bytes()) == found
+
+
+def test_the_interface_of_the_files(exported):
+    for (_, kind), path in exported.items():
+        interpreter = Interpreter(model_path=str(path))
+        (entry,) = interpreter.get_input_details()
+        assert entry["shape"].tolist() == [1, *SIZE, 3]
+        assert entry["shape_signature"].tolist() == [1, *SIZE, 3]
+        assert entry["dtype"] == (np.uint8 if kind == "int8" else np.float32)
+        if kind == "int8":  # a pixel is its own quantised value
+            assert entry["quantization"] == (1.0, 0)
+        (signature,) = interpreter.get_signature_list().values()
+        assert signature["inputs"] == ["image"]
+        assert {detail["dtype"] for detail in interpreter.get_output_details()} == {np.float32}
+
+
+def test_int8_keeps_scores_apart(networks, exported, image):
+    scores = Predictor(exported["detection", "int8"]).outputs(image)["scores"]
+    expected = outputs(networks["detection"], image)["scores"]
+    assert len(np.unique(scores)) > 60
+    assert np.corrcoef(scores.ravel(), expected.ravel())[0, 1] > 0.99
+
+
+def test_int8_computes_in_whole_numbers_up_to_the_tail(exported):
+    model = schema.ModelT.InitFromPackedBuf(exported["segmentation", "int8"].read_bytes())
+    tensors = model.subgraphs[0].tensors
+    for operator in model.subgraphs[0].operators:
+        code = model.operatorCodes[operator.opcodeIndex].builtinCode
+        kind = tensors[operator.inputs[0]].type
+        if code == schema.BuiltinOperator.CONV_2D:
+            assert kind == schema.TensorType.INT8
+        if code == schema.BuiltinOperator.SOFTMAX:
+            assert kind == schema.TensorType.FLOAT32
+
+
+def test_the_tail_begins_behind_the_last_weights_of_every_path():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(2, 1)(image)
+    model = keras.Model(image, {"a": ops.sigmoid(x), "b": layers.Conv2D(2, 1)(ops.tanh(x))})
+    content = tflite.convert(model, (8, 8))
+    types = {tensor.name.decode() for tensor in schema.ModelT.InitFromPackedBuf(content).subgraphs[0].tensors}
+    (only,) = graph.tail(content)
+    assert only in types  # the sigmoid; the tanh feeds a convolution
+
+
+def test_one_hot_decoding_survives_int8(drawn):
+    """Quantised itself, LiteRT's ONE_HOT gives 0.5 for 0, and what it chooses among is mixed with the rest."""
+    image = keras.Input((32, 32, 3), name="image")
+    raw = layers.Conv2D(10, 8, 8)(layers.Rescaling(1 / 255)(image))
+    raw = ops.reshape(raw, (-1, 16, 2, 5))
+    best = ops.one_hot(ops.top_k(raw[..., 0], 1)[1][..., 0], 2)
+    boxes = ops.sum(ops.expand_dims(best, -1) * (raw[..., 1:] + 10), axis=-2)
+    model = keras.Model(image, {"boxes": boxes, "scores": raw[..., 0]})
+    file = Interpreter(model_content=tflite.convert(model, (32, 32), "int8", drawn)).get_signature_runner()
+    got = file(image=np.ascontiguousarray(drawn[0][None, :32, :32]))
+    expected = outputs(model, drawn[0][:32, :32])
+    apart = np.abs(expected["scores"][:, 0] - expected["scores"][:, 1]) > 0.05  # no close call
+    assert apart.sum() >= 8
+    np.testing.assert_allclose(got["boxes"][0][apart], expected["boxes"][apart], atol=0.05)
+
+
+def test_mixed_precision_is_exported_in_float32(image):
+    entry = keras.Input((*SIZE, 3), name="image")
+    x = layers.Conv2D(8, 3, dtype="mixed_bfloat16")(layers.Rescaling(1 / 255)(entry))
+    model = keras.Model(entry, {"segmentation": layers.Softmax(dtype="float32")(x)})
+    content = tflite.convert(model, SIZE)
+    assert set(graph.operators(content)) <= BUILTIN
+    got = Interpreter(model_content=content).get_signature_runner()(image=image[None].astype(np.float32))
+    np.testing.assert_allclose(got["segmentation"][0], outputs(model, image)["segmentation"], atol=0.02)
+
+
+def test_foreign_operators_are_named(capfd):
+    image = keras.Input((8, 8, 3), name="image")
+    model = keras.Model(image, {"output": ops.erfinv(image / 300)}, name="odd")
+    with pytest.raises(UserError, match=r"'odd'.* Erfinv;") as error:
+        tflite.convert(model, (8, 8))
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bad_calls(networks):
+    with pytest.raises(UserError, match="int8 needs calibration images"):
+        tflite.convert(networks["detection"], SIZE, "int8")
+    with pytest.raises(ValueError, match="int4"):
+        tflite.convert(networks["detection"], SIZE, "int4")
+
+
+def test_the_converter_is_silent(networks, drawn, capfd):
+    tflite.convert(networks["detection"], SIZE, "int8", drawn[:1])
+    assert capfd.readouterr() == ("", "")
