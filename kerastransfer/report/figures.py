@@ -1,0 +1,174 @@
+"""Charts: numbers in, `matplotlib.figure.Figure` out. `style.png` and `style.save` make files of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kerastransfer.report.style import FAINT, GREY, INK, colour, styled
+
+NOT_CURVES = frozenset({"phase", "epoch", "seed", "seconds", "learning_rate"})
+SCORES = ("ap", "ar", "auc", "iou", "dice", "accuracy")  # how the name of a score begins; the rest are losses
+COLUMNS = 3  # of panels
+
+
+@styled
+def learning_curves(rows: Iterable[Mapping[str, str]]) -> Figure:
+    """The rows of history.csv: "phase", "epoch" and metrics, as text or numbers; a metric that is missing is skipped.
+
+    A panel for each phase with its losses and one with its scores (see `SCORES`). `val_NAME` is drawn in the colour of
+    NAME, dashed. Where rows have a "seed", a thin line for each.
+    """
+    phases: dict[str, list[Mapping[str, str]]] = {}
+    for row in rows:
+        phases.setdefault(str(row["phase"]), []).append(row)
+    panels = [panel for name, of_phase in phases.items() for panel in _curve_panels(name, of_phase)]
+    figure, axes = _grid(len(panels), height=2.5)
+    for axis, (title, curves) in zip(axes, panels, strict=True):
+        _draw_curves(axis, title, curves)
+    return figure
+
+
+def _curve_panels(phase, rows):
+    """(title, {metric: [(epochs, values) for each seed]}) for the losses of a phase, and for its scores."""
+    metrics = dict.fromkeys(key for row in rows for key in row if key not in NOT_CURVES)
+    curves = {metric: _curves(rows, metric) for metric in metrics}
+    curves = {metric: lines for metric, lines in curves.items() if lines}
+    scores = {
+        metric: lines for metric, lines in curves.items() if metric.removeprefix("val_").lower().startswith(SCORES)
+    }
+    losses = {metric: lines for metric, lines in curves.items() if metric not in scores}
+    losses = dict(sorted(losses.items(), key=lambda item: item[0].removeprefix("val_") != "loss"))  # the total first
+    for kind, chosen in ("loss", losses), ("score", scores):
+        if chosen:
+            yield f"{phase}: {kind}", chosen
+
+
+def _curves(rows, metric):
+    seeds: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.get(metric) not in (None, "") and np.isfinite(float(row[metric])):
+            seeds.setdefault(str(row.get("seed", "")), []).append((float(row["epoch"]), float(row[metric])))
+    return [np.array(sorted(points)).T for points in seeds.values()]
+
+
+def _draw_curves(axis, title, curves):
+    families = list(dict.fromkeys(metric.removeprefix("val_") for metric in curves))
+    for metric, lines in curves.items():
+        for number, (epochs, values) in enumerate(lines):
+            axis.plot(
+                epochs,
+                values,
+                color=colour(families.index(metric.removeprefix("val_"))),
+                linestyle=(0, (3, 1.5)) if metric.startswith("val_") else "-",
+                linewidth=1.8 if len(lines) == 1 else 1.0,
+                marker="o" if len(epochs) == 1 else None,
+                label=None if number else metric.replace("val_", "validation ").replace("_", " "),
+            )
+    axis.set(title=title, xlabel="epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    values = np.concatenate([values for lines in curves.values() for _, values in lines])
+    if title.endswith("loss") and values.min() > 0 and values.max() > 30 * values.min():
+        axis.set_yscale("log")
+    if title.endswith("score"):
+        axis.set_ylim(0, 1)
+    axis.legend(fontsize=8)
+
+
+@styled
+def distribution(scores: Mapping[str, np.ndarray], *, metric: str = "IoU of an image") -> Figure:
+    """Scores per image {model: (N,)}, NaNs left out: a dot for each image, the middle half as a bar, the median."""
+    figure, (axis,) = _grid(1, width=7.4, height=0.8 + 0.75 * len(scores))
+    rng = np.random.default_rng(0)
+    for row, values in enumerate(scores.values()):
+        values = np.asarray(values, np.float64)
+        values = values[~np.isnan(values)]
+        axis.scatter(
+            values, row + rng.uniform(-0.16, 0.16, len(values)), s=14, color=colour(row), alpha=0.45, linewidths=0
+        )
+        if len(values):
+            low, median, high = np.percentile(values, (25, 50, 75))
+            axis.plot((low, high), (row + 0.3, row + 0.3), color=colour(row), linewidth=5)
+            axis.plot(median, row + 0.3, "o", color="white", markeredgecolor=INK, markersize=6)
+            axis.annotate(f"median {median:.3f}", (median, row + 0.3), (0, -7), va="top", ha="center", fontsize=8,
+                          textcoords="offset points", color=INK)  # fmt: skip
+    axis.set(xlabel=metric, yticks=range(len(scores)), yticklabels=list(scores), ylim=(len(scores) - 0.3, -0.5))
+    axis.set_xlim(-0.02, 1.02)
+    axis.tick_params(axis="y", labelcolor=INK)
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+@styled
+def paired(
+    a: np.ndarray,
+    b: np.ndarray,
+    names: tuple[str, str],
+    *,
+    difference: tuple[float, float, float] | None = None,
+    metric: str = "IoU",
+) -> Figure:
+    """Two models on the same images, (N,) each: one against the other, and the differences a - b.
+
+    difference: mean and interval of a - b, from `metrics.bootstrap.paired_difference`, to be drawn over them.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    both = ~np.isnan(a) & ~np.isnan(b)
+    a, b = a[both], b[both]
+    figure, (against, apart) = _grid(2, width=3.7, height=3.4)
+    against.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (3, 2)))
+    against.scatter(b, a, s=16, color=np.where(a >= b, colour(0), colour(4)), alpha=0.6, linewidths=0)
+    against.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    against.set(title=f"{metric} of each image", xlabel=names[1], ylabel=names[0])
+
+    change = a - b
+    edges = np.linspace(*(np.array([-1, 1]) * max(0.05, np.abs(change).max(initial=0)) * 1.05), 26)
+    counts, _, bars = apart.hist(change, edges)
+    for bar, left in zip(bars, edges, strict=False):
+        bar.set(facecolor=colour(0) if left + bar.get_width() / 2 >= 0 else colour(4), alpha=0.75, edgecolor="white")
+    apart.axvline(0, color=GREY, linewidth=1, linestyle=(0, (3, 2)))
+    if difference is not None:
+        mean, low, high = difference
+        top = 1.08 * max(1, counts.max(initial=1))
+        apart.errorbar(
+            mean, top, xerr=[[mean - low], [high - mean]], fmt="o", color=INK, capsize=3, markersize=5, linewidth=1.5
+        )
+        apart.annotate(f"mean {mean:+.3f}", (mean, top), (0, 7), ha="center", fontsize=8,
+                       textcoords="offset points", annotation_clip=False)  # fmt: skip
+        apart.set_ylim(0, 1.22 * top)
+    apart.set(title="Difference", xlabel=f"{names[0]} minus {names[1]}", ylabel="images")
+    apart.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure
+
+
+@styled
+def exported_files(names: Sequence[str], megabytes: Sequence[float], milliseconds: Sequence[float]) -> Figure:
+    """Size and time for one image of exported files, side by side; NaN where a time was not taken."""
+    figure, axes = _grid(2, width=3.9, height=0.9 + 0.36 * len(names))
+    measured = ("Size, MB", np.asarray(megabytes)), ("Time for one image, ms", np.asarray(milliseconds, np.float64))
+    for axis, (title, values) in zip(axes, measured, strict=True):
+        axis.barh(range(len(names)), np.nan_to_num(values), color=colour(0), height=0.6)
+        for row, value in enumerate(values):
+            text = "not measured" if np.isnan(value) else f"{value:.3g}"
+            axis.annotate(text, (np.nan_to_num(value), row), (4, 0), va="center", textcoords="offset points")
+        axis.set(title=title, yticks=range(len(names)), xticks=[], ylim=(len(names) - 0.4, -0.6))
+        axis.set_xlim(0, 1.18 * max(np.nan_to_num(values).max(initial=0), 1e-9))
+        axis.grid(visible=False)
+        axis.spines["bottom"].set_visible(False)
+        axis.spines["left"].set_color(FAINT)
+    axes[0].set_yticklabels(names)
+    axes[0].tick_params(axis="y", labelcolor=INK)
+    axes[1].set_yticklabels([])
+    return figure
+
+
+def _grid(panels, *, width=3.4, height):
+    """A figure of equal panels, `COLUMNS` at most in a row, and their axes."""
+    columns = max(1, min(COLUMNS, panels))
+    rows = max(1, -(-panels // columns))
+    figure = Figure((width * columns, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for unused in axes[panels:]:
+        unused.set_axis_off()
+    return figure, axes[:panels]

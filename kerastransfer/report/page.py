@@ -1,0 +1,264 @@
+"""A run as one self-contained HTML page: plain values in, a file out."""
+
+import base64
+import dataclasses
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from kerastransfer import __version__, files
+
+NONE = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+TIMES_TEN = " \N{MULTIPLICATION SIGN} 10"
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number and how sure it is: the ends of an interval over images, or a standard deviation over seeds, or both."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    spread: float | None = None
+
+
+Number = float | Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Highlight:
+    """One of the few numbers that the page opens with, such as ("0.884", "AP50 of the detector", "96 test images")."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images: `difference` is `better` minus `worse` in `metric`, with its interval."""
+
+    better: str
+    worse: str
+    metric: str
+    difference: Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """image: bytes of a PNG, or the path of one. chart: black on white, so that a dark page shows it inverted."""
+
+    title: str
+    caption: str
+    image: bytes | Path
+    chart: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedFile:
+    """One exported file. maximum, mean: absolute differences of its outputs from the Keras model's; metric: its score,
+    and metric_keras that of the model; reason: why it did not pass."""
+
+    name: str
+    bytes: int
+    passed: bool
+    milliseconds: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    metric: float | None = None
+    metric_keras: float | None = None
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """All that the page says. What is empty is left out.
+
+    lead: what was done, in a sentence or two. facts: {"Data": "toy", "Test images": 96, ...}. command: repeats the
+    run. results: {model: {metric: number}}. left_out: (sample, reason). seconds: {phase: value}.
+    """
+
+    title: str
+    lead: str = ""
+    highlights: Sequence[Highlight] = ()
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    classes: Sequence[str] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    command: str = ""
+    results: Mapping[str, Mapping[str, Number]] = dataclasses.field(default_factory=dict)
+    results_note: str = ""
+    comparisons: Sequence[Comparison] = ()
+    figures: Sequence[Figure] = ()
+    exported: Sequence[ExportedFile] = ()
+    exported_metric: str = "metric"
+    notes: Sequence[str] = ()
+    left_out: Sequence[tuple[str, str]] = ()
+    machine: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def write_page(path: str | os.PathLike, content: Page) -> None:
+    """Write the page, with figures and style inside it: it opens anywhere, without a network."""
+    files.write_text(path, render(content))
+
+
+def render(content: Page) -> str:
+    """The page as HTML; whatever text `content` holds is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kerastransfer.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "signed": signed,
+        "small": small,
+        "megabytes": megabytes,
+        "milliseconds": milliseconds,
+        "duration": duration,
+        "plain": plain,
+        "heading": heading,
+        "source": source,
+        "estimate": _estimate,
+    }
+    whole, by_class = tables(content.results)
+    reach = max((_reach(comparison.difference) for comparison in content.comparisons), default=0.0) or 1.0
+    return environment.get_template("page.html").render(
+        page=content,
+        whole=whole,
+        by_class=by_class,
+        reach=reach,
+        place=lambda difference: f"{50 + 50 * difference / reach:.2f}%",  # on a line from -reach to reach
+        longest=max(content.seconds.values(), default=0.0) or 1.0,
+        version=__version__,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells of rows and columns; None where there is no number."""
+
+    columns: list[str]
+    rows: list[tuple[str, list[Number | None]]]
+    title: str = ""
+
+
+def tables(results: Mapping[str, Mapping[str, Number]]) -> tuple[list[Table], list[Table]]:
+    """Results as tables of a row for each model, one for the models that share metrics (detectors, segmenters); and
+    those named FAMILY/CLASS apart, a table for each family with a row for each class."""
+    whole: dict[tuple[str, ...], list[str]] = {}
+    families: dict[str, dict[str, None]] = {}
+    for model, metrics in results.items():
+        whole.setdefault(tuple(name for name in metrics if "/" not in name), []).append(model)
+        for family, slash, of_class in (name.partition("/") for name in metrics):
+            if slash:
+                families.setdefault(family, {})[of_class] = None
+    by_model = [
+        Table([*metrics], [(model, [results[model][name] for name in metrics]) for model in models])
+        for metrics, models in whole.items()
+        if metrics
+    ]
+    by_class = []
+    for family, classes in families.items():
+        models = [model for model, metrics in results.items() if any(f"{family}/{name}" in metrics for name in classes)]
+        rows = [(name, [results[model].get(f"{family}/{name}") for model in models]) for name in classes]
+        by_class.append(Table(models, rows, title=family))
+    return by_model, by_class
+
+
+def missing(value: float | None) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A count as it is, a score with three digits after the point, a large number with fewer; a dash for none."""
+    if missing(value):
+        return NONE
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 2):
+        return f"{int(value):,}"
+    return _minus(f"{value:.{digits}f}" if abs(value) < 100 else f"{value:,.0f}")
+
+
+def signed(value: float | None) -> str:
+    return NONE if missing(value) else _minus(f"{value:+.3f}")
+
+
+def small(value: float | None) -> str:
+    """A difference of outputs, with two digits: 0.0013, 1.2 × 10⁻⁷."""
+    if missing(value):
+        return NONE
+    if value == 0 or abs(value) >= 1e-3:
+        return _minus(f"{value:.2g}")
+    digits, exponent = f"{value:.1e}".split("e")
+    return _minus(digits) + TIMES_TEN + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count < 1e7 else f"{count / 1e6:.1f} MB"
+
+
+def milliseconds(value: float) -> str:
+    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def duration(seconds: float) -> str:
+    """1.4 s, 2 min 31 s, 1 h 04 min."""
+    if missing(seconds):
+        return NONE
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def heading(metric: str) -> str:
+    """A metric's name above a column: IoU mean, AP small."""
+    return " ".join({"iou": "IoU", "dice": "Dice"}.get(word, word) for word in metric.split("_"))
+
+
+def plain(value: Any) -> str:
+    """A setting, as one would write it: yes, none, 0.001, a, b."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value) or "none"
+    return str(value)
+
+
+def source(figure: Figure) -> str:
+    """The picture itself, as the address of an <img>. Photos go in as WebP, a tenth of a PNG's size."""
+    data = figure.image if isinstance(figure.image, bytes) else Path(figure.image).read_bytes()
+    kind = "png"
+    if not figure.chart:
+        smaller = io.BytesIO()
+        Image.open(io.BytesIO(data)).save(smaller, "WEBP", quality=88)
+        data, kind = smaller.getvalue(), "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _minus(text):
+    return text.replace("-", MINUS)
+
+
+def _estimate(value):
+    return value if isinstance(value, Estimate) else Estimate(value)
+
+
+def _reach(difference):
+    ends = (difference.value, difference.low, difference.high)
+    return max((abs(end) for end in ends if not missing(end)), default=0.0)

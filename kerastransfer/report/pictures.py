@@ -1,0 +1,206 @@
+"""Pictures: images with boxes and masks drawn over them, side by side. Arrays in, `PIL.Image.Image` out.
+
+Sheets have a transparent ground and grey lettering, so that they stand on a light page as well as on a dark one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw
+
+from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Example
+from kerastransfer.report.style import GREY, colour, font
+
+TILE = 320  # pixels, the longer side of an image in a sheet
+GAP = 10
+LETTERS = 15  # pixels, height of the lettering
+TINT = 0.45
+
+Overlay = tuple[str, Image.Image]  # a line to stand below a tile, and the tile
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    *,
+    scores: np.ndarray | None = None,
+    size: int = TILE,
+) -> Image.Image:
+    """`image` (H, W, 3) uint8 at `size` pixels with boxes (N, 4) as fractions, their class and, if given, their score.
+
+    A label below 0 is padding and is left out; the boxes with the best scores come last, on top.
+    """
+    picture = fitted(image, size)
+    pen = ImageDraw.Draw(picture)
+    labels = np.asarray(labels)
+    order = np.arange(len(labels)) if scores is None else np.argsort(scores, kind="stable")
+    corners = np.asarray(boxes, np.float64).reshape(-1, 2, 2)[..., ::-1] * picture.size
+    for index in order[labels[order] >= 0]:
+        (left, top), (right, bottom) = corners[index]
+        right, bottom = max(left, right - 1), max(top, bottom - 1)
+        pen.rectangle((left, top, right, bottom), outline=colour(labels[index]), width=max(2, size // 100))
+        text = classes[labels[index]] + ("" if scores is None else f" {scores[index]:.2f}")
+        _tag(pen, (left, top), text, colour(labels[index]))
+    return picture
+
+
+def draw_map(image: np.ndarray, segmentation: np.ndarray, *, colourless: bool = True, size: int = TILE) -> Image.Image:
+    """`image` (H, W, 3) uint8 under a map (H, W) of classes: each but 0 tinted and outlined, void in grey.
+
+    colourless: show the image in shades of grey, so that all colour is the map's.
+    """
+    picture = fitted(image, size)
+    if colourless:
+        picture = picture.convert("L").convert("RGB")
+    classes = np.asarray(Image.fromarray(segmentation.astype(np.uint8)).resize(picture.size, Image.Resampling.NEAREST))
+    colours = np.zeros((256, 3), np.float32)
+    for value in np.unique(classes[classes > 0]):
+        colours[value] = ImageColor.getrgb(GREY if value == VOID else colour(value - 1))
+    around = np.pad(classes, 1, mode="edge")
+    neighbours = around[2:, 1:-1], around[:-2, 1:-1], around[1:-1, 2:], around[1:-1, :-2]
+    edge = np.any([classes != neighbour for neighbour in neighbours], axis=0)
+    tint = np.where(classes > 0, TINT, 0.0)
+    tint[edge & (classes > 0)] = 1.0
+    tint = tint[..., None]
+    return Image.fromarray(((1 - tint) * np.asarray(picture) + tint * colours[classes]).round().astype(np.uint8))
+
+
+def detections(
+    images: Sequence[np.ndarray],
+    truths: Sequence[Mapping[str, np.ndarray]],
+    found: Sequence[Mapping[str, np.ndarray]],
+    classes: Sequence[str],
+    *,
+    least_score: float = 0.3,
+    columns: int = 2,
+) -> Image.Image:
+    """Images, each twice: with its true boxes, and with those found at `least_score` or above.
+
+    truths: {"boxes" (N, 4), "labels" (N,)} of each image; found: {"boxes", "labels", "scores"}.
+    """
+    tiles = []
+    for image, truth, detected in zip(images, truths, found, strict=True):
+        kept = np.asarray(detected["scores"]) >= least_score
+        boxes, labels, scores = (np.asarray(detected[name])[kept] for name in ("boxes", "labels", "scores"))
+        tiles.append(("", draw_boxes(image, truth["boxes"], truth["labels"], classes)))
+        tiles.append(("", draw_boxes(image, boxes, labels, classes, scores=scores)))
+    return sheet(tiles, columns=2 * columns, headings=("truth", "found") * columns)
+
+
+def masks(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Mapping[str, Sequence[np.ndarray]],
+    *,
+    names: Sequence[str],
+    scores: Mapping[str, Sequence[float]],
+) -> Image.Image:
+    """A row for each image: the image, its true map, and the map {model: (H, W) for each} of every model.
+
+    names: a line for each row ("best: 0042"); scores: {model: IoU for each}, written below the maps.
+    """
+    tiles: list[Overlay] = []
+    for row, (image, truth, name) in enumerate(zip(images, truths, names, strict=True)):
+        tiles += [(name, fitted(image, TILE)), ("", draw_map(image, truth))]
+        for model, maps in predictions.items():
+            tiles.append((f"IoU {scores[model][row]:.3f}", draw_map(image, maps[row])))
+    return sheet(tiles, columns=2 + len(predictions), headings=("image", "truth", *predictions))
+
+
+def best_median_worst(scores: np.ndarray, each: int = 2) -> dict[str, list[int]]:
+    """Indices of the `each` best, most middling and worst of scores (N,), no index twice, NaNs left out."""
+    scores = np.asarray(scores, np.float64)
+    order = [int(index) for index in np.argsort(-scores, kind="stable") if not np.isnan(scores[index])]
+    each = min(each, -(-len(order) // 3))
+    middle = max(each, (len(order) - each) // 2)
+    chosen = {
+        "best": order[:each],
+        "median": order[middle : middle + each],
+        "worst": order[max(2 * each, len(order) - each) :],
+    }
+    return {name: indices for name, indices in chosen.items() if indices}
+
+
+def contact_sheet(dataset: Dataset, count: int = 24, *, columns: int = 6) -> Image.Image:
+    """`count` samples from all over the data set with what is annotated; one that cannot be read is shown as such."""
+    if not len(dataset):
+        return sheet([("no samples", _blank())], columns=1)
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
+    tiles = [_annotated(dataset, dataset.samples[index]) for index in chosen]
+    return sheet(tiles, columns=min(columns, len(tiles)))
+
+
+def _annotated(dataset, sample):
+    try:
+        example: Example = sample.read()
+    except BadSampleError as error:
+        return f"{sample.name}: {error}", _blank()
+    picture, name = example["image"], sample.name
+    if "segmentation" in sample.fields:
+        picture = np.asarray(draw_map(picture, example["segmentation"], colourless=False))
+    elif "masks" in sample.fields:
+        numbers = np.arange(1, len(example["masks"]) + 1)[:, None, None] % VOID
+        picture = np.asarray(draw_map(picture, np.max(example["masks"] * numbers, axis=0, initial=0), colourless=False))
+    if "label" in sample.fields:
+        name = f"{dataset.image_classes[int(example['label'])]}: {name}"
+    if "boxes" in sample.fields:
+        return name, draw_boxes(picture, example["boxes"], example["labels"], dataset.classes)
+    return name, fitted(picture, TILE)
+
+
+def sheet(tiles: Iterable[Overlay], *, columns: int, headings: Sequence[str] = ()) -> Image.Image:
+    """Tiles in rows of `columns`, each row as high as its highest tile; headings above, a line below each tile."""
+    tiles = list(tiles)
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    line = round(1.6 * LETTERS)
+    lines = [line if any(text for text, _ in row) else 0 for row in rows]
+    heights = [max(tile.height for _, tile in row) for row in rows]
+    height = sum(heights) + sum(lines) + GAP * max(0, len(rows) - 1) + (line if headings else 0)
+    page = Image.new("RGBA", (columns * TILE + (columns - 1) * GAP, max(1, height)))
+    pen = ImageDraw.Draw(page)
+    for column, heading in enumerate(headings):
+        pen.text((column * (TILE + GAP), 0), _cut(heading, TILE), fill=GREY, font=font(LETTERS))
+    top = line if headings else 0
+    for row, tallest, below in zip(rows, heights, lines, strict=True):
+        for column, (text, tile) in enumerate(row):
+            left = column * (TILE + GAP)
+            page.paste(tile, (left + (TILE - tile.width) // 2, top + (tallest - tile.height) // 2))
+            pen.text((left, top + tallest + 3), _cut(text, TILE), fill=GREY, font=font(LETTERS))
+        top += tallest + below + GAP
+    return page
+
+
+def fitted(image: np.ndarray, size: int) -> Image.Image:
+    """`image` (H, W, 3) uint8 with its longer side brought to `size` pixels."""
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    sides = max(1, round(width * scale)), max(1, round(height * scale))
+    return Image.fromarray(image).resize(sides, Image.Resampling.LANCZOS)
+
+
+def _tag(pen, corner, text, background):
+    """A line of text on a patch of colour above the corner of a box, moved to where it stays within the picture."""
+    letters = font(LETTERS - 2)
+    width, height = letters.getlength(text) + 6, sum(letters.getmetrics())
+    x = min(max(0, corner[0]), max(0, pen.im.size[0] - width))
+    y = corner[1] - height if corner[1] >= height else max(0, corner[1])
+    pen.rectangle((x, y, x + width, y + height), fill=background)
+    red, green, blue = ImageColor.getrgb(background)
+    dark = 0.299 * red + 0.587 * green + 0.114 * blue < 140
+    pen.text((x + 3, y), text, fill="white" if dark else "black", font=letters)
+
+
+def _cut(text, width):
+    """As much of the text as goes into `width` pixels."""
+    letters = font(LETTERS)
+    if letters.getlength(text) <= width:
+        return text
+    while text and letters.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _blank():
+    return Image.new("RGB", (TILE, TILE // 2), GREY)
