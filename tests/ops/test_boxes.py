@@ -1,0 +1,59 @@
+"""Boxes against hand-computed cases."""
+
+import numpy as np
+from keras import ops
+
+from kerastransfer.ops import boxes
+
+
+def array(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def test_centres_and_corners_are_inverses():
+    corners = np.array([[[0.1, 0.2, 0.5, 0.4], [0, 0, 1, 1], [0.3, 0.3, 0.3, 0.3]]], "float32")
+    centres = boxes.to_centres(ops.convert_to_tensor(corners))
+    np.testing.assert_allclose(array(centres)[0, 0], [0.3, 0.3, 0.4, 0.2], atol=1e-6)
+    np.testing.assert_allclose(array(boxes.to_corners(centres)), corners, atol=1e-6)
+
+
+def test_area_of_a_box_turned_inside_out_is_zero():
+    cases = ops.convert_to_tensor([[0, 0, 2, 3], [2, 0, 0, 3], [2, 3, 0, 0], [1, 1, 1, 5]], dtype="float32")
+    np.testing.assert_array_equal(array(boxes.area(cases)), [6, 0, 0, 0])
+
+
+def test_iou_by_hand():
+    one = ops.convert_to_tensor([[0, 0, 2, 2]] * 5, dtype="float32")
+    other = ops.convert_to_tensor(
+        [
+            [0, 0, 2, 2],  # the same
+            [1, 1, 3, 3],  # a quarter of each: 1 / 7
+            [2, 0, 4, 2],  # touching
+            [0.5, 0.5, 1.5, 1.5],  # inside: 1 / 4
+            [3, 3, 1, 1],  # inside out
+        ],
+        dtype="float32",
+    )
+    np.testing.assert_allclose(array(boxes.iou(one, other)), [1, 1 / 7, 0, 1 / 4, 0], atol=1e-6)
+
+
+def test_iou_of_boxes_without_area_is_zero():
+    nothing = ops.zeros((2, 4))
+    np.testing.assert_array_equal(array(boxes.iou(nothing, nothing)), [0, 0])
+
+
+def test_pairwise_iou_is_iou_of_each_pair():
+    random = np.random.default_rng(0)
+    a, b = (np.sort(random.random((3, n, 2, 2)), axis=2).reshape(3, n, 4).astype("float32") for n in (5, 4))
+    pairs = array(boxes.pairwise_iou(a, b))
+    assert pairs.shape == (3, 5, 4)
+    for i in range(5):
+        for j in range(4):
+            np.testing.assert_allclose(pairs[:, i, j], array(boxes.iou(a[:, i], b[:, j])), atol=1e-6)
+
+
+def test_giou_by_hand():
+    """Squares of side 2. The smallest box around both is as large as: itself, 9 with 7 covered, 8 with 8, 12 with 8."""
+    one = ops.convert_to_tensor([[0, 0, 2, 2]] * 4, dtype="float32")
+    other = ops.convert_to_tensor([[0, 0, 2, 2], [1, 1, 3, 3], [2, 0, 4, 2], [4, 0, 6, 2]], dtype="float32")
+    np.testing.assert_allclose(array(boxes.giou(one, other)), [1, 1 / 7 - 2 / 9, 0, -4 / 12], atol=1e-6)
