@@ -1,0 +1,87 @@
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from kerastransfer.report import figures, style
+
+
+def drawn(figure):
+    """A figure that renders without a warning, as an image; warnings are errors in the tests."""
+    assert isinstance(figure, Figure)
+    image = Image.open(io.BytesIO(style.png(figure)))
+    assert image.format == "PNG" and min(image.size) > 100
+    return image
+
+
+def history(phases=("detector",), epochs=3, **more):
+    return [
+        {"phase": phase, "epoch": str(epoch), "loss": str(3.0 / (epoch + 1)), **more}
+        for phase in phases
+        for epoch in range(epochs)
+    ]
+
+
+def test_learning_curves_have_the_points_of_the_history():
+    rows = history(val_loss="2.5", AP50="0.5", learning_rate="0.001") + history(("unet",), epochs=1)
+    figure = figures.learning_curves(rows)
+    drawn(figure)
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == ["detector: loss", "detector: score", "unet: loss"]
+    loss, validation = figure.axes[0].lines
+    np.testing.assert_allclose(loss.get_xydata(), [[0, 3], [1, 1.5], [2, 1]])
+    assert loss.get_color() == validation.get_color() and loss.get_linestyle() != validation.get_linestyle()
+
+
+def test_learning_curves_of_damaged_and_empty_histories():
+    drawn(figures.learning_curves([]))
+    rows = [{"phase": "a", "epoch": 0, "loss": ""}, {"phase": "a", "epoch": 1, "loss": "nan"}]
+    drawn(figures.learning_curves(rows))
+    drawn(figures.learning_curves([*rows, {"phase": "a", "epoch": 2, "loss": "1"}]))
+
+
+def test_seeds_are_lines_of_one_colour():
+    rows = history(seed="0") + history(seed="1")
+    (axis,) = figures.learning_curves(rows).axes
+    assert len(axis.lines) == 2 and len({line.get_color() for line in axis.lines}) == 1
+    assert len(axis.get_legend().texts) == 1
+
+
+def test_distribution():
+    scores = np.linspace(0, 1, 11)
+    figure = figures.distribution({"unet": np.append(scores, np.nan), "$segnet": scores / 2, "none": np.array([])})
+    drawn(figure)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["median 0.500", "median 0.250"]
+
+
+@pytest.mark.parametrize("difference", [None, (0.1, 0.05, 0.15), (0.1, np.nan, np.nan)])
+def test_paired(difference):
+    rng = np.random.default_rng(0)
+    a = np.append(rng.uniform(size=40), np.nan)
+    figure = figures.paired(a, a - 0.1, ("unet", "segnet"), difference=difference)
+    drawn(figure)
+    counted = sum(bar.get_height() for bar in figure.axes[1].patches)
+    assert counted == 40
+
+
+def test_paired_of_one_image_and_of_none():
+    drawn(figures.paired([0.5], [0.5], ("a", "b")))
+    drawn(figures.paired([np.nan], [0.5], ("a", "b")))
+
+
+def test_exported_files():
+    drawn(figures.exported_files(["a.tflite", "b.tflite"], [11.2, 2.9], [38.2, np.nan]))
+
+
+def test_the_settings_of_the_user_stay(tmp_path):
+    before = dict(matplotlib.rcParams)
+    style.save(figures.distribution({"a": np.array([0.5])}), tmp_path / "a.png")
+    assert dict(matplotlib.rcParams) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_colours_are_distinct():
+    assert len({style.colour(index) for index in range(100)}) == 100
