@@ -20,6 +20,13 @@ def segnet(
     steps = strides[tap].bit_length() - 2  # one of the steps is the head's
     features = keras.Input((None, None, channels[tap]), name=tap)
     x = features
-    for step, filters in enumerate(widths[len(widths) - steps :], start=1):
+    for step, filters in enumerate(last(widths, steps), start=1):
         x = up(x, filters, name=f"up{step}")
     return keras.Model({tap: features}, {"pixels": x}, name=name)
+
+
+def last(widths: Sequence[int], steps: int) -> Sequence[int]:
+    """The widths of the last steps up. Raises ValueError when there are fewer widths than steps."""
+    if steps > len(widths):
+        raise ValueError(f"{len(widths)} widths came for {steps} steps up: give one for each")
+    return widths[len(widths) - steps :]

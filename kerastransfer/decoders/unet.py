@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
+from kerastransfer.decoders.segnet import last
 from kerastransfer.layers.blocks import up
 
 WIDTHS = (512, 512, 256, 128, 64, 32)
@@ -22,7 +23,7 @@ def unet(
     stride = max(skips)
     x = skips[stride]
     steps = stride.bit_length() - 1
-    for step, filters in enumerate(widths[len(widths) - steps :], start=1):
+    for step, filters in enumerate(last(widths, steps), start=1):
         x = up(x, filters, name=f"up{step}")
         stride //= 2
         if stride in skips:

@@ -44,7 +44,7 @@ def yolov1_encoder(stages=YOLOV1, *, strides: Sequence[int] | None = None, name:
     """
     layers = [layer for stage in stages for layer in stage]
     strided = sum(layer == POOL or len(layer) == 3 for layer in layers)
-    strides = list(strides or (2,) * strided)
+    strides = [2] * strided if strides is None else list(strides)
     if len(strides) != strided:
         raise ValueError(f"{len(strides)} strides came for {strided} strided layers: give one for each")
     remaining = iter(strides)

@@ -1,7 +1,7 @@
 """All that a run needs to go on after a kill, in one file that appears whole or not at all."""
 
 import json
-import zipfile
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kerastransfer.errors import UserError
-from kerastransfer.files import replacing
+from kerastransfer.training import arrays
 
 _NOTES = "notes.json"
 
@@ -17,9 +17,8 @@ _NOTES = "notes.json"
 def save(path: str | Path, model: keras.Model, notes: dict[str, Any]) -> None:
     """Weights, batch statistics, random states, and the optimizer with its averages; `notes` is plain JSON (epoch,
     history, states of callbacks)."""
-    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _state(model).items()}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays, **{_NOTES: np.frombuffer(json.dumps(notes).encode(), "uint8")})
+    state = {name: keras.ops.convert_to_numpy(variable) for name, variable in _state(model).items()}
+    arrays.write(path, {**state, _NOTES: np.frombuffer(json.dumps(notes).encode(), "uint8")})
 
 
 def restore(path: str | Path, model: keras.Model) -> dict[str, Any]:
@@ -27,27 +26,27 @@ def restore(path: str | Path, model: keras.Model) -> dict[str, Any]:
 
     Raises UserError when the file is damaged or belongs to another model; the model is then unchanged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            saved = {name: file[name] for name in file.files}
-        notes = json.loads(saved.pop(_NOTES).tobytes())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(
-            f"{path}: not a whole checkpoint ({error}); remove it to train this phase from the start"
-        ) from None
+    saved = arrays.read(path, "remove it to train this phase from the start")
+    notes = saved.pop(_NOTES, None)
     state = _state(model)
-    if saved.keys() != state.keys() or any(saved[name].shape != tuple(state[name].shape) for name in state):
+    if (
+        notes is None
+        or saved.keys() != state.keys()
+        or any(saved[name].shape != tuple(state[name].shape) for name in state)
+    ):
         raise UserError(
             f"{path}: the checkpoint of another model or optimizer; resume with the settings it was made with"
         )
     for name, variable in state.items():
         variable.assign(saved[name])
-    return notes
+    return json.loads(notes.tobytes())
 
 
 def _state(model):
-    """Every variable in a fixed order; the number tells variables of one path apart."""
-    model.optimizer.build(model.trainable_variables)
+    """Every variable in a fixed order; the number tells variables of one path apart. Keras numbers what has no name by
+    what the process has built before ("adamw_1"), so such numbers are left out."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     variables = [v for v in variables if not any(v is m for metric in model.metrics for m in metric.variables)]
-    return {f"{index}:{variable.path}": variable for index, variable in enumerate(variables)}
+    return {f"{index}:{re.sub(r'_[0-9]+(?=/)', '', v.path)}": v for index, v in enumerate(variables)}

@@ -1,7 +1,6 @@
 """Weights from one model to another: strict, by name, and reported."""
 
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import keras
 import numpy as np
 
 from kerastransfer.errors import UserError
-from kerastransfer.files import replacing
+from kerastransfer.training import arrays
 
 
 def weights(part: keras.Model) -> dict[str, np.ndarray]:
@@ -33,22 +32,12 @@ def checksum_of(values: Mapping[str, np.ndarray]) -> str:
 
 def save(part: keras.Model, path: str | Path) -> None:
     """Write the weights as .npz, readable without Keras; the file appears whole or not at all."""
-    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-        np.savez(file, **weights(part))
+    arrays.write(path, weights(part))
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """Weights by name from a file of `save`. Raises UserError for a file that is missing or damaged."""
-    path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; give the encoder.npz of a trained detector's run") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{path}: not a whole weights file ({error}); give the encoder.npz of a trained detector's run"
-        ) from None
+    return arrays.read(path, "give the encoder.npz of a trained detector's run")
 
 
 def load(part: keras.Model, source: str | Path | Mapping[str, np.ndarray], *, fresh: Sequence[str] = ()) -> dict:
@@ -87,8 +76,12 @@ def _variables(part):
     found = {}
     for layer in part._flatten_layers(include_self=False, recursive=True):
         for variable in layer._trainable_variables + layer._non_trainable_variables:
-            if "seed_generator" not in variable.path:
-                found[f"{layer.name}/{variable.name}"] = variable
+            if "seed_generator" in variable.path:
+                continue
+            name = f"{layer.name}/{variable.name}"
+            if name in found:
+                raise ValueError(f"{part.name!r} has two weights called {name}: give its layers names of their own")
+            found[name] = variable
     return found
 
 

@@ -1,0 +1,104 @@
+"""The encoders' tables: shapes, counts of parameters, strides."""
+
+import keras
+import numpy as np
+import pytest
+
+from kerastransfer.encoders.yolov1 import ENCODERS, FAST_YOLO, POOL, SMALL, tap_strides, yolov1_encoder
+
+# Narrow, with every kind of layer: strided convolutions of 7 and 3, pools, 1 x 1; total stride 32.
+NARROW = (((4, 7, 2),), ((6, 3), POOL), ((4, 1), (6, 3, 2)), ((8, 3), POOL), ((8, 3, 2), (8, 3)))
+
+# spec/01 section 1 at 448 x 448: the output of each of the 24 convolutions and 4 pools.
+TABLE = [
+    *[(224, 64), (112, 64)],
+    *[(112, 192), (56, 192)],
+    *[(56, 128), (56, 256), (56, 256), (56, 512), (28, 512)],
+    *[(28, 256), (28, 512)] * 4,
+    *[(28, 512), (28, 1024), (14, 1024)],
+    *[(14, 512), (14, 1024)] * 2,
+    *[(14, 1024), (7, 1024), (7, 1024), (7, 1024)],
+]
+
+
+def image(*size, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (1, *size, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def yolov1():
+    return yolov1_encoder()
+
+
+def test_shapes_of_every_layer_at_448(yolov1):
+    ends = [layer for layer in yolov1.layers if layer.name.endswith(("_leaky", "_pool"))]
+    outputs = keras.Model(yolov1.input, [layer.output for layer in ends]).compute_output_shape((1, 448, 448, 3))
+    assert outputs == [(1, side, side, channels) for side, channels in TABLE]
+
+
+def test_taps_at_448(yolov1):
+    sizes = {"c1": (112, 64), "c2": (56, 192), "c3": (28, 512), "c4": (14, 1024), "c5": (7, 1024)}
+    wanted = {tap: (1, side, side, channels) for tap, (side, channels) in sizes.items()}
+    assert yolov1.compute_output_shape((1, 448, 448, 3)) == wanted
+    assert tap_strides(yolov1) == {"c1": 4, "c2": 8, "c3": 16, "c4": 32, "c5": 64}
+
+
+def count(weights):
+    return sum(int(np.prod(w.shape)) for w in weights)
+
+
+def test_parameters(yolov1):
+    convolutions = [layer for layer in yolov1.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert len(convolutions) == 24 and not any(layer.use_bias for layer in convolutions)
+    assert count(layer.kernel for layer in convolutions) == 60_142_784
+    assert count(yolov1.trainable_weights) == 60_169_152
+    assert count(yolov1.non_trainable_weights) == 26_368
+
+
+def test_fast_yolo_has_nine_convolutions():
+    encoder = yolov1_encoder(FAST_YOLO)
+    assert sum(isinstance(layer, keras.layers.Conv2D) for layer in encoder.layers) == 9
+    assert encoder.compute_output_shape((1, 448, 448, 3))["c5"] == (1, 7, 7, 1024)
+
+
+def test_small_has_a_tap_at_every_power_of_two():
+    assert tap_strides(yolov1_encoder(SMALL)) == {f"c{i}": 2**i for i in range(1, 6)}
+
+
+@pytest.mark.parametrize("stages", ENCODERS.values(), ids=ENCODERS)
+def test_strides_of_one_keep_the_size_of_the_image(stages):
+    strided = sum(layer == POOL or len(layer) == 3 for stage in stages for layer in stage)
+    encoder = yolov1_encoder(stages, strides=(1,) * strided)
+    for size in ((64, 64), (96, 96), (127, 127), (31, 50)):
+        assert {shape[1:3] for shape in encoder.compute_output_shape((1, *size, 3)).values()} == {size}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 96), (127, 127), (5, 1)])
+def test_dense_output_is_as_large_as_the_image(size):
+    encoder = yolov1_encoder(NARROW, strides=(1,) * 5)
+    assert {np.array(tap).shape[1:3] for tap in encoder(image(*size)).values()} == {size}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (70, 33)])
+def test_weights_do_not_depend_on_strides(size):
+    """The same weights on other strides: what comes before the first changed stride is equal."""
+    strided, dense = yolov1_encoder(NARROW), yolov1_encoder(NARROW, strides=(2, 2, 1, 1, 1))
+    assert [w.path for w in strided.weights] == [w.path for w in dense.weights]
+    dense.set_weights(strided.get_weights())
+    one, other = strided(image(*size)), dense(image(*size))
+    for tap in ("c1", "c2"):
+        np.testing.assert_array_equal(one[tap], other[tap])
+    assert one["c3"].shape[1] < other["c3"].shape[1] == other["c5"].shape[1]
+
+
+def test_pixels_are_scaled_inside():
+    encoder = yolov1_encoder(NARROW)
+    rescale, conv = encoder.get_layer("rescale"), encoder.get_layer("c1_1_conv")
+    np.testing.assert_allclose(rescale(image(4, 4)), image(4, 4) / 255, rtol=1e-6)
+    assert conv.input is not encoder.input
+
+
+@pytest.mark.parametrize(("strides", "came"), [((), 0), ((2,) * 4, 4), ((2,) * 6, 6)])
+def test_wrong_number_of_strides(strides, came):
+    with pytest.raises(ValueError, match=f"{came} strides came for 5 strided layers"):
+        yolov1_encoder(NARROW, strides=strides)

@@ -1,0 +1,94 @@
+"""Feeding parts by name, and the two kinds of freezing, proved by training."""
+
+import keras
+import numpy as np
+import pytest
+
+from kerastransfer.encoders.yolov1 import POOL, yolov1_encoder
+from kerastransfer.layers.batch_norm import BatchNorm
+from kerastransfer.losses.pixels import pixel_loss
+from kerastransfer.models.parts import feed, freeze
+from kerastransfer.models.yolo_segnet import yolo_segnet
+from kerastransfer.models.yolo_unet import yolo_unet
+from kerastransfer.training.terms import TermModel
+from kerastransfer.training.transfer import checksum, weights
+
+NARROW = (((4, 3, 2),), ((4, 3), POOL), ((6, 3, 2),))
+
+
+def part():
+    """5 a - b: an order that shows when maps are swapped."""
+    inputs = {name: keras.Input((None, None, 1), name=name) for name in ("b", "a")}
+    return keras.Model(inputs, 5 * inputs["a"] - inputs["b"], name="part")
+
+
+def test_feed_binds_by_name_and_leaves_the_rest():
+    maps = {name: np.full((1, 2, 2, 1), value, "float32") for name, value in zip("xabz", (100, 3, 2, 7), strict=True)}
+    for order in ("xabz", "zbax", "ab"):
+        np.testing.assert_array_equal(feed(part(), {name: maps[name] for name in order}), np.full((1, 2, 2, 1), 13))
+
+
+def test_feed_refuses_a_missing_map():
+    with pytest.raises(KeyError, match="b"):
+        feed(part(), {"a": np.zeros((1, 2, 2, 1), "float32")})
+
+
+def trained(kind, build=yolo_unet, steps=3):
+    """Train a segmenter on a frozen encoder: its parts' weights before and after."""
+    keras.utils.set_random_seed(0)
+    encoder = yolov1_encoder(NARROW)
+    if kind:
+        freeze(encoder, kind)
+    network = build(encoder, 2)
+    parts = [network.get_layer(name) for name in ("encoder", "decoder", "head")]
+    before = [weights(p) for p in parts]
+    model = TermModel(network, pixel_loss, {"cross_entropy": 1.0, "dice": 1.0})
+    model.compile(keras.optimizers.AdamW(1e-2, weight_decay=0.1), jit_compile=False)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (8, 16, 16, 3)).astype("float32")
+    model.fit(images, {"segmentation": (images[..., 0] > 128).astype("uint8")}, batch_size=4, epochs=steps, verbose=0)
+    return before, [weights(p) for p in parts]
+
+
+def moved(before, after):
+    """Names of the variables that changed, by part: encoder, decoder, head."""
+    return [{k for k in b if not np.array_equal(b[k], a[k])} for b, a in zip(before, after, strict=True)]
+
+
+STATISTICS = ("moving_mean", "moving_variance")
+
+
+@pytest.mark.parametrize("build", [yolo_segnet, yolo_unet])
+def test_full_freeze_keeps_every_bit_of_the_encoder(build):
+    before, after = trained("full", build)
+    encoder, decoder, head = moved(before, after)
+    assert not encoder
+    assert decoder == set(before[1]) and head == set(before[2])
+
+
+def test_freezing_the_weights_lets_statistics_drift():
+    before, after = trained("weights")
+    encoder, decoder, head = moved(before, after)
+    assert encoder == {name for name in before[0] if name.endswith(STATISTICS)} and encoder
+    assert decoder == set(before[1]) and head == set(before[2])
+
+
+def test_without_freezing_everything_moves():
+    before, after = trained(None)
+    assert moved(before, after) == [set(b) for b in before]
+
+
+def test_a_drifting_encoder_can_be_frozen_fully_later():
+    encoder = yolov1_encoder(NARROW)
+    freeze(encoder, "weights")
+    freeze(encoder, "full")
+    norms = [layer for layer in encoder.layers if isinstance(layer, BatchNorm)]
+    assert len(norms) == 3 and not any(layer.drift or layer.trainable for layer in norms)
+    before = checksum(encoder)
+    encoder(np.full((2, 16, 16, 3), 200, "float32"), training=True)
+    assert checksum(encoder) == before
+
+
+def test_unknown_kind_of_freezing():
+    with pytest.raises(ValueError, match="give 'full' or 'weights'"):
+        freeze(yolov1_encoder(NARROW), "half")
