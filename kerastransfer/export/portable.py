@@ -37,7 +37,43 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 def with_blocks(model: keras.Model) -> keras.Model:
     """A copy of `model` with `BlockConv2DTranspose` where it applies; `model` itself if it applies nowhere."""
-    return changed(model, block_transposed)
+    copy = changed(model, block_transposed)
+    if copy is not model:
+        fold_batch_norms(copy)
+    return copy
+
+
+def fold_batch_norms(model: keras.Model) -> None:
+    """Move what a batch norm does into the `BlockConv2DTranspose` before it, and leave a batch norm that does nothing.
+
+    The converter does so with a transposed convolution, but does not see through `depth_to_space`; a batch norm that
+    does nothing it leaves out.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            fold_batch_norms(layer)
+        elif isinstance(layer, keras.layers.BatchNormalization) and len(layer._inbound_nodes) == 1:
+            between = layer.input
+            source = between._keras_history.operation
+            read_by_others = len(source._outbound_nodes) > 1 or any(between is output for output in model.outputs)
+            plain = isinstance(source, BlockConv2DTranspose) and source.use_bias and layer.axis in (-1, 3)
+            if plain and source.activation is keras.activations.linear and not read_by_others:
+                fold(source, layer)
+
+
+def fold(convolution: BlockConv2DTranspose, norm: keras.layers.BatchNormalization) -> None:
+    gain = ops.rsqrt(norm.moving_variance + norm.epsilon)
+    if norm.scale:
+        gain = gain * norm.gamma
+        norm.gamma.assign(ops.ones_like(norm.gamma))
+    bias = (convolution.bias - norm.moving_mean) * gain
+    if norm.center:
+        bias = bias + norm.beta
+        norm.beta.assign(ops.zeros_like(norm.beta))
+    convolution.kernel.assign(convolution.kernel * ops.expand_dims(gain, -1))  # (height, width, out, in)
+    convolution.bias.assign(bias)
+    norm.moving_mean.assign(ops.zeros_like(norm.moving_mean))
+    norm.moving_variance.assign(ops.ones_like(norm.moving_variance) - norm.epsilon)
 
 
 def changed(model: keras.Model, change: Callable[[Config], Config]) -> keras.Model:

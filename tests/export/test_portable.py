@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kerastransfer.export import portable
+from kerastransfer.export import graph, portable, tflite
 
 IMAGE = np.random.default_rng(0).uniform(0, 1, (2, 5, 6, 3)).astype(np.float32)
 
@@ -41,6 +41,24 @@ def test_blocks_compute_the_transposed_convolution(options):
 def test_other_transposed_convolutions_stay(options):
     model = transposed(**options)
     assert portable.with_blocks(model) is model
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False, "epsilon": 1e-5}])
+@pytest.mark.parametrize("tap", [False, True])
+def test_batch_norms_are_folded(options, tap):
+    image = keras.Input((5, 6, 3), name="image")
+    x = layers.Conv2DTranspose(4, 2, 2, name="up", bias_initializer="random_normal")(image)
+    y = layers.BatchNormalization(name="norm", **options)(x)
+    inner = keras.Model(image, {"normed": layers.ReLU()(y)} | ({"raw": x} if tap else {}), name="decoder")
+    model = keras.Model(image, {"output": layers.Conv2D(2, 1)(inner(image)["normed"])})
+    norm = inner.get_layer("norm")
+    random = np.random.default_rng(0)
+    norm.set_weights([random.uniform(0.5, 2, weight.shape) for weight in norm.get_weights()])
+    copy = portable.with_blocks(model)
+    np.testing.assert_allclose(copy(IMAGE)["output"], model(IMAGE)["output"], atol=1e-5)
+    folded = copy.get_layer("decoder").get_layer("norm")
+    assert np.all(np.asarray(folded.moving_mean) == 0) != tap, "a tap before the batch norm must keep its values"
+    assert ({"MUL", "ADD"} <= set(graph.operators(tflite.convert(model, (5, 6))))) == tap
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
