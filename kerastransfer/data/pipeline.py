@@ -1,10 +1,14 @@
 """Decoded examples to batches for `fit`, the same for the same seed."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from kerastransfer.data.decoded import Decoded
 from kerastransfer.data.transforms import Augmentation, augment
+
+END = np.iinfo("int32").max  # an epoch that never comes
 
 
 def training_batches(
@@ -15,12 +19,15 @@ def training_batches(
     how: Augmentation,
     seed: int,
     first_epoch: int = 0,
+    plain_from: int | None = None,
 ) -> tf.data.Dataset:
     """(image (B, H, W, 3) float32, targets) without end, from `first_epoch` on; `steps_per_epoch` of them are an epoch.
 
     Order and augmentation are a function of (seed, epoch, step) alone, so a run that resumes at an epoch sees what the
     undisturbed run saw. Each epoch is a permutation of the samples; what does not fill a batch is left out of that
     epoch. Fewer samples than a batch are repeated to fill one.
+
+    plain_from: the epoch from which no mosaics are made, so that the last epochs see pictures as they are.
     """
     steps = steps_per_epoch(decoded, batch_size)
 
@@ -30,17 +37,25 @@ def training_batches(
         batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order, (steps, batch_size)))
         return batches.enumerate().map(lambda step, rows: (epoch, step, rows))
 
-    def make(epoch, step, rows):
-        batch = _gather(decoded, rows)
-        batch = augment(batch, _seed(seed, epoch, step + 1), how, size)
-        return batch.pop("image"), batch
+    def made(how):
+        def make(epoch, step, rows):
+            batch = augment(_gather(decoded, rows), _seed(seed, epoch, step + 1), how, size)
+            return batch.pop("image"), _widened(batch, boxes)
 
-    epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int32").max)
+        return make
+
+    def span(first, last, how):
+        epochs = tf.data.Dataset.range(min(first, last), last).flat_map(epoch_of)
+        return epochs.map(made(how), num_parallel_calls=1, deterministic=True)
+
+    plain_from = END if plain_from is None or not how.mosaic else plain_from
+    boxes = decoded.arrays["boxes"].shape[1] * (4 if how.mosaic else 1) if "boxes" in decoded.arrays else 0
+    batches = span(first_epoch, plain_from, how)
+    if plain_from < END:
+        batches = batches.concatenate(span(max(first_epoch, plain_from), END, dataclasses.replace(how, mosaic=0.0)))
     options = tf.data.Options()
     options.autotune.enabled = False  # one batch ahead is enough, and more threads only take cores from the training
-    return (
-        epochs.flat_map(epoch_of).map(make, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)
-    )
+    return batches.prefetch(2).with_options(options)
 
 
 def steps_per_epoch(decoded: Decoded, batch_size: int) -> int:
@@ -51,6 +66,15 @@ def steps_per_epoch(decoded: Decoded, batch_size: int) -> int:
 def _seed(seed, epoch, step):
     """Two int32 numbers for a stateless operation, different for each (seed, epoch, step)."""
     return tf.stack([tf.cast(seed, "int32"), tf.cast(epoch, "int32") * 100_003 + tf.cast(step, "int32")])
+
+
+def _widened(batch, boxes):
+    """The batch with its boxes padded to a number that is the same in every batch, with mosaics or without."""
+    if "boxes" not in batch:
+        return batch
+    missing = [[0, 0], [0, boxes - batch["boxes"].shape[1]]]
+    labels = tf.pad(batch["labels"], missing, constant_values=-1)
+    return {**batch, "boxes": tf.pad(batch["boxes"], [*missing, [0, 0]]), "labels": labels}
 
 
 def _gather(decoded, rows):

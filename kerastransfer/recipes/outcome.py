@@ -53,18 +53,31 @@ class Outcome:
     def export(self, name: str, train: Dataset, test: Dataset) -> None:
         """Write SavedModel and LiteRT files of models/NAME.keras, each held against it on test images.
 
-        Raises ParityError when a file is out of tolerance.
+        A file out of tolerance does not stop the run: `refuse_failed` does, once all is written down.
         """
         if not self.config.export:
             return
 
         def work() -> dict:
+            from kerastransfer.export import parity
+
             self.say(f"exporting {name}")
             model = self.run.models / f"{name}.keras"
-            records = trained.export(model, train, test, saved_model=self.run.saved_model, tflite=self.run.tflite)
+            try:
+                records = trained.export(model, train, test, saved_model=self.run.saved_model, tflite=self.run.tflite)
+            except parity.ParityError as error:
+                records = error.files
             return {"files": [{**dataclasses.asdict(record), "path": record.path.name} for record in records]}
 
         self.exported[name] = self.run.phase(f"export_{name}", work)["files"]
+
+    def refuse_failed(self) -> None:
+        """Raise ParityError if any exported file is out of tolerance."""
+        failed = [record for records in self.exported.values() for record in records if not record["passed"]]
+        if failed:
+            from kerastransfer.export import parity
+
+            raise parity.ParityError([parity.ExportedFile(**record) for record in failed])
 
     def say(self, text: str) -> None:
         if not self.config.quiet:
@@ -107,6 +120,7 @@ def over_seeds(recipe: str, config: CommonConfig, once: Callable[[Any, RunFolder
             result = once(config, run)
             result.write()
             tell(result.results, run.path, bool(result.exported))
+            result.refuse_failed()
             return result.results
 
         each: dict[int, Outcome] = {}
@@ -122,6 +136,8 @@ def over_seeds(recipe: str, config: CommonConfig, once: Callable[[Any, RunFolder
 
         reporting.write_over_seeds(run, config, each, results)
         tell(results, run.path, config.export)
+        for outcome in each.values():
+            outcome.refuse_failed()
         return results
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from kerastransfer.export.prediction import Prediction
 
 MAIN_SCORE = {"detection": "AP50", "segmentation": "iou_mean"}
-CALIBRATION_IMAGES = 100
-PARITY_IMAGES = 50
+CALIBRATION_IMAGES = 32
+PARITY_IMAGES = 32
 
 
 class AnyPredictor(Protocol):

@@ -37,7 +37,7 @@ class TrainingConfig(CommonConfig):
     colour: float = 0.3
     """Brightness and contrast vary by this share, saturation by more."""
     mosaic: float = 0.0
-    """Share of a detector's batch in which four images stand in one."""
+    """Share of a detector's batch in which four images stand in one; none in the last eighth of the epochs."""
     cache: Literal["memory", "disk"] = "memory"
     """Where decoded images are kept."""
 
@@ -104,6 +104,19 @@ def augmentation(config: TrainingConfig, *, mosaic: float = 0.0):
     )
 
 
+def some_images(train: Dataset, config: CommonConfig, batches: int = 8):
+    """A few batches (B, H, W, 3) of training images as they are, at the input's size."""
+    import numpy as np
+
+    from kerastransfer.data.decoded import resize_image
+
+    size = (config.image_size, config.image_size)
+    few = train.samples[: batches * config.batch_size]
+    for start in range(0, len(few), config.batch_size):
+        batch = [resize_image(sample.read()["image"], size) for sample in few[start : start + config.batch_size]]
+        yield np.stack(batch).astype("float32")
+
+
 def fit(
     network,
     terms: Callable,
@@ -154,6 +167,7 @@ def fit(
         how=augmentation(config, mosaic=mosaic),
         seed=config.seed,
         first_epoch=resume.first_epoch,
+        plain_from=epochs - epochs // 8,
     )
     if not config.quiet:
         print(f"\n{phase}: {len(decoded)} images, {epochs} epochs of {steps} steps, {network.count_params():,} weights")

@@ -95,7 +95,7 @@ def segmenter(
     from kerastransfer.losses.pixels import pixel_loss
     from kerastransfer.models.parts import freeze
     from kerastransfer.models.yolo_unet import DECODERS
-    from kerastransfer.training import strategy, transfer
+    from kerastransfer.training import statistics, strategy, transfer
 
     train, test = data.parts["segmentation"]
     name = MODELS[decoder] + ("_random" if encoder is None else "_through" if through else "")
@@ -105,6 +105,8 @@ def segmenter(
         with strategy.scope(config.strategy):
             part = yolov1_encoder(ENCODERS[config.model])
             report = transfer.load(part, encoder) if encoder else {"source": "random weights", "copied": []}
+            if encoder is None:
+                statistics.estimate(part, training.some_images(train, config))
             network = DECODERS[decoder](part, len(classes))
             if not through:
                 freeze(part, config.freeze)

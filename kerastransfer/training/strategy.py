@@ -5,6 +5,8 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from kerastransfer.errors import UserError
+
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -24,4 +26,4 @@ def scope(name: str) -> contextlib.AbstractContextManager:
     if name == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
-    raise ValueError(f"strategy {name!r}: choose none or mirrored")
+    raise UserError(f"--strategy {name} is not there yet: choose none, or mirrored for several devices of one machine")
