@@ -9,9 +9,12 @@ exported files and the report to saved_models/detector-PennFudanPed.
 import dataclasses
 from typing import Literal
 
+from kerastransfer.errors import UserError
 from kerastransfer.recipes import config as configs
 from kerastransfer.recipes import outcome, training
 from kerastransfer.recipes.run_folder import RunFolder
+
+STRIDES = {"small": 32, "fast_yolo": 64, "yolov1": 64}  # said here too, so that --help needs no Keras
 
 
 @dataclasses.dataclass
@@ -30,7 +33,7 @@ class DetectorConfig(training.TrainingConfig):
     """Of a box: its confidence (paper A), or confidence times class (Darknet)."""
     reach: float = 0.5
     """Cells whose border is this near to an object's centre learn it too; 0 is YOLOv1's one cell for an object."""
-    loss: Literal["paper", "darknet", "author", "giou"] = "giou"
+    loss: Literal["paper", "darknet", "author", "giou"] = "darknet"
     """Whose reading of YOLOv1's loss: the paper's, Darknet's, paper A's author's, or Darknet's with a GIoU term."""
     detector_epochs: int = 120
     """Epochs of the detector."""
@@ -38,6 +41,12 @@ class DetectorConfig(training.TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         configs.require_positive(self, "boxes_per_cell", "detector_epochs")
+        stride = STRIDES[self.model]
+        if self.image_size % stride:
+            near = max(stride, round(self.image_size / stride) * stride)
+            raise UserError(
+                f"--image-size {self.image_size} is no multiple of {stride}, the stride of {self.model}: try {near}"
+            )
 
 
 @dataclasses.dataclass
