@@ -18,10 +18,12 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read(path: str | Path, remedy: str) -> dict[str, np.ndarray]:
     """Raises UserError, which ends in `remedy`, for a file that is missing or damaged."""
     try:
-        if not zipfile.is_zipfile(path) and Path(path).stat():
-            raise ValueError("no .npz archive, or the end of one is missing")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with Path(path).open("rb") as opened:
+            if not zipfile.is_zipfile(opened):
+                raise ValueError("no .npz archive, or the end of one is missing")
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file; {remedy}") from None
     except Exception as error:  # damaged bytes raise a different type in each layer of zip and npy

@@ -10,13 +10,17 @@ import keras
 from kerastransfer.errors import UserError
 from kerastransfer.training import checkpoint
 
+# What EarlyStopping and ReduceLROnPlateau of Keras count. Their settings stay as they are given: they turn the sign of
+# `min_delta` in each `fit`.
+_COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+
 
 class Resume(keras.callbacks.Callback):
     """Writes a checkpoint after each epoch, and takes up the one that is there.
 
     After construction with a compiled model, `first_epoch` is the epoch to begin with (`initial_epoch` of `fit`, and
-    the data's). Other callbacks' own state is kept where they offer `state() -> dict` and `set_state(dict)`;
-    EarlyStopping and ReduceLROnPlateau of Keras keep their counters in attributes, which are kept as well.
+    the data's). It comes last in the list of callbacks, after `others`, whose own state is kept where they offer
+    `state() -> dict` and `set_state(dict)`, and the counters of Keras's EarlyStopping and ReduceLROnPlateau.
 
     on_epoch: called with all rows of history so far, {"epoch": 1, "loss": ..., "seconds": ...}, after each epoch.
     every: epochs between checkpoints (the last epoch always has one).
@@ -81,10 +85,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
 
 def _state(callback):
-    """What a callback would lose in a kill: numbers, texts and truths among its attributes, unless it says itself."""
+    """What a callback would lose in a kill."""
     if hasattr(callback, "state"):
         return callback.state()
-    return {name: value for name, value in vars(callback).items() if isinstance(value, bool | int | float | str)}
+    return {name: vars(callback)[name] for name in _COUNTERS if vars(callback).get(name) is not None}
 
 
 def _set_state(callback, state):

@@ -43,10 +43,16 @@ def restore(path: str | Path, model: keras.Model) -> dict[str, Any]:
 
 
 def _state(model):
-    """Every variable in a fixed order; the number tells variables of one path apart. Keras numbers what has no name by
-    what the process has built before ("adamw_1"), so such numbers are left out."""
+    """Every variable in a fixed order; the number tells variables of one name apart."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     variables = [v for v in variables if not any(v is m for metric in model.metrics for m in metric.variables)]
-    return {f"{index}:{re.sub(r'_[0-9]+(?=/)', '', v.path)}": v for index, v in enumerate(variables)}
+    return {f"{index}:{_name(variable.path)}": variable for index, variable in enumerate(variables)}
+
+
+def _name(path):
+    """The part of a variable's path that is the same in every process: Keras numbers what has no name by what was built
+    before ("adamw_1/..."), and a scaled optimizer's path is longer when it was built by `fit`."""
+    scope, _, name = path.rpartition("/")
+    return re.sub("_[0-9]+$", "", scope.rpartition("/")[-1]) + "/" + name

@@ -106,7 +106,7 @@ def reference(codec, rule, boxes, labels, predictions):
                 sizes = (root(pw) - root(w * scale[0])) ** 2 + (root(ph) - root(h * scale[1])) ** 2
             coordinates = (px - x) ** 2 + (py - y) ** 2 + sizes
             if rule == "giou":
-                coordinates = 1 - giou(in_cells(*guesses[best][1:]), truth)
+                coordinates += 1 - giou(in_cells(*guesses[best][1:]), truth)
             sums["coordinates"] += coordinates
             sums["objectness"] += (confidence - (1 if rule == "author" else overlaps[best])) ** 2
             if rule != "author":
@@ -160,11 +160,11 @@ BY_HAND = {
         {"coordinates": 0.64, "objectness": 0.64, "background": 0.79, "classes": 0.5},
     ),
     # Box 1 is as large and 1 cell off: the smallest box around both is 1.5 x 0.5 cells, of which they cover 2/3, so the
-    # GIoU is 0 - 1/3. It is the closer: box 0 is as flat as it is wide. The rest as above.
+    # GIoU is 0 - 1/3; its square is 1. It is the closer: box 0 is too wide and flat. The rest as above.
     "giou": (
         (0.2, 0.5, 0.5, 1.5, 0.0),
         (0.8, 1.5, 0.5, 0.5, 0.5),
-        {"coordinates": 4 / 3, "objectness": 0.64, "background": 0.79, "classes": 0.5},
+        {"coordinates": 1 + 4 / 3, "objectness": 0.64, "background": 0.79, "classes": 0.5},
     ),
     # Cell units: the truth's sides are 0.5. Box 1, side 1, has IoU 1/4; its confidence 0.75 should be 1.
     # Sizes (1 - sqrt 0.5)^2 = 0.0857864 twice. Background: empty cells alone.

@@ -1,0 +1,130 @@
+"""Training on named terms: what is reported, weighted, averaged; that a step compiles, in half precision too."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kerastransfer.codecs.yolov1 import YoloV1Codec
+from kerastransfer.encoders.yolov1 import yolov1_encoder
+from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
+from kerastransfer.models.yolov1 import yolov1
+from kerastransfer.training.terms import TermModel
+
+TENSORFLOW = keras.backend.backend() == "tensorflow"
+NARROW = (((4, 3, 2),), ((4, 3, 2),), ((6, 3, 2),), ((8, 3),), ((8, 3),))
+
+
+def line():
+    """y = w x + b from w = 2, b = 0."""
+    x = keras.Input((1,))
+    network = keras.Model(x, keras.layers.Dense(1, name="dense")(x), name="line")
+    network.get_layer("dense").set_weights([np.array([[2.0]]), np.array([0.0])])
+    return network
+
+
+def distances(targets, predictions):
+    """(B,) each: the square of the distance to "near", and the distance from "far"."""
+    return {
+        "square": ops.square(predictions[:, 0] - targets["near"]),
+        "absolute": ops.abs(predictions[:, 0] - targets["far"]),
+    }
+
+
+X, NEAR, FAR = (
+    np.array([[1.0], [2.0], [4.0]], "float32"),
+    np.array([1, 1, 1], "float32"),
+    np.array([0, 9, 0], "float32"),
+)
+TARGETS = {"near": NEAR, "far": FAR}
+
+
+def test_terms_are_reported_and_the_loss_is_their_weighted_mean():
+    """Predictions 2, 4, 8: squares 1, 9, 49, distances 2, 5, 8."""
+    model = TermModel(line(), distances, {"square": 0.5, "absolute": 2.0})
+    model.compile(keras.optimizers.SGD(0.0))
+    found = model.train_on_batch(X, TARGETS, return_dict=True)
+    assert found == pytest.approx({"square": 59 / 3, "absolute": 5, "loss": 0.5 * 59 / 3 + 2 * 5}, rel=1e-5)
+    model.reset_metrics()
+    assert model.evaluate(X, TARGETS, verbose=0, return_dict=True, batch_size=2) == pytest.approx(found, rel=1e-5)
+
+
+def test_one_step_of_gradient_descent_by_hand():
+    """d/dw of 0.5 mean((w x - 1)^2) at w = 2 is mean((2 x - 1) x) = (1 + 6 + 28) / 3."""
+    network = line()
+    model = TermModel(network, distances, {"square": 0.5, "absolute": 0.0})
+    model.compile(keras.optimizers.SGD(0.1))
+    model.train_on_batch(X, TARGETS)
+    w, b = network.get_layer("dense").get_weights()
+    np.testing.assert_allclose([w[0, 0], b[0]], [2 - 0.1 * 35 / 3, 0 - 0.1 * (1 + 3 + 7) / 3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [{"square": 1.0}, {"square": 1.0, "absolute": 1.0, "sqare": 1.0}])
+def test_terms_and_weights_must_agree(weights):
+    model = TermModel(line(), distances, weights)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=r"terms \['absolute', 'square'\] came for the weights"):
+        model.train_on_batch(X, TARGETS)
+
+
+def test_fit_with_targets_by_name():
+    network = line()
+    model = TermModel(network, distances, {"square": 1.0, "absolute": 0.0})
+    model.compile(keras.optimizers.Adam(0.1))
+    history = model.fit(X, TARGETS, epochs=60, verbose=0, validation_data=(X, TARGETS)).history
+    assert set(history) == {name for n in ("loss", "square", "absolute") for name in (n, f"val_{n}")}
+    assert history["loss"][-1] < 0.6 < history["loss"][0]
+    np.testing.assert_allclose(history["loss"], history["square"], rtol=1e-5)
+
+
+def detector(precision="float32"):
+    """A narrow detector, its terms, and a batch: two images of 32 x 32, one without objects."""
+    keras.utils.set_random_seed(1)
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        codec = YoloV1Codec(num_classes=2, sizes="root", score="product")
+        network = yolov1(yolov1_encoder(NARROW), codec)
+        model = TermModel(network, yolov1_loss(codec, "darknet"), WEIGHTS)
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    boxes = np.array([[[0.1, 0.1, 0.6, 0.5], [0.5, 0.6, 1, 1]], [[0, 0, 0, 0]] * 2], "float32")
+    return model, images, {"boxes": boxes, "labels": np.array([[1, 0], [-1, -1]], "int32")}
+
+
+def losses(model, images, targets, steps=8, **options):
+    model.compile(keras.optimizers.Adam(3e-3), **options)
+    return [float(model.train_on_batch(images, targets, return_dict=True)["loss"]) for _ in range(steps)]
+
+
+def test_a_detector_learns_a_batch():
+    found = losses(*detector(), jit_compile=not TENSORFLOW)
+    assert np.isfinite(found).all() and found[-1] < found[0]
+
+
+@pytest.mark.skipif(not TENSORFLOW, reason="JAX has compiled it in the test before")
+def test_a_compiled_training_step_equals_an_uncompiled_one():
+    found = [losses(*detector(), steps=4, jit_compile=compiled) for compiled in (False, True)]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("precision", "compiled"), [("mixed_bfloat16", not TENSORFLOW), ("mixed_float16", True)])
+def test_a_step_in_half_precision(precision, compiled):
+    model, images, targets = detector(precision)
+    found = losses(model, images, targets, jit_compile=compiled)
+    assert np.isfinite(found).all() and found[-1] < found[0]
+    predictions = model(images)
+    assert keras.backend.standardize_dtype(predictions.dtype) == "float32"
+    assert {w.dtype for w in model.network.weights} == {"float32"}
+    assert model.network.get_layer("encoder").get_layer("c2_1_leaky").compute_dtype == precision.removeprefix("mixed_")
+
+
+def test_the_network_is_trained_in_place():
+    model, images, targets = detector()
+    before = [ops.convert_to_numpy(w).copy() for w in model.network.trainable_weights]
+    losses(model, images, targets, steps=1, jit_compile=not TENSORFLOW)
+    assert all(
+        np.any(ops.convert_to_numpy(w) != b) for w, b in zip(model.network.trainable_weights, before, strict=True)
+    )
+    np.testing.assert_array_equal(ops.convert_to_numpy(model(images)), ops.convert_to_numpy(model.network(images)))
