@@ -130,9 +130,9 @@ class YoloV1Codec:
         if self.score == "product":
             scores = ops.expand_dims(confidences, -1) * ops.expand_dims(classes, -2)
         else:
-            best = ops.one_hot(ops.argmax(confidences, axis=-1), self.boxes_per_cell)
+            best = _first_largest(confidences)
             corners = ops.sum(ops.expand_dims(best, -1) * corners, axis=-2)  # no matrix product, which may round
-            strongest = ops.one_hot(ops.argmax(classes, axis=-1), self.num_classes)
+            strongest = _first_largest(classes)
             scores = strongest * ops.max(confidences, axis=-1, keepdims=True)
         batch = ops.shape(predictions)[0]
         return ops.reshape(corners, (batch, -1, 4)), ops.reshape(scores, (batch, -1, self.num_classes))

@@ -6,17 +6,23 @@ import keras
 
 from kerastransfer.layers.blocks import up
 
-WIDTHS = (512, 256, 128, 64, 32)
+WIDTHS = (512, 256, 128, 64, 32)  # on an encoder whose last tap has 1024 channels
 
 
 def segnet(
-    channels: Mapping[str, int], strides: Mapping[str, int], *, widths: Sequence[int] = WIDTHS, name: str = "decoder"
+    channels: Mapping[str, int],
+    strides: Mapping[str, int],
+    *,
+    widths: Sequence[int] | None = None,
+    name: str = "decoder",
 ) -> keras.Model:
     """{"c5": (B, H / s, W / s, D)} to {"pixels": (B, H / 2, W / 2, widths[-1])}; the head makes the last step up.
 
-    channels, strides: of the encoder's taps. A tap of smaller stride takes the last widths.
+    channels, strides: of the encoder's taps. widths: by default WIDTHS, in proportion to the last tap's channels. A
+    tap of smaller stride takes the last of them.
     """
     tap = max(strides, key=strides.get)
+    widths = widths or [width * channels[tap] // 1024 for width in WIDTHS]
     steps = strides[tap].bit_length() - 2  # one of the steps is the head's
     features = keras.Input((None, None, channels[tap]), name=tap)
     x = features

@@ -7,21 +7,27 @@ import keras
 from kerastransfer.decoders.segnet import last
 from kerastransfer.layers.blocks import up
 
-WIDTHS = (512, 512, 256, 128, 64, 32)
+WIDTHS = (512, 512, 256, 128, 64, 32)  # on an encoder whose last tap has 1024 channels
 
 
 def unet(
-    channels: Mapping[str, int], strides: Mapping[str, int], *, widths: Sequence[int] = WIDTHS, name: str = "decoder"
+    channels: Mapping[str, int],
+    strides: Mapping[str, int],
+    *,
+    widths: Sequence[int] | None = None,
+    name: str = "decoder",
 ) -> keras.Model:
     """Taps {"c1".."c5"} to {"pixels": (B, H, W, widths[-1])}.
 
     channels, strides: of the encoder's taps. Concatenation is [decoder, skip]; after it comes the next transposed
-    convolution and no other. A tap of smaller total stride takes the last widths.
+    convolution and no other. widths: by default WIDTHS, in proportion to the last tap's channels. A tap of smaller
+    total stride takes the last of them.
     """
     inputs = {tap: keras.Input((None, None, channels[tap]), name=tap) for tap in strides}
     skips = {stride: inputs[tap] for tap, stride in strides.items()}
     stride = max(skips)
     x = skips[stride]
+    widths = widths or [width * x.shape[-1] // 1024 for width in WIDTHS]
     steps = stride.bit_length() - 1
     for step, filters in enumerate(last(widths, steps), start=1):
         x = up(x, filters, name=f"up{step}")

@@ -18,7 +18,7 @@ class Rule:
     closest: where no box of the cell meets the truth, the one at the smallest distance in (x, y, w, h), as fractions of
         the image, is responsible, and not the first.
     others: a box that is not responsible counts as background in a cell with an object too.
-    giou: the coordinates' term is 1 - generalised IoU, and not a sum of squares.
+    giou: 1 - generalised IoU is added to the squares of the coordinates, which alone are blind to overlap.
     """
 
     rescore: bool
@@ -31,7 +31,7 @@ RULES = {
     "paper": Rule(rescore=True, closest=False, others=True),
     "darknet": Rule(rescore=True, closest=True, others=True),
     "author": Rule(rescore=False, closest=False, others=False),
-    "giou": Rule(rescore=True, closest=True, others=True, giou=True),  # ours: squares are blind to overlap
+    "giou": Rule(rescore=True, closest=True, others=True, giou=True),  # ours
 }
 
 
@@ -72,7 +72,7 @@ def yolov1_loss(codec, rule: str = "author") -> Callable[[Mapping, object], dict
         sizes = root(boxes[..., 2:]) - root(truth[..., 2:])
         coordinates = ops.sum(ops.square(offsets) + ops.square(sizes), axis=-1)
         if rule.giou:
-            coordinates = 1 - giou(guess, wanted, epsilon=1e-6)
+            coordinates = coordinates + 1 - giou(guess, wanted, epsilon=1e-6)
 
         def per_image(values):
             return ops.sum(values, axis=tuple(range(1, len(values.shape))))

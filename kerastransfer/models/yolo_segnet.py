@@ -9,7 +9,7 @@ from kerastransfer.heads import pixels
 from kerastransfer.models.segmenter import segmenter
 
 
-def yolo_segnet(encoder: keras.Model, num_classes: int, *, widths: Sequence[int] = segnet.WIDTHS) -> keras.Model:
+def yolo_segnet(encoder: keras.Model, num_classes: int, *, widths: Sequence[int] | None = None) -> keras.Model:
     """Image to logits (B, H, W, num_classes), background included. Freeze the encoder before `compile` with
     `models.parts.freeze`."""
     return segmenter(encoder, segnet.segnet, pixels.transposed, num_classes, widths=widths, name="yolo_segnet")

@@ -10,7 +10,7 @@ from kerastransfer.models.segmenter import segmenter
 from kerastransfer.models.yolo_segnet import yolo_segnet
 
 
-def yolo_unet(encoder: keras.Model, num_classes: int, *, widths: Sequence[int] = unet.WIDTHS) -> keras.Model:
+def yolo_unet(encoder: keras.Model, num_classes: int, *, widths: Sequence[int] | None = None) -> keras.Model:
     """Image to logits (B, H, W, num_classes), background included."""
     return segmenter(encoder, unet.unet, pixels.pointwise, num_classes, widths=widths, name="yolo_unet")
 
@@ -32,7 +32,10 @@ def matched_segnet(encoder: keras.Model, num_classes: int) -> keras.Model:
 
 
 def _widened(encoder, num_classes, factor):
-    return yolo_segnet(encoder, num_classes, widths=[round(width * factor) for width in segnet.WIDTHS])
+    channels = encoder.output["c5"].shape[-1]
+    return yolo_segnet(
+        encoder, num_classes, widths=[round(width * factor * channels / 1024) for width in segnet.WIDTHS]
+    )
 
 
 def _decoder_parameters(model):

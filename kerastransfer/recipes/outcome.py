@@ -95,7 +95,7 @@ def keep(
     run: RunFolder, network: Any, name: str, task: str, labels: Sequence[str], image_size: int, codec: Any = None
 ) -> None:
     """models/NAME.keras with NAME.json beside it, in float32 whatever it was trained in, and NAME.weights.h5."""
-    from kerastransfer.export.tflite import in_float32
+    from kerastransfer.export.portable import in_float32
 
     network = in_float32(network)
     trained.write(
