@@ -1,6 +1,7 @@
 """What every recipe does around `fit`: data, optimizer, callbacks, phases that begin from the seed."""
 
 import dataclasses
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -40,6 +41,8 @@ class TrainingConfig(CommonConfig):
     """Share of a detector's batch in which four images stand in one; none in the last eighth of the epochs."""
     cache: Literal["memory", "disk"] = "memory"
     """Where decoded images are kept."""
+    tensorboard: bool = False
+    """Write logs/ for TensorBoard too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,6 +51,10 @@ class TrainingConfig(CommonConfig):
             raise UserError(
                 f"--scale {' '.join(map(str, self.scale))}: give the smallest and the largest side, as 0.7 1.2"
             )
+        if self.jit and self.strategy != "none":
+            raise UserError(f"--jit does not work with --strategy {self.strategy}: leave one of them out")
+        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise UserError("--tensorboard needs the package: pip install 'kerastransfer[tensorboard]'")
         if not 0 <= self.ema < 1:
             raise UserError(f"--ema is {self.ema}: it must be at least 0 and below 1")
 
@@ -169,6 +176,7 @@ def fit(
         first_epoch=resume.first_epoch,
         plain_from=epochs - epochs // 8,
     )
+    logs = [keras.callbacks.TensorBoard(run.logs / phase)] if config.tensorboard else []
     if not config.quiet:
         print(f"\n{phase}: {len(decoded)} images, {epochs} epochs of {steps} steps, {network.count_params():,} weights")
     model.fit(
@@ -178,5 +186,5 @@ def fit(
         steps_per_epoch=steps,
         shuffle=False,  # the batches are shuffled already
         verbose=0 if config.quiet else 1 if sys.stdout.isatty() else 2,
-        callbacks=[callbacks.StopOnNonFinite(checkpoint), resume],
+        callbacks=[callbacks.StopOnNonFinite(checkpoint), resume, *logs],
     )
