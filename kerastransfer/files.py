@@ -11,6 +11,8 @@ from typing import Any
 
 from kerastransfer.errors import UserError
 
+_NOT_WRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
@@ -34,11 +36,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{path}: the disk is full; free some space, then run again with --resume") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        if error.errno in _NOT_WRITABLE:
             raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --output") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder cannot be written, there is nothing to remove
+            temporary.unlink()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
