@@ -154,7 +154,7 @@ def test_an_encoder_that_does_not_fit(finished, tmp_path, capsys):
     whole = folder / "models/encoder.npz"
     truncated = tmp_path / "truncated.npz"
     truncated.write_bytes(whole.read_bytes()[:1000])
-    for path, model, words in ((whole, "fast_yolo", "does not fit"), (truncated, "small", "not a whole weights file")):
+    for path, model, words in ((whole, "fast_yolo", "does not fit"), (truncated, "small", "not a whole file")):
         flags = ["--encoder", str(path), "--model", model, "--output", str(tmp_path / model), "--quiet"]
         with pytest.raises(SystemExit) as stopped:
             config.run(yolo_segnet.main, yolo_segnet.Config, [*SMALL, *flags])
