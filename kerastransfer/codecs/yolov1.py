@@ -139,7 +139,7 @@ class YoloV1Codec:
 
 
 def _first_largest(x):
-    """1 at the first largest entry of the last axis, else 0. (Keras's argmax brings in an operator that LiteRT lacks.)"""
+    """1 at the first largest entry of the last axis, else 0. Keras's argmax would bring in what LiteRT lacks."""
     largest = ops.cast(ops.equal(x, ops.max(x, axis=-1, keepdims=True)), "float32")
     return largest * ops.cast(ops.cumsum(largest, axis=-1) <= 1, "float32")
 

@@ -95,12 +95,10 @@ def _sample(images, windows, size, method, outside):
     """Centres of output pixels, spread over the window, look up the image. `crop_and_resize` counts corner to corner,
     from the centre of the first pixel to the centre of the last, so the window is brought to that form."""
     near, far = windows[:, :2], windows[:, 2:]
-    extent = tf.cast(tf.shape(images)[1:3], "float32")
     half = (far - near) / (2 * tf.constant(size, "float32"))
-    corners = tf.concat([near + half, far - half], -1)
-    spread = tf.tile((tf.tile(extent, [2]))[None], [tf.shape(windows)[0], 1])
-    corners = (corners * spread - 0.5) / (spread - 1)
-    # A window inside the image never reaches past the centres of its outer pixels: the edge is repeated there, not grey.
+    extent = tf.tile(tf.cast(tf.shape(images)[1:3], "float32"), [2])
+    corners = (tf.concat([near + half, far - half], -1) * extent - 0.5) / (extent - 1)
+    # A window inside the image never reaches past the centres of its outer pixels: the edge is repeated, not grey.
     inside = tf.reduce_all(tf.logical_and(windows >= 0, windows <= 1), axis=1, keepdims=True)
     corners = tf.where(inside, tf.clip_by_value(corners, 0.0, 1.0), corners)
     return tf.image.crop_and_resize(
