@@ -1,6 +1,7 @@
 """How a run uses the machine: devices, precision, repeatability."""
 
 import contextlib
+import functools
 
 import keras
 import tensorflow as tf
@@ -24,6 +25,11 @@ def scope(name: str) -> contextlib.AbstractContextManager:
     if name == "none":
         return contextlib.nullcontext()
     if name == "mirrored":
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
+        return _mirrored().scope()
     raise UserError(f"--strategy {name} is not there yet: choose none, or mirrored for several devices of one machine")
+
+
+@functools.cache  # a second strategy in a process would number its collective operations like the first
+def _mirrored() -> tf.distribute.Strategy:
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])

@@ -17,8 +17,9 @@ EPOCHS, STEPS = 4, 3
 
 
 def compiled(precision="float32", features=4, optimizer=None, eager=True):
-    """A model with all that has a state: batch statistics, dropout, Adam, averaged weights. Eager, because a graph takes
-    longer to trace than to run."""
+    """A model with all that has a state: batch statistics, dropout, Adam, averaged weights.
+
+    Eager, because a graph takes longer to trace than to run."""
     keras.utils.set_random_seed(3)
     policy = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(precision)

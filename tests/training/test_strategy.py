@@ -1,0 +1,95 @@
+"""Two replicas end with the weights of one; seeds and policies are set for the process."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kerastransfer.errors import UserError
+from kerastransfer.training import strategy
+
+# In a process of its own, because logical devices are set before anything runs. Arguments: the strategy, the file to
+# write to. Two models, because a recipe trains one after another.
+SCRIPT = """
+import json, sys
+import numpy as np, tensorflow as tf
+cpus = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+from keras import ops
+from kerastransfer.layers.blocks import conv_bn
+from kerastransfer.training import strategy, transfer
+from kerastransfer.training.terms import TermModel
+
+strategy.prepare(seed=5)
+found = {}
+for norm in (False, True):
+    with strategy.scope(sys.argv[1]):
+        x = image = keras.Input((8, 8, 3), name="image")
+        x = conv_bn(x, 4, 3, 2, name="a") if norm else keras.layers.Conv2D(4, 3, activation="relu", name="a")(x)
+        x = keras.layers.Dense(1, name="out")(keras.layers.GlobalAveragePooling2D()(x))
+        network = keras.Model(image, x, name="network")
+        values = np.random.default_rng(1)
+        network.set_weights([values.uniform(0.1, 0.5, w.shape) for w in network.weights])
+        terms = lambda y, out: {"square": ops.square(out[:, 0] - y["wanted"]), "size": ops.abs(out[:, 0])}
+        model = TermModel(network, terms, {"square": 2.0, "size": 0.1})
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+    images = values.normal(size=(16, 8, 8, 3)).astype("float32")
+    batches = tf.data.Dataset.from_tensor_slices((images, {"wanted": images.mean((1, 2, 3))})).batch(4).repeat()
+    history = model.fit(batches, epochs=2, steps_per_epoch=4, shuffle=False, verbose=0).history
+    weights = {name: value.tolist() for name, value in transfer.weights(network).items()}
+    found["with norm" if norm else "without"] = {"weights": weights, "history": history}
+with strategy.scope(sys.argv[1]):
+    found["replicas"] = tf.distribute.get_strategy().num_replicas_in_sync
+with open(sys.argv[2], "w") as file:
+    json.dump(found, file)
+"""
+
+
+def trained(name, tmp_path):
+    environment = {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+    }
+    path = tmp_path / f"{name}.json"
+    command = [sys.executable, "-c", SCRIPT, name, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(path.read_text())
+
+
+def test_two_replicas_end_with_the_weights_of_one(tmp_path):
+    one, two = trained("none", tmp_path), trained("mirrored", tmp_path)
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    for name, value in one["without"]["weights"].items():
+        np.testing.assert_allclose(two["without"]["weights"][name], value, atol=1e-6, err_msg=name)
+    for name, values in one["without"]["history"].items():
+        np.testing.assert_allclose(two["without"]["history"][name], values, rtol=1e-4, err_msg=name)
+    # Each replica normalises with its own half of the batch, so with batch norm they need not be equal.
+    for name, value in one["with norm"]["weights"].items():
+        assert np.isfinite(two["with norm"]["weights"][name]).all()
+        np.testing.assert_allclose(two["with norm"]["weights"][name], value, atol=0.3, err_msg=name)
+
+
+def test_unknown_strategy():
+    with pytest.raises(UserError, match=r"--strategy everywhere .* choose none, or mirrored"):
+        strategy.scope("everywhere")
+
+
+def test_prepare_sets_policy_and_seeds():
+    try:
+        for precision, policy in strategy.POLICIES.items():
+            strategy.prepare(precision=precision, seed=3)
+            assert keras.mixed_precision.global_policy().name == policy
+        first = keras.random.normal((3,)), np.random.random()
+        strategy.prepare(seed=3)
+        np.testing.assert_array_equal(keras.random.normal((3,)), first[0])
+        assert np.random.random() == first[1]
+    finally:
+        strategy.prepare()
