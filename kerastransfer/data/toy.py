@@ -1,8 +1,8 @@
 """Drawn scenes with exact boxes and masks: the benchmark that needs no download.
 
 A scene holds one to six discs, squares, triangles and stars, which overlap and leave the image, on a textured ground
-among clutter that shares their colours and textures: blobs, strokes and broken outlines. Only the outline tells an
-object from clutter and one class from another, so features must be learnt; the colours alone give nothing away.
+among clutter: blobs, splinters, strokes and broken outlines. Each class has a hue and a texture that it mostly wears,
+but clutter wears them as often as not, and the ground at times: what is an object, only its outline tells.
 """
 
 import functools
@@ -16,8 +16,11 @@ CLASSES = ("disc", "square", "triangle", "star")
 FIELDS = frozenset({"boxes", "masks", "segmentation"})
 
 MOST_OBJECTS = 6
-RADII = (0.08, 0.25)  # of the circle around an object, in fractions of the image
+RADII = (0.14, 0.28)  # of the circle around an object, in fractions of the image
+USUAL = 0.8  # how often an object wears the hue and the texture of its class
+HUE_SPREAD = 0.07  # of the colour wheel
 LEAST_VISIBLE = 0.5  # of an object's area: what is hidden or outside beyond that is not drawn at all
+TILT = 0.5  # radians either way: like most things, objects have an upper end
 PLACEMENTS = 12  # tries for each object
 SUPERSAMPLING = 4
 
@@ -36,15 +39,14 @@ def toy(seed: int = 0, count: int = 480, image_size: int = 256) -> Dataset:
 
 def _scene(seed: int, index: int, size: int) -> Example:
     rng = np.random.default_rng((seed, index))
-    colours = _palette(rng)
-    canvas = _texture(rng, size, size, size, colours)
-    for _ in range(rng.integers(4, 9)):
-        _paint(canvas, _raster(*_clutter(rng, size), size), rng, colours)
+    canvas = _texture(rng, size, size, size, _colours(rng, vivid=rng.uniform(0.4, 0.8)))
+    for _ in range(rng.integers(2, 6)):
+        _paint(canvas, _raster(*_clutter(rng, size), size), rng)
 
     placed = _place(rng, size)
     owner = np.full((size, size), -1)
-    for number, (_, patch) in enumerate(placed):
-        _paint(canvas, patch, rng, colours)
+    for number, (label, patch) in enumerate(placed):
+        _paint(canvas, patch, rng, label if rng.uniform() < USUAL else None)
         _claim(owner, patch, number)
     masks = owner == np.arange(len(placed))[:, None, None]
     labels = np.array([label for label, _ in placed], np.int32)
@@ -61,11 +63,11 @@ def _scene(seed: int, index: int, size: int) -> Example:
 def _place(rng, size):
     """Objects from back to front as (label, patch), each of them visible enough."""
     placed, areas, owner = [], [], np.full((size, size), -1)
-    for _ in range(rng.integers(1, MOST_OBJECTS + 1)):
+    for _ in range(1 + rng.binomial(MOST_OBJECTS - 1, 0.35)):
         for _ in range(PLACEMENTS):
             label = int(rng.integers(len(CLASSES)))
             radius = size * RADII[0] * (RADII[1] / RADII[0]) ** rng.uniform()
-            outline = _pose(rng, OUTLINES[label], radius, size)
+            outline = _pose(rng, OUTLINES[label], radius, size, TILT)
             patch = _raster(outline, None, size)
             tried = owner.copy()
             _claim(tried, patch, len(placed))
@@ -88,9 +90,9 @@ def _polygon(corners, inner=1.0):
 OUTLINES = (_polygon(48), _polygon(4) @ np.array([[1, 1], [-1, 1]]) / np.sqrt(2), _polygon(3), _polygon(10, 0.45))
 
 
-def _pose(rng, outline, radius, size):
+def _pose(rng, outline, radius, size, tilt=np.pi):
     """An outline (P, (y, x)) squeezed, turned and moved somewhere into the image, in pixels."""
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(-tilt, tilt)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     squeezed = outline * (1.0, rng.uniform(0.65, 1.0))
     return radius * squeezed @ turn + rng.uniform(0.05 * size, 0.95 * size, 2)
@@ -135,40 +137,46 @@ def _claim(owner, patch, number):
     owner[rows, columns][covered >= 0.5] = number
 
 
-def _palette(rng):
-    """Four muted colours (4, (r, g, b)), for ground, clutter and objects alike."""
-    vivid = rng.uniform(10, 250, (4, 3))
-    return vivid + 0.35 * (vivid.mean(1, keepdims=True) - vivid)
+def _colours(rng, label=None, vivid=1.0):
+    """Two colours (2, (r, g, b)) near one hue, that of the class or any; less vivid is darker and greyer."""
+    hue = (rng.uniform() if label is None else label / len(CLASSES)) + rng.normal(0, HUE_SPREAD, (2, 1))
+    saturation = rng.uniform(0.25, 0.8, (2, 1)) * vivid
+    value = 255 * np.clip(rng.uniform(0.5, 1.0, (2, 1)) * vivid, 0, 1)
+    wheel = np.clip(np.abs((6 * hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)  # pure red, green, blue of each hue
+    return value * (1 - saturation * (1 - wheel))
 
 
-def _paint(canvas, patch, rng, colours):
-    """Cover a part of the canvas with a texture, lit from one side so that an edge shows on any ground."""
+def _paint(canvas, patch, rng, label=None):
+    """Cover a part of the canvas with what the class wears, or with anything.
+
+    It is lit from one side, so that an edge shows on any ground.
+    """
     rows, columns, covered = patch
     size = len(canvas)
     step = max(1, size // 160)
     around = np.pad(covered, step, mode="edge")
     relief = around[2 * step :, 2 * step :] - around[: -2 * step, : -2 * step]
-    texture = _texture(rng, *covered.shape, size, colours) + 40 * relief[..., None]
+    texture = _texture(rng, *covered.shape, size, _colours(rng, label), label) + 40 * relief[..., None]
     canvas[rows, columns] += covered[..., None] * (texture - canvas[rows, columns])
 
 
-def _texture(rng, height, width, size, colours):
-    """Two neighbours of the palette mixed by stripes, checks, cloudy noise or a gradient: (height, width, 3)."""
-    first, second = rng.permutation(colours)[:2] + rng.normal(0, 20, (2, 3))
+def _texture(rng, height, width, size, colours, label=None):
+    """Two colours mixed by a gradient, stripes, checks or cloudy noise, as the class has it or any: (H, W, 3)."""
+    first, second = colours
     y, x = np.arange(height, dtype=np.float32)[:, None] / size, np.arange(width, dtype=np.float32) / size
     angle, frequency, phase = rng.uniform(0, np.pi), rng.uniform(25, 90), rng.uniform(0, 6)
     along, across = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
-    kind = rng.integers(4)
+    kind = rng.integers(4) if label is None else label
     if kind == 0:
-        mix = np.sin(frequency * along + phase)
+        mix = (along - along.min()) / (np.ptp(along) + 1e-6) * 2 - 1
     elif kind == 1:
-        mix = np.sin(frequency * along + phase) * np.sin(frequency * across)
+        mix = np.sin(frequency * along + phase)
     elif kind == 2:
+        mix = np.sin(frequency * along + phase) * np.sin(frequency * across)
+    else:
         cells = max(3, round(frequency / 6))
         coarse = Image.fromarray(rng.normal(0, 0.8, (cells, cells)).astype(np.float32))
         mix = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
-    else:
-        mix = (along - along.min()) / (np.ptp(along) + 1e-6) * 2 - 1
     mix = np.clip(1.6 * mix, -1, 1)[..., None]
     return ((first + second) / 2 + mix * (first - second) / 2).astype(np.float32)
 
@@ -176,9 +184,9 @@ def _texture(rng, height, width, size, colours):
 def _photograph(rng, canvas):
     """Uneven light and sensor noise: (H, W, 3) uint8."""
     size = len(canvas)
-    light = Image.fromarray(rng.uniform(0.65, 1.2, (3, 3)).astype(np.float32))
+    light = Image.fromarray(rng.uniform(0.75, 1.2, (3, 3)).astype(np.float32))
     light = np.asarray(light.resize((size, size), Image.Resampling.BICUBIC))[..., None]
-    noise = rng.uniform(2, 12) * rng.standard_normal(canvas.shape, np.float32)
+    noise = rng.uniform(2, 9) * rng.standard_normal(canvas.shape, np.float32)
     return np.clip(canvas * light + noise, 0, 255).astype(np.uint8)
 
 
