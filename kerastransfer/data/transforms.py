@@ -36,18 +36,18 @@ FLIP_ONLY = Augmentation(scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=
 
 
 def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int]) -> dict:
-    """{"image": (B, h, w, 3) uint8, and any of "boxes" (B, N, 4) with "labels" (B, N), "segmentation" (B, h, w)} to
-    the same with images float32 in 0..255 and maps at `size`.
+    """{"image": (B, h, w, 3) uint8, and any of "boxes" (B, N, 4) with "labels" (B, N), "segmentation" (B, h, w)}, B
+    known, to the same with images float32 in 0..255 and maps at `size`.
 
     seed: (2,) integers; the same seed gives the same batch, wherever and however parallel it is made. A mosaic has
     four times as many boxes, so N becomes 4 N when there are any.
     """
-    count = tf.shape(batch["image"])[0]
-    mosaics = tf.cast(tf.round(how.mosaic * tf.cast(count, "float32")), "int32") if how.mosaic else 0
+    seed, count = tf.convert_to_tensor(seed), batch["image"].shape[0]
+    mosaics = round(how.mosaic * count)
     pieces = []
-    if how.mosaic:
+    if mosaics:
         pieces.append(_mosaic(batch, seed, how, size, mosaics))
-    if how.mosaic < 1:
+    if mosaics < count:
         plain = {name: value[mosaics:] for name, value in batch.items()}
         pieces.append(_cut(plain, _windows(count - mosaics, seed, how), how, size))
     out = {name: _stack([piece[name] for piece in pieces]) for name in pieces[0]}
@@ -57,7 +57,7 @@ def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int]) -> dict
 
 def _stack(values):
     """Concatenate batches, boxes padded to the longest."""
-    if len(values) > 1 and values[0].shape[1] != values[1].shape[1]:
+    if len(values) > 1 and values[0].shape[1:] != values[1].shape[1:]:
         missing = tf.shape(values[0])[1] - tf.shape(values[1])[1]
         rest = [[0, 0]] * (len(values[1].shape) - 2)
         pad = -1 if values[1].dtype.is_integer else 0
@@ -97,10 +97,9 @@ def _sample(images, windows, size, method, outside):
     near, far = windows[:, :2], windows[:, 2:]
     half = (far - near) / (2 * tf.constant(size, "float32"))
     extent = tf.tile(tf.cast(tf.shape(images)[1:3], "float32"), [2])
-    corners = (tf.concat([near + half, far - half], -1) * extent - 0.5) / (extent - 1)
-    # A window inside the image never reaches past the centres of its outer pixels: the edge is repeated, not grey.
-    inside = tf.reduce_all(tf.logical_and(windows >= 0, windows <= 1), axis=1, keepdims=True)
-    corners = tf.where(inside, tf.clip_by_value(corners, 0.0, 1.0), corners)
+    # Between an image's border and the centres of its outer pixels lies no grey: the edge is repeated once.
+    images = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    corners = (tf.concat([near + half, far - half], -1) * extent + 0.5) / (extent + 1)
     return tf.image.crop_and_resize(
         images, corners, tf.range(tf.shape(images)[0]), size, method=method, extrapolation_value=outside
     )
@@ -123,30 +122,26 @@ def _area(boxes):
 
 def _mosaic(batch, seed, how, size, count):
     """The first `count` images of the batch, each with three others, in the four quarters of one picture."""
-    half = (size[0] // 2, size[1] // 2)
+    middle = size[0] // 2, size[1] // 2
     quarters = []
-    for quarter in range(4):
-        others = {name: tf.roll(value, -quarter, 0)[:count] for name, value in batch.items() if name != "label"}
-        quarters.append(_cut(others, _windows(count, seed + 11 * (quarter + 1), how), how, half))
+    for number, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        others = {name: tf.roll(value, -number, 0)[:count] for name, value in batch.items() if name != "label"}
+        near = middle[0] * down, middle[1] * right
+        part = size[0] - near[0] if down else middle[0], size[1] - near[1] if right else middle[1]
+        cut = _cut(others, _windows(count, seed + 11 * (number + 1), how), how, part)
+        if "boxes" in cut:
+            moved = (cut["boxes"] * (part * 2) + tf.constant(near * 2, "float32")) / tf.constant(size * 2, "float32")
+            cut["boxes"] = tf.where(cut["labels"][..., None] >= 0, moved, 0.0)
+        quarters.append(cut)
 
     def join(name):
-        rows = [tf.concat([quarters[i][name], quarters[i + 1][name]], 2) for i in (0, 2)]
-        return tf.concat(rows, 1)
+        values = [cut[name] for cut in quarters]
+        if name in ("boxes", "labels"):
+            return tf.concat(values, 1)
+        return tf.concat([tf.concat(values[:2], 2), tf.concat(values[2:], 2)], 1)
 
-    out = {"image": join("image")}
-    if "segmentation" in batch:
-        out["segmentation"] = join("segmentation")
-    if "boxes" in batch:
-        corner = tf.constant([[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]])
-        boxes, labels = [], []
-        for quarter, cut in enumerate(quarters):
-            real = cut["labels"] >= 0
-            boxes.append(tf.where(real[..., None], cut["boxes"] / 2 + tf.tile(corner[quarter], [2]), 0.0))
-            labels.append(cut["labels"])
-        out |= {"boxes": tf.concat(boxes, 1), "labels": tf.concat(labels, 1)}
-    if "label" in batch:
-        out["label"] = batch["label"][:count]
-    return out
+    out = {name: join(name) for name in quarters[0]}
+    return out | {"label": batch["label"][:count]} if "label" in batch else out
 
 
 def _recolour(images, seed, how):
