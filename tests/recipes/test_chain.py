@@ -61,8 +61,8 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
 
 
 def test_the_detector_is_exported_and_checked(tmp_path, capsys):
-    """Two epochs give a poor model, whose int8 file may lose more than is allowed: then the run says so and exits with 1,
-    and everything else is there all the same."""
+    """Two epochs give a poor model, whose int8 file may lose more than is allowed: then the run says so and exits
+    with 1, and everything else is there all the same."""
     from kerastransfer.recipes import config, detector
 
     folder = tmp_path / "run"
