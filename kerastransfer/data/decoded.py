@@ -1,6 +1,7 @@
 """Examples decoded once, at one size, in memory or in memory-mapped files."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from kerastransfer.data.dataset import Dataset, Sample
+from kerastransfer.errors import UserError
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -72,7 +74,17 @@ def _allocate(shape, path):
     if path is None:
         return np.empty(shape, "uint8")
     path.parent.mkdir(parents=True, exist_ok=True)
-    return np.lib.format.open_memmap(path, "w+", "uint8", shape)
+    array = np.lib.format.open_memmap(path, "w+", "uint8", shape)
+    if hasattr(os, "posix_fallocate"):  # where the room is not reserved, a full disk ends the process with a signal
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise UserError(
+                f"{path}: no room for {array.nbytes / 1e6:.0f} MB of images ({error.strerror}); free some space or use "
+                "--cache memory"
+            ) from None
+    return array
 
 
 def _padded(examples):

@@ -1,0 +1,128 @@
+"""Examples decoded once: sizes, padding, memory-mapped files."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Sample
+from kerastransfer.data.decoded import decode, resize_image, resize_map
+from kerastransfer.errors import UserError
+
+FIELDS = ("boxes", "segmentation", "label")
+
+
+def sample(number, boxes=2, crowd=(), size=(20, 30), fields=FIELDS):
+    random = np.random.default_rng(number)
+    example = {
+        "image": random.integers(0, 256, (*size, 3)).astype("uint8"),
+        "boxes": random.random((boxes, 4)).astype("float32"),
+        "labels": random.integers(0, 5, boxes).astype("int32"),
+        "crowd": np.isin(np.arange(boxes), crowd),
+        "segmentation": random.choice([0, 1, 7, VOID], size).astype("uint8"),
+        "label": np.int32(number),
+    }
+    kept = {"image", "labels", "crowd", *fields}
+    return Sample(f"{number:03d}", lambda: {k: v for k, v in example.items() if k in kept}, frozenset(fields))
+
+
+def dataset(*samples):
+    return Dataset("drawn", samples)
+
+
+def test_everything_at_one_size_in_order():
+    samples = [sample(i, boxes=i % 4, size=(20 + i, 30)) for i in range(9)]
+    found = decode(dataset(*samples), FIELDS, (16, 12))
+    assert found.names == tuple(s.name for s in samples) and len(found) == 9
+    assert {k: (v.shape, v.dtype.name) for k, v in found.arrays.items()} == {
+        "image": ((9, 16, 12, 3), "uint8"),
+        "segmentation": ((9, 16, 12), "uint8"),
+        "boxes": ((9, 3, 4), "float32"),
+        "labels": ((9, 3), "int32"),
+        "label": ((9,), "int32"),
+    }
+    for row, each in enumerate(samples):
+        example = each.read()
+        np.testing.assert_array_equal(found.arrays["image"][row], resize_image(example["image"], (16, 12)))
+        np.testing.assert_array_equal(found.arrays["segmentation"][row], resize_map(example["segmentation"], (16, 12)))
+        count = len(example["boxes"])
+        np.testing.assert_array_equal(found.arrays["boxes"][row, :count], example["boxes"])
+        np.testing.assert_array_equal(found.arrays["labels"][row, :count], example["labels"])
+        assert not found.arrays["boxes"][row, count:].any() and (found.arrays["labels"][row, count:] == -1).all()
+        assert found.arrays["label"][row] == row
+
+
+def test_crowds_are_left_out():
+    samples = [sample(0, 4, crowd=(0, 2)), sample(1, 1, crowd=(0,))]
+    found = decode(dataset(*samples), ("boxes",), (8, 8)).arrays
+    np.testing.assert_array_equal(found["boxes"][0], samples[0].read()["boxes"][[1, 3]])
+    np.testing.assert_array_equal(found["labels"][0], samples[0].read()["labels"][[1, 3]])
+    np.testing.assert_array_equal(found["labels"][1], [-1, -1])
+
+
+def test_no_object_at_all_leaves_one_row_of_padding():
+    found = decode(dataset(sample(0, 0), sample(1, 0)), ("boxes",), (8, 8)).arrays
+    assert found["boxes"].shape == (2, 1, 4) and found["labels"].tolist() == [[-1], [-1]]
+
+
+def test_only_samples_that_have_the_fields():
+    some = dataset(sample(0), sample(1, fields=("boxes",)), sample(2))
+    assert decode(some, ("segmentation",), (8, 8)).names == ("000", "002")
+    assert decode(some, ("boxes",), (8, 8)).names == ("000", "001", "002")
+    assert set(decode(some, ("boxes",), (8, 8)).arrays) == {"image", "boxes", "labels"}
+
+
+def test_files_on_disk_hold_the_same(tmp_path):
+    some = dataset(*(sample(i) for i in range(5)))
+    memory, disk = decode(some, FIELDS, (16, 12)), decode(some, FIELDS, (16, 12), folder=tmp_path / "images")
+    assert sorted(p.name for p in (tmp_path / "images").iterdir()) == ["image.npy", "segmentation.npy"]
+    for name, value in memory.arrays.items():
+        np.testing.assert_array_equal(disk.arrays[name], value)
+    assert isinstance(disk.arrays["image"], np.memmap)
+    again = decode(some, FIELDS, (8, 8), folder=tmp_path / "images")  # after a kill, at another size
+    assert again.arrays["image"].shape == (5, 8, 8, 3)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room on the disk cannot be reserved here")
+def test_a_disk_without_room_is_told_before_reading(tmp_path, monkeypatch):
+    """Writing to a mapped file on a full disk would end the process with a signal."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"no room for .* MB .*--cache memory"):
+        decode(dataset(sample(0)), ("boxes",), (8, 8), folder=tmp_path / "images")
+
+
+def test_a_bad_sample_is_not_hidden():
+    def read():
+        raise BadSampleError("image is missing")
+
+    with pytest.raises(BadSampleError, match="image is missing"):
+        decode(dataset(sample(0), Sample("001", read, frozenset({"boxes"}))), ("boxes",), (8, 8))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (200, 2)])
+def test_images_of_odd_shapes(size):
+    found = decode(dataset(sample(0, size=size)), ("segmentation",), (16, 12)).arrays
+    assert found["image"].shape == (1, 16, 12, 3) and found["segmentation"].shape == (1, 16, 12)
+
+
+def test_resizing_an_image():
+    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3)).astype("uint8")
+    assert resize_image(image, (8, 6)) is image
+    constant = np.full((9, 7, 3), 93, "uint8")
+    np.testing.assert_array_equal(resize_image(constant, (4, 11)), np.full((4, 11, 3), 93))
+    stripes = np.tile(np.array([0, 255], "uint8")[:, None, None], (32, 16, 3))
+    assert np.abs(resize_image(stripes, (16, 16)).astype(int) - 127).max() <= 20  # antialiased: grey, not one of them
+    wide = resize_image(image, (16, 12))
+    np.testing.assert_array_equal(wide, np.asarray(Image.fromarray(image).resize((12, 16), Image.Resampling.BILINEAR)))
+
+
+def test_resizing_a_map_makes_no_new_classes():
+    values = np.array([[0, 1], [7, VOID]], "uint8")
+    np.testing.assert_array_equal(resize_map(values, (4, 6)), np.repeat(np.repeat(values, 2, 0), 3, 1))
+    np.testing.assert_array_equal(resize_map(resize_map(values, (4, 6)), (2, 2)), values)

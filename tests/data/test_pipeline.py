@@ -1,0 +1,144 @@
+"""Batches are a function of seed, epoch and step alone."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from kerastransfer.data.decoded import Decoded
+from kerastransfer.data.pipeline import steps_per_epoch, training_batches
+from kerastransfer.data.transforms import FLIP_ONLY, Augmentation
+
+SIZE = (16, 24)
+STILL = dataclasses.replace(FLIP_ONLY, flip=0.0)
+
+
+def decoded(count=10, boxes=3):
+    """Image i is of colour 20 i; its label is i."""
+    image = np.zeros((count, 20, 28, 3), "uint8") + (20 * np.arange(count, dtype="uint8"))[:, None, None, None]
+    arrays = {
+        "image": image,
+        "boxes": np.tile(np.array([0.25, 0.25, 0.75, 0.5], "float32"), (count, boxes, 1)),
+        "labels": np.repeat(np.arange(count, dtype="int32")[:, None], boxes, 1),
+        "segmentation": image[..., 0] // 20,
+    }
+    return Decoded(tuple(f"{i:03d}" for i in range(count)), arrays)
+
+
+def batches(number, count=10, how=STILL, batch_size=4, seed=0, **options):
+    """The first batches, as arrays."""
+    data = training_batches(decoded(count), size=SIZE, batch_size=batch_size, how=how, seed=seed, **options)
+    return [
+        (image.numpy(), {k: v.numpy() for k, v in targets.items()}) for image, targets in itertools.islice(data, number)
+    ]
+
+
+def order(number, **options):
+    """Which samples the batches hold."""
+    return [targets["labels"][:, 0].tolist() for _, targets in batches(number, **options)]
+
+
+def same(ours, theirs):
+    assert len(ours) == len(theirs) > 0
+    for (image, targets), (other_image, other_targets) in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(image, other_image)
+        assert targets.keys() == other_targets.keys()
+        for name, value in targets.items():
+            np.testing.assert_array_equal(value, other_targets[name])
+
+
+def test_what_a_batch_is():
+    [(image, targets)] = batches(1)
+    assert image.shape == (4, *SIZE, 3) and image.dtype == np.float32
+    assert {k: (v.shape, v.dtype) for k, v in targets.items()} == {
+        "boxes": ((4, 3, 4), np.float32),
+        "labels": ((4, 3), np.int32),
+        "segmentation": ((4, *SIZE), np.uint8),
+    }
+    numbers = targets["labels"][:, 0]
+    np.testing.assert_allclose(image, 20 * numbers[:, None, None, None] + np.zeros_like(image), atol=0.01)
+    np.testing.assert_array_equal(
+        targets["segmentation"], numbers[:, None, None] + np.zeros_like(targets["segmentation"])
+    )
+
+
+@pytest.mark.parametrize("how", [STILL, Augmentation(mosaic=0.5)], ids=["plain", "mosaic"])
+def test_shapes_are_known_before_it_runs(how):
+    data = training_batches(decoded(), size=SIZE, batch_size=4, how=how, seed=0)
+    image, targets = data.element_spec
+    boxes = 12 if how.mosaic else 3
+    assert image.shape == (4, *SIZE, 3) and targets["boxes"].shape == (4, boxes, 4)
+    assert targets["labels"].shape == (4, boxes) and targets["segmentation"].shape == (4, *SIZE)
+
+
+def test_an_epoch_is_a_permutation_and_the_rest_is_left_out():
+    assert steps_per_epoch(decoded(), 4) == 2
+    rows = order(6)
+    epochs = [rows[i] + rows[i + 1] for i in (0, 2, 4)]
+    assert all(len(set(epoch)) == 8 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert sorted(order(1, batch_size=10)[0]) == list(range(10))
+    seen = set(itertools.chain(*order(40)))
+    assert seen == set(range(10))  # what is left out differs from epoch to epoch
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(3, 8), (1, 4), (4, 4)])
+def test_fewer_samples_than_a_batch_are_repeated(count, batch_size):
+    assert steps_per_epoch(decoded(count), batch_size) == 1
+    for rows in order(3, count=count, batch_size=batch_size):
+        times = np.bincount(rows, minlength=count)
+        assert times.sum() == batch_size and times.max() - times.min() <= 1
+
+
+HOW = pytest.mark.parametrize("how", [Augmentation(), Augmentation(mosaic=0.5)], ids=["plain", "mosaic"])
+
+
+@HOW
+def test_the_same_seed_gives_the_same_batches(how):
+    first = batches(5, how=how)
+    same(first, batches(5, how=how))
+    other = batches(5, how=how, seed=1)
+    assert all(np.any(a[0] != b[0]) for a, b in zip(first, other, strict=True))
+
+
+@HOW
+@pytest.mark.parametrize("first_epoch", [1, 3])
+def test_resuming_at_an_epoch_goes_on_with_the_same_batches(how, first_epoch):
+    undisturbed = batches(2 * first_epoch + 3, how=how)
+    same(batches(3, how=how, first_epoch=first_epoch), undisturbed[2 * first_epoch :])
+
+
+@pytest.mark.parametrize("first_epoch", [0, 1, 2, 3])
+def test_mosaics_end_before_the_run_does(first_epoch):
+    """Epochs 0 and 1 have mosaics, of four samples each; from 2 on there are none, and shapes stay."""
+    how = dataclasses.replace(STILL, mosaic=1.0)
+    found = batches(8 - 2 * first_epoch, how=how, plain_from=2, first_epoch=first_epoch)
+    same(found, batches(8, how=how, plain_from=2)[2 * first_epoch :])
+    for step, (image, targets) in enumerate(found, start=2 * first_epoch):
+        mixed = [len(np.unique(np.round(picture))) > 1 for picture in image]
+        assert all(mixed) if step < 4 else not any(mixed)
+        assert targets["boxes"].shape == (4, 12, 4)
+        assert (targets["labels"] >= 0).sum() == 4 * (12 if step < 4 else 3)
+    if first_epoch >= 2:
+        plain = batches(len(found), how=STILL, first_epoch=first_epoch)
+        for (image, _), (other, _) in zip(found, plain, strict=True):
+            np.testing.assert_array_equal(image, other)
+
+
+def test_data_without_boxes():
+    some = decoded()
+    data = Decoded(some.names, {name: some.arrays[name] for name in ("image", "segmentation")})
+    stream = training_batches(data, size=SIZE, batch_size=4, how=Augmentation(), seed=0)
+    image, targets = next(iter(stream))
+    assert list(targets) == ["segmentation"] and image.shape == (4, *SIZE, 3)
+
+
+def test_images_are_read_when_they_are_needed():
+    """As constants of the graph they would be copied, and 2 GB would be the end."""
+    some = decoded()
+    stream = iter(training_batches(some, size=SIZE, batch_size=4, how=STILL, seed=0))
+    next(stream)
+    some.arrays["image"][:] = 77
+    later = list(itertools.islice(stream, 5))[-1]
+    np.testing.assert_allclose(later[0], 77, atol=0.01)
