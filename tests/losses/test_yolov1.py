@@ -18,7 +18,12 @@ def array(tensor):
 
 def terms(codec, rule, boxes, labels, predictions):
     annotations = {"boxes": ops.convert_to_tensor(boxes, "float32"), "labels": ops.convert_to_tensor(labels, "int32")}
-    found = yolov1_loss(codec, rule)(annotations, ops.convert_to_tensor(predictions, "float32"))
+    loss = yolov1_loss(codec, rule)
+    if not TENSORFLOW:  # JAX takes long to compile each operation by itself
+        import jax
+
+        loss = jax.jit(loss)
+    found = loss(annotations, ops.convert_to_tensor(predictions, "float32"))
     return {name: array(value) for name, value in found.items()}
 
 
