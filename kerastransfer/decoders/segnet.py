@@ -22,13 +22,18 @@ def segnet(
     tap of smaller stride takes the last of them.
     """
     tap = max(strides, key=strides.get)
-    widths = widths or [width * channels[tap] // 1024 for width in WIDTHS]
+    widths = widths or in_proportion(WIDTHS, channels[tap])
     steps = strides[tap].bit_length() - 2  # one of the steps is the head's
     features = keras.Input((None, None, channels[tap]), name=tap)
     x = features
     for step, filters in enumerate(last(widths, steps), start=1):
         x = up(x, filters, name=f"up{step}")
     return keras.Model({tap: features}, {"pixels": x}, name=name)
+
+
+def in_proportion(widths: Sequence[int], channels: int) -> list[int]:
+    """Widths for an encoder whose last tap has `channels` where they were made for one of 1024; at least 8 each."""
+    return [max(8, width * channels // 1024) for width in widths]
 
 
 def last(widths: Sequence[int], steps: int) -> Sequence[int]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from kerastransfer.decoders.segnet import last
+from kerastransfer.decoders.segnet import in_proportion, last
 from kerastransfer.layers.blocks import up
 
 WIDTHS = (512, 512, 256, 128, 64, 32)  # on an encoder whose last tap has 1024 channels
@@ -27,7 +27,7 @@ def unet(
     skips = {stride: inputs[tap] for tap, stride in strides.items()}
     stride = max(skips)
     x = skips[stride]
-    widths = widths or [width * x.shape[-1] // 1024 for width in WIDTHS]
+    widths = widths or in_proportion(WIDTHS, x.shape[-1])
     steps = stride.bit_length() - 1
     for step, filters in enumerate(last(widths, steps), start=1):
         x = up(x, filters, name=f"up{step}")

@@ -58,16 +58,16 @@ def test_concatenation_is_decoder_then_skip():
 
 
 @pytest.mark.parametrize("side", [32, 96])
-def test_an_encoder_of_stride_32_takes_the_last_widths(side):
-    """c1 to c5 at 2, 4, 8, 16, 32, as in the small encoder."""
-    channels, strides = {f"c{i}": 2 + i for i in range(1, 6)}, {f"c{i}": 2**i for i in range(1, 6)}
+def test_an_encoder_of_stride_32_takes_the_last_widths_in_proportion(side):
+    """c1 to c5 at 2, 4, 8, 16, 32 and 512 channels at the end, as in the small encoder: half of the widths."""
+    channels, strides = {f"c{i}": 16 * 2**i for i in range(1, 6)}, {f"c{i}": 2**i for i in range(1, 6)}
     shapes = {tap: (2, side // strides[tap], side // strides[tap], channels[tap]) for tap in channels}
     decoder = unet(channels, strides)
-    assert decoder.compute_output_shape(shapes) == {"pixels": (2, side, side, 32)}
-    assert outputs(decoder, shapes, "up1_relu") == {"up1_relu": (side // 16, 512)}
+    assert decoder.compute_output_shape(shapes) == {"pixels": (2, side, side, 16)}
+    assert outputs(decoder, shapes, "up1_relu") == {"up1_relu": (side // 16, 256)}
     flat = segnet(channels, strides)
-    assert flat.compute_output_shape({"c5": shapes["c5"]}) == {"pixels": (2, side // 2, side // 2, 32)}
-    assert outputs(flat, {"c5": shapes["c5"]}, "up1_relu") == {"up1_relu": (side // 16, 256)}
+    assert flat.compute_output_shape({"c5": shapes["c5"]}) == {"pixels": (2, side // 2, side // 2, 16)}
+    assert outputs(flat, {"c5": shapes["c5"]}, "up1_relu") == {"up1_relu": (side // 16, 128)}
 
 
 @pytest.mark.parametrize("build", [segnet, unet])
