@@ -16,17 +16,19 @@ def operators(file: bytes | str | os.PathLike) -> list[str]:
     return sorted({_name(code) for code in schema.ModelT.InitFromPackedBuf(content).operatorCodes})
 
 
-def tail(content: bytes) -> list[str]:
+def tail(content: bytes, *, with_last: bool = False) -> list[str]:
     """Names of the tensors that come out of the operators behind the last ones with learnt weights, on every path: what
-    turns raw predictions into boxes and scores, or into probabilities."""
+    turns raw predictions into boxes and scores, or into probabilities. with_last: and out of those last ones."""
     model = schema.ModelT.InitFromPackedBuf(content)
     names = [_name(code) for code in model.operatorCodes]
     graph = model.subgraphs[0]
     feeds_learnt, found = set(), []
     for operator in reversed(graph.operators):  # a file lists its operators in the order in which they run
-        if names[operator.opcodeIndex] in LEARNT or not feeds_learnt.isdisjoint(operator.outputs):
+        feeds = not feeds_learnt.isdisjoint(operator.outputs)
+        learnt = names[operator.opcodeIndex] in LEARNT
+        if learnt or feeds:
             feeds_learnt.update(operator.inputs)
-        else:
+        if not feeds and (with_last or not learnt):
             found += [graph.tensors[index].name.decode() for index in operator.outputs]
     return found
 

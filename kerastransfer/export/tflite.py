@@ -32,7 +32,8 @@ def convert(
     kind: "float32"; "float16": weights in half precision, computing in float32; "int8": reads uint8 pixels, computes in
         whole numbers up to the last layer with weights, and in float32 from there to the outputs. (Decoded in int8, the
         boxes of a detector are off by cells: LiteRT quantises 0 of a one-hot to 0.5, and coordinates and scores share
-        one scale, that of the coordinates.)
+        one scale, that of the coordinates. For the same reason a detector's last layer, whose output holds both, stays
+        in float32 as well.)
     calibration: (h, w, 3) uint8 training images, from which "int8" takes the range of every activation. 100 will do.
 
     Raises UserError if the model needs an operator that LiteRT does not have, or "int8" has no calibration images.
@@ -55,7 +56,8 @@ def convert(
         with silenced():
             content = converted(model.name, converter)
             if kind == "int8":  # in the converter's own way to int8 no part can be left in float32
-                content = mlir_quantize(content, input_data_type=tf.uint8, denylisted_nodes=tail(content))
+                kept = tail(content, with_last="boxes" in model.output)
+                content = mlir_quantize(content, input_data_type=tf.uint8, denylisted_nodes=kept)
             return content
 
 
