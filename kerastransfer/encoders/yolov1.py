@@ -31,14 +31,16 @@ SMALL = (
     ((256, 3, 2), (128, 1), (256, 3), (128, 1), (256, 3)),
     ((512, 3, 2), (256, 1), (512, 3), (256, 1), (512, 3)),
 )
-ENCODERS = {"yolov1": YOLOV1, "fast_yolo": FAST_YOLO, "small": SMALL}
 
 
-def yolov1_encoder(stages=YOLOV1, *, strides: Sequence[int] | None = None, name: str = "encoder") -> keras.Model:
+def yolov1_encoder(
+    stages=YOLOV1, *, strides: Sequence[int] | None = None, activation: str = "leaky", name: str = "encoder"
+) -> keras.Model:
     """Image (B, H, W, 3) in 0..255 to taps {"c1".."c5"}, each (B, H / s, W / s, D).
 
     strides: one for each layer that has stride 2 in the table, in order; 2 each by default. With 1 a pool is of size
         1 x 1. No weight depends on them, so a trained encoder may be rebuilt with others.
+    activation: "leaky" (Darknet's) or "relu".
     YOLOv1 at 448: c1 112 x 112 x 64, c2 56 x 56 x 192, c3 28 x 28 x 512, c4 14 x 14 x 1024, c5 7 x 7 x 1024.
     Raises ValueError when the number of strides does not fit the table.
     """
@@ -59,9 +61,29 @@ def yolov1_encoder(stages=YOLOV1, *, strides: Sequence[int] | None = None, name:
                 x = keras.layers.MaxPooling2D(stride, stride, name=f"{layer_name}_pool")(x)
             else:
                 filters, kernel, *stride = layer
-                x = conv_bn(x, filters, kernel, next(remaining) if stride else 1, name=layer_name)
+                x = conv_bn(
+                    x, filters, kernel, next(remaining) if stride else 1, name=layer_name, activation=activation
+                )
         taps[f"c{number}"] = x
     return keras.Model(image, taps, name=name)
+
+
+def fast_yolo_encoder(**options) -> keras.Model:
+    """Fast YOLO's nine convolutions; `options` as for `yolov1_encoder`."""
+    return yolov1_encoder(FAST_YOLO, **options)
+
+
+def small_encoder(**options) -> keras.Model:
+    """Seventeen convolutions of stride 32, for two cores; `options` as for `yolov1_encoder`.
+
+    With ReLU, which an int8 file fuses into the convolution: the wide negative side of what a leaky ReLU reads takes
+    most of the 256 steps, and a detector's boxes do not survive that.
+    """
+    return yolov1_encoder(SMALL, **{"activation": "relu", **options})
+
+
+ENCODERS = {"yolov1": yolov1_encoder, "fast_yolo": fast_yolo_encoder, "small": small_encoder}
+ACTIVATIONS = {"yolov1": "leaky", "fast_yolo": "leaky", "small": "relu"}  # the head's follows
 
 
 def tap_strides(encoder: keras.Model) -> dict[str, int]:

@@ -8,15 +8,23 @@ from kerastransfer.layers.blocks import conv_bn
 from kerastransfer.layers.locally_connected import LocallyConnected
 
 
-def fully_conv(channels: int, outputs: int, *, hidden: Sequence[int] | None = None, name: str = "head") -> keras.Model:
+def fully_conv(
+    channels: int,
+    outputs: int,
+    *,
+    hidden: Sequence[int] | None = None,
+    activation: str = "leaky",
+    name: str = "head",
+) -> keras.Model:
     """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B), any S (paper A): a prediction per cell, usable densely.
 
     hidden: widths of the two 3 x 3 convolutions, by default D / 2 and D / 4 (512 and 256 on YOLOv1's encoder).
+    activation: "leaky" or "relu", best the encoder's.
     """
     features = keras.Input((None, None, channels), name="c5")
     x = features
     for number, filters in enumerate(hidden or (channels // 2, channels // 4), start=1):
-        x = conv_bn(x, filters, 3, name=f"hidden{number}")
+        x = conv_bn(x, filters, 3, name=f"hidden{number}", activation=activation)
     x = keras.layers.Conv2D(outputs, 1, dtype="float32", name="predictions")(x)
     return keras.Model({"c5": features}, x, name=name)
 

@@ -73,7 +73,7 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
 def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result: outcome.Outcome) -> None:
     """Train, score, export: the phase that the segmentation recipes begin with as well."""
     from kerastransfer.codecs.yolov1 import YoloV1Codec
-    from kerastransfer.encoders.yolov1 import ENCODERS, tap_strides, yolov1_encoder
+    from kerastransfer.encoders.yolov1 import ACTIVATIONS, ENCODERS, tap_strides
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
     from kerastransfer.models.yolov1 import yolov1
     from kerastransfer.training import strategy, transfer
@@ -89,9 +89,10 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
     )
 
     def build():
-        encoder = yolov1_encoder(ENCODERS[config.model])
-        grid = {} if config.head == "fully_conv" else {"grid": config.image_size // tap_strides(encoder)["c5"]}
-        return yolov1(encoder, codec, head=config.head, **grid)
+        encoder = ENCODERS[config.model]()
+        if config.head == "fully_conv":
+            return yolov1(encoder, codec, activation=ACTIVATIONS[config.model])
+        return yolov1(encoder, codec, head=config.head, grid=config.image_size // tap_strides(encoder)["c5"])
 
     def work():
         with strategy.scope(config.strategy):

@@ -91,7 +91,7 @@ def segmenter(
 
     through: the encoder is trained with the decoder, and not frozen.
     """
-    from kerastransfer.encoders.yolov1 import ENCODERS, yolov1_encoder
+    from kerastransfer.encoders.yolov1 import ENCODERS
     from kerastransfer.losses.pixels import pixel_loss
     from kerastransfer.models.parts import freeze
     from kerastransfer.models.yolo_unet import DECODERS
@@ -103,7 +103,7 @@ def segmenter(
 
     def work() -> dict:
         with strategy.scope(config.strategy):
-            part = yolov1_encoder(ENCODERS[config.model])
+            part = ENCODERS[config.model]()
             report = transfer.load(part, encoder) if encoder else {"source": "random weights", "copied": []}
             if encoder is None:
                 statistics.estimate(part, training.some_images(train, config))

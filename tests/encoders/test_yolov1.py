@@ -65,12 +65,19 @@ def test_small_has_a_tap_at_every_power_of_two():
     assert tap_strides(yolov1_encoder(SMALL)) == {f"c{i}": 2**i for i in range(1, 6)}
 
 
-@pytest.mark.parametrize("stages", ENCODERS.values(), ids=ENCODERS)
-def test_strides_of_one_keep_the_size_of_the_image(stages):
-    strided = sum(layer == POOL or len(layer) == 3 for stage in stages for layer in stage)
-    encoder = yolov1_encoder(stages, strides=(1,) * strided)
+@pytest.mark.parametrize(("name", "strided"), [("yolov1", 6), ("fast_yolo", 6), ("small", 5)])
+def test_strides_of_one_keep_the_size_of_the_image(name, strided):
+    encoder = ENCODERS[name](strides=(1,) * strided)
     for size in ((64, 64), (96, 96), (127, 127), (31, 50)):
         assert {shape[1:3] for shape in encoder.compute_output_shape((1, *size, 3)).values()} == {size}
+
+
+def test_the_small_encoder_has_no_leaky_activation():
+    """What int8 needs; the two of Darknet have no other."""
+    kinds = {name: {type(layer).__name__ for layer in build().layers} for name, build in ENCODERS.items()}
+    assert "LeakyReLU" not in kinds["small"] and "ReLU" in kinds["small"]
+    for name in ("yolov1", "fast_yolo"):
+        assert "LeakyReLU" in kinds[name] and "ReLU" not in kinds[name]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 96), (127, 127), (5, 1)])
