@@ -12,8 +12,8 @@ import pytest
 from kerastransfer.errors import UserError
 from kerastransfer.training import strategy
 
-# In a process of its own, because logical devices are set before anything runs. Arguments: the strategy, the file to
-# write to. Two models, because a recipe trains one after another.
+# In a process of its own, because logical devices are set before anything runs. Two models with each strategy, because a
+# recipe trains one after another.
 SCRIPT = """
 import json, sys
 import numpy as np, tensorflow as tf
@@ -27,54 +27,49 @@ from kerastransfer.training.terms import TermModel
 
 strategy.prepare(seed=5)
 found = {}
-for norm in (False, True):
-    with strategy.scope(sys.argv[1]):
-        x = image = keras.Input((8, 8, 3), name="image")
-        x = conv_bn(x, 4, 3, 2, name="a") if norm else keras.layers.Conv2D(4, 3, activation="relu", name="a")(x)
-        x = keras.layers.Dense(1, name="out")(keras.layers.GlobalAveragePooling2D()(x))
-        network = keras.Model(image, x, name="network")
-        values = np.random.default_rng(1)
-        network.set_weights([values.uniform(0.1, 0.5, w.shape) for w in network.weights])
-        terms = lambda y, out: {"square": ops.square(out[:, 0] - y["wanted"]), "size": ops.abs(out[:, 0])}
-        model = TermModel(network, terms, {"square": 2.0, "size": 0.1})
-        model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
-    images = values.normal(size=(16, 8, 8, 3)).astype("float32")
-    batches = tf.data.Dataset.from_tensor_slices((images, {"wanted": images.mean((1, 2, 3))})).batch(4).repeat()
-    history = model.fit(batches, epochs=2, steps_per_epoch=4, shuffle=False, verbose=0).history
-    weights = {name: value.tolist() for name, value in transfer.weights(network).items()}
-    found["with norm" if norm else "without"] = {"weights": weights, "history": history}
-with strategy.scope(sys.argv[1]):
-    found["replicas"] = tf.distribute.get_strategy().num_replicas_in_sync
-with open(sys.argv[2], "w") as file:
+for name in ("none", "mirrored"):
+    for norm in (False, True):
+        with strategy.scope(name):
+            x = image = keras.Input((8, 8, 3), name="image")
+            x = conv_bn(x, 4, 3, 2, name="a") if norm else keras.layers.Conv2D(4, 3, activation="relu", name="a")(x)
+            x = keras.layers.Dense(1, name="out")(keras.layers.GlobalAveragePooling2D()(x))
+            network = keras.Model(image, x, name="network")
+            values = np.random.default_rng(1)
+            network.set_weights([values.uniform(0.1, 0.5, w.shape) for w in network.weights])
+            terms = lambda y, out: {"square": ops.square(out[:, 0] - y["wanted"]), "size": ops.abs(out[:, 0])}
+            model = TermModel(network, terms, {"square": 2.0, "size": 0.1})
+            model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        images = values.normal(size=(16, 8, 8, 3)).astype("float32")
+        data = tf.data.Dataset.from_tensor_slices((images, {"wanted": images.mean((1, 2, 3))})).batch(4).repeat()
+        history = model.fit(data, epochs=2, steps_per_epoch=4, shuffle=False, verbose=0).history
+        weights = {key: value.tolist() for key, value in transfer.weights(network).items()}
+        found[f"{name}, norm {norm}"] = {"weights": weights, "history": history, "replicas": replicas}
+with open(sys.argv[1], "w") as file:
     json.dump(found, file)
 """
 
 
-def trained(name, tmp_path):
+def test_two_replicas_end_with_the_weights_of_one(tmp_path):
     environment = {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
     }
-    path = tmp_path / f"{name}.json"
-    command = [sys.executable, "-c", SCRIPT, name, str(path)]
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "found.json")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(path.read_text())
-
-
-def test_two_replicas_end_with_the_weights_of_one(tmp_path):
-    one, two = trained("none", tmp_path), trained("mirrored", tmp_path)
+    found = json.loads((tmp_path / "found.json").read_text())
+    one, two = found["none, norm False"], found["mirrored, norm False"]
     assert (one["replicas"], two["replicas"]) == (1, 2)
-    for name, value in one["without"]["weights"].items():
-        np.testing.assert_allclose(two["without"]["weights"][name], value, atol=1e-6, err_msg=name)
-    for name, values in one["without"]["history"].items():
-        np.testing.assert_allclose(two["without"]["history"][name], values, rtol=1e-4, err_msg=name)
+    for name, value in one["weights"].items():
+        np.testing.assert_allclose(two["weights"][name], value, atol=1e-6, err_msg=name)
+    for name, values in one["history"].items():
+        np.testing.assert_allclose(two["history"][name], values, rtol=1e-4, err_msg=name)
     # Each replica normalises with its own half of the batch, so with batch norm they need not be equal.
-    for name, value in one["with norm"]["weights"].items():
-        assert np.isfinite(two["with norm"]["weights"][name]).all()
-        np.testing.assert_allclose(two["with norm"]["weights"][name], value, atol=0.3, err_msg=name)
+    for name, value in found["none, norm True"]["weights"].items():
+        np.testing.assert_allclose(found["mirrored, norm True"]["weights"][name], value, atol=0.3, err_msg=name)
 
 
 def test_unknown_strategy():

@@ -6,13 +6,13 @@ import pytest
 from keras import ops
 
 from kerastransfer.codecs.yolov1 import YoloV1Codec
-from kerastransfer.encoders.yolov1 import yolov1_encoder
+from kerastransfer.encoders.yolov1 import POOL, yolov1_encoder
 from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
 from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.training.terms import TermModel
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
-NARROW = (((4, 3, 2),), ((4, 3, 2),), ((6, 3, 2),), ((8, 3),), ((8, 3),))
+NARROW = (((4, 3, 2),), (POOL,), (POOL,), (POOL,), ((8, 3),))  # few layers, because a step is compiled
 
 
 def line():
@@ -68,12 +68,11 @@ def test_terms_and_weights_must_agree(weights):
 
 
 def test_fit_with_targets_by_name():
-    network = line()
-    model = TermModel(network, distances, {"square": 1.0, "absolute": 0.0})
+    model = TermModel(line(), distances, {"square": 1.0, "absolute": 0.0})
     model.compile(keras.optimizers.Adam(0.1))
-    history = model.fit(X, TARGETS, epochs=60, verbose=0, validation_data=(X, TARGETS)).history
+    history = model.fit(X, TARGETS, epochs=6, verbose=0, validation_data=(X, TARGETS)).history
     assert set(history) == {name for n in ("loss", "square", "absolute") for name in (n, f"val_{n}")}
-    assert history["loss"][-1] < 0.6 < history["loss"][0]
+    assert history["loss"] == sorted(history["loss"], reverse=True)
     np.testing.assert_allclose(history["loss"], history["square"], rtol=1e-5)
 
 
@@ -123,4 +122,4 @@ def test_a_step_in_half_precision(precision, compiled):
     predictions = model(images)
     assert keras.backend.standardize_dtype(predictions.dtype) == "float32"
     assert {w.dtype for w in model.network.weights} == {"float32"}
-    assert model.network.get_layer("encoder").get_layer("c2_1_leaky").compute_dtype == precision.removeprefix("mixed_")
+    assert model.network.get_layer("encoder").get_layer("c5_1_leaky").compute_dtype == precision.removeprefix("mixed_")
