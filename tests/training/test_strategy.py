@@ -12,8 +12,8 @@ import pytest
 from kerastransfer.errors import UserError
 from kerastransfer.training import strategy
 
-# In a process of its own, because logical devices are set before anything runs. Two models with each strategy, because a
-# recipe trains one after another.
+# In a process of its own, because logical devices are set before anything runs. Two models with each strategy, because
+# a recipe trains one after another.
 SCRIPT = """
 import json, sys
 import numpy as np, tensorflow as tf
