@@ -1,0 +1,85 @@
+"""Contestants that take turns, each in a process of its own, so that a change of the machine's mood hits all alike.
+
+A contestant is a script that prepares itself, prints a line of JSON, and then answers every line on its standard input,
+a number of steps, with a line of JSON {"seconds", "cpu_seconds", ...}: what those steps took.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+PAUSE = 0.3  # seconds between turns: threads that wait by spinning have gone to sleep by then
+
+
+class MissingError(Exception):
+    """A contestant cannot take part; the message is the reason."""
+
+
+def answer(prepare: Callable[[], tuple[dict, Callable[[int], dict | None]]]) -> None:
+    """The life of a contestant: `prepare()` gives what to report at first, and a function that runs some steps and may
+    report more."""
+    out, sys.stdout = sys.stdout, sys.stderr  # a library that prints must not break into the conversation
+    try:
+        first, run = prepare()
+    except ImportError as error:
+        first, run = {"missing": str(error)}, None
+    print(json.dumps(first), file=out, flush=True)
+    while run and (line := sys.stdin.readline()):
+        started, cpu = time.perf_counter(), cpu_seconds()
+        more = run(int(line)) or {}
+        took = {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - cpu}
+        print(json.dumps(took | more), file=out, flush=True)
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process so far, of all its threads."""
+    times = os.times()
+    return times.user + times.system
+
+
+class Contestant:
+    """The other end of `answer`. Raises MissingError where the contestant lacks a package."""
+
+    def __init__(self, *command: str):
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by `close`)
+        self._process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            text=True,
+        )
+        self.first = self._read()
+        if "missing" in self.first:
+            self.close()
+            raise MissingError(self.first["missing"])
+
+    def turn(self, steps: int) -> dict:
+        """Let it run `steps` steps, alone."""
+        time.sleep(PAUSE)
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._errors.close()
+
+    def _read(self):
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise RuntimeError(f"a contestant ended with an error:\n{self._errors.read()}")
+        return json.loads(line)
+
+
+def spread(values: Sequence[float], form: str = ".1f") -> str:
+    """The median, and the smallest and largest in brackets."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
