@@ -5,13 +5,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from kerastransfer.encoders.yolov1 import block
+
 
 def conv_bn(inputs: int, filters: int, kernel: int, stride: int = 1) -> list[nn.Module]:
     return [
         nn.Conv2d(inputs, filters, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(filters, eps=1e-5, momentum=0.01),
-        nn.ReLU(inplace=True),
+        nn.ReLU6(inplace=True),
     ]
+
+
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
 
 
 class Detector(nn.Module):
@@ -20,9 +27,12 @@ class Detector(nn.Module):
     def __init__(self, stages, num_classes: int):
         super().__init__()
         layers, channels = [], 3
-        for filters, kernel, *stride in (row for stage in stages for row in stage):
-            layers += conv_bn(channels, filters, kernel, *stride)
-            channels = filters
+        for row in (row for stage in stages for row in stage):
+            modules = []
+            for filters, kernel, *stride in block(row):
+                modules += conv_bn(channels, filters, kernel, *stride)
+                channels = filters
+            layers += [Residual(*modules)] if row is block(row) else modules
         for filters in (channels // 2, channels // 4):
             layers += conv_bn(channels, filters, 3)
             channels = filters

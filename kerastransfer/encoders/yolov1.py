@@ -1,5 +1,6 @@
 """YOLOv1's convolutional encoders: one table each, one builder (spec/01 section 1)."""
 
+import itertools
 from collections.abc import Sequence
 
 import keras
@@ -8,7 +9,8 @@ from kerastransfer.layers.blocks import conv_bn
 
 POOL = "pool"  # max-pool 2 x 2 of stride 2
 
-# Five stages; a row is (filters, kernel), (filters, kernel, 2) or POOL. A stage's output is its tap.
+# Five stages; a row is (filters, kernel), (filters, kernel, 2), POOL, or a residual block: several of them, whose output
+# is added to what they read. A stage's output is its tap.
 YOLOV1 = (
     ((64, 7, 2), POOL),
     ((192, 3), POOL),
@@ -23,13 +25,14 @@ FAST_YOLO = (
     ((256, 3), POOL),
     ((512, 3), POOL, (1024, 3), (1024, 3), (1024, 3)),
 )
-# Ours, for two cores: YOLOv1's alternation of 1 x 1 and 3 x 3, total stride 32, a tap at every power of two.
+# Ours, for two cores: YOLOv1's alternation of 1 x 1 and 3 x 3 with YOLOv3's shortcuts (its section 2.4). The last stage
+# keeps the stride: a small data set needs a fine grid to learn where boxes end (docs/results.md).
 SMALL = (
     ((32, 3, 2),),
-    ((64, 3, 2), (32, 1), (64, 3)),
-    ((128, 3, 2), (64, 1), (128, 3)),
-    ((256, 3, 2), (128, 1), (256, 3), (128, 1), (256, 3)),
-    ((512, 3, 2), (256, 1), (512, 3), (256, 1), (512, 3)),
+    ((64, 3, 2), ((32, 1), (64, 3))),
+    ((128, 3, 2), ((64, 1), (128, 3))),
+    ((256, 3, 2), *(((128, 1), (256, 3)),) * 2),
+    ((512, 3), *(((256, 1), (512, 3)),) * 2),
 )
 
 
@@ -44,28 +47,38 @@ def yolov1_encoder(
     YOLOv1 at 448: c1 112 x 112 x 64, c2 56 x 56 x 192, c3 28 x 28 x 512, c4 14 x 14 x 1024, c5 7 x 7 x 1024.
     Raises ValueError when the number of strides does not fit the table.
     """
-    layers = [layer for stage in stages for layer in stage]
-    strided = sum(layer == POOL or len(layer) == 3 for layer in layers)
+    strided = sum(layer == POOL or len(layer) == 3 for stage in stages for row in stage for layer in block(row))
     strides = [2] * strided if strides is None else list(strides)
     if len(strides) != strided:
         raise ValueError(f"{len(strides)} strides came for {strided} strided layers: give one for each")
     remaining = iter(strides)
 
+    def apply(x, layer, layer_name):
+        if layer == POOL:
+            stride = next(remaining)
+            return keras.layers.MaxPooling2D(stride, stride, name=f"{layer_name}_pool")(x)
+        filters, kernel, *strided = layer
+        stride = next(remaining) if strided else 1
+        return conv_bn(x, filters, kernel, stride, name=layer_name, activation=activation)
+
     image = keras.Input((None, None, 3), name="image")
     x, taps = keras.layers.Rescaling(1 / 255, name="rescale")(image), {}
     for number, stage in enumerate(stages, start=1):
-        for index, layer in enumerate(stage, start=1):
-            layer_name = f"c{number}_{index}"
-            if layer == POOL:
-                stride = next(remaining)
-                x = keras.layers.MaxPooling2D(stride, stride, name=f"{layer_name}_pool")(x)
-            else:
-                filters, kernel, *stride = layer
-                x = conv_bn(
-                    x, filters, kernel, next(remaining) if stride else 1, name=layer_name, activation=activation
-                )
+        names = (f"c{number}_{index}" for index in itertools.count(1))
+        for row in stage:
+            start = x
+            for layer in block(row):
+                layer_name = next(names)
+                x = apply(x, layer, layer_name)
+            if row is block(row):
+                x = keras.layers.Add(name=f"{layer_name}_add")([start, x])
         taps[f"c{number}"] = x
     return keras.Model(image, taps, name=name)
+
+
+def block(row) -> tuple:
+    """The layers of a table's row: a residual block has several, any other row is one itself."""
+    return row if isinstance(row[0], tuple) else (row,)
 
 
 def fast_yolo_encoder(**options) -> keras.Model:
@@ -74,16 +87,16 @@ def fast_yolo_encoder(**options) -> keras.Model:
 
 
 def small_encoder(**options) -> keras.Model:
-    """Seventeen convolutions of stride 32, for two cores; `options` as for `yolov1_encoder`.
+    """Seventeen convolutions of stride 16, for two cores; `options` as for `yolov1_encoder`.
 
-    With ReLU, which an int8 file fuses into the convolution: the wide negative side of what a leaky ReLU reads takes
-    most of the 256 steps, and a detector's boxes do not survive that.
+    With ReLU6, for an int8 file's sake: it is fused into the convolution, and no rare large value takes the 256 steps
+    from all others. A detector's boxes survive neither a leaky ReLU nor an unbounded one.
     """
-    return yolov1_encoder(SMALL, **{"activation": "relu", **options})
+    return yolov1_encoder(SMALL, **{"activation": "relu6", **options})
 
 
 ENCODERS = {"yolov1": yolov1_encoder, "fast_yolo": fast_yolo_encoder, "small": small_encoder}
-ACTIVATIONS = {"yolov1": "leaky", "fast_yolo": "leaky", "small": "relu"}  # the head's follows
+ACTIVATIONS = {"yolov1": "leaky", "fast_yolo": "leaky", "small": "relu6"}  # the head's follows
 
 
 def tap_strides(encoder: keras.Model) -> dict[str, int]:

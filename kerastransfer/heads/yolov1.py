@@ -19,7 +19,7 @@ def fully_conv(
     """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B), any S (paper A): a prediction per cell, usable densely.
 
     hidden: widths of the two 3 x 3 convolutions, by default D / 2 and D / 4 (512 and 256 on YOLOv1's encoder).
-    activation: "leaky" or "relu", best the encoder's.
+    activation: "leaky" or "relu6", best the encoder's.
     """
     features = keras.Input((None, None, channels), name="c5")
     x = features

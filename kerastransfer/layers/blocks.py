@@ -14,15 +14,15 @@ def pad(x, size: int, name: str):
 def conv_bn(x, filters: int, kernel: int, stride: int = 1, *, name: str, activation: str = "leaky"):
     """Darknet's convolution: symmetric padding of kernel // 2, no bias, batch norm, leaky ReLU of slope 0.1.
 
-    (B, H, W, D) to (B, ceil(H / stride), ceil(W / stride), filters) for odd kernels. activation: "leaky" or "relu".
+    (B, H, W, D) to (B, ceil(H / stride), ceil(W / stride), filters) for odd kernels. activation: "leaky" or "relu6".
     """
     padding = "same"
     if stride > 1:
         x, padding = pad(x, kernel // 2, name), "valid"
     x = keras.layers.Conv2D(filters, kernel, stride, padding=padding, use_bias=False, name=f"{name}_conv")(x)
     x = BatchNorm(name=f"{name}_bn")(x)
-    if activation == "relu":
-        return keras.layers.ReLU(name=f"{name}_relu")(x)
+    if activation == "relu6":
+        return keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
     return keras.layers.LeakyReLU(negative_slope=0.1, name=f"{name}_leaky")(x)
 
 

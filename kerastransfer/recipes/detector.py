@@ -14,7 +14,7 @@ from kerastransfer.recipes import config as configs
 from kerastransfer.recipes import outcome, training
 from kerastransfer.recipes.run_folder import RunFolder
 
-STRIDES = {"small": 32, "fast_yolo": 64, "yolov1": 64}  # said here too, so that --help needs no Keras
+STRIDES = {"small": 16, "fast_yolo": 64, "yolov1": 64}  # said here too, so that --help needs no Keras
 
 
 @dataclasses.dataclass

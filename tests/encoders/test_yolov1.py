@@ -61,11 +61,22 @@ def test_fast_yolo_has_nine_convolutions():
     assert encoder.compute_output_shape((1, 448, 448, 3))["c5"] == (1, 7, 7, 1024)
 
 
-def test_small_has_a_tap_at_every_power_of_two():
-    assert tap_strides(yolov1_encoder(SMALL)) == {f"c{i}": 2**i for i in range(1, 6)}
+def test_small_keeps_the_stride_of_its_fourth_tap():
+    assert tap_strides(yolov1_encoder(SMALL)) == {"c1": 2, "c2": 4, "c3": 8, "c4": 16, "c5": 16}
 
 
-@pytest.mark.parametrize(("name", "strided"), [("yolov1", 6), ("fast_yolo", 6), ("small", 5)])
+def test_a_residual_block_is_added_to_what_it_reads():
+    """With a block of zeros the tap is the first convolution's output."""
+    encoder = yolov1_encoder((((6, 3, 2), ((3, 1), (6, 3))),))
+    assert [layer.name for layer in encoder.layers if "conv" in layer.name] == ["c1_1_conv", "c1_2_conv", "c1_3_conv"]
+    pixels = image(16, 16)
+    before = keras.Model(encoder.input, encoder.get_layer("c1_1_leaky").output)(pixels)
+    assert np.abs(encoder(pixels)["c1"] - before).max() > 0
+    encoder.get_layer("c1_3_bn").gamma.assign(np.zeros(6))
+    np.testing.assert_allclose(encoder(pixels)["c1"], before, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "strided"), [("yolov1", 6), ("fast_yolo", 6), ("small", 4)])
 def test_strides_of_one_keep_the_size_of_the_image(name, strided):
     encoder = ENCODERS[name](strides=(1,) * strided)
     for size in ((64, 64), (96, 96), (127, 127), (31, 50)):

@@ -147,7 +147,7 @@ BAD = {
     "one image": (["--data", "toy:1"], "1 images"),
     "encoder that is missing": (["--encoder", "nowhere.npz"], "nowhere.npz: there is no such file"),
     "several machines": (["--strategy", "multi_worker"], "multi_worker is not there yet"),
-    "size that the stride does not divide": (["--image-size", "70"], "multiple of 32"),
+    "size that the stride does not divide": (["--image-size", "70"], "multiple of 16"),
 }
 
 
