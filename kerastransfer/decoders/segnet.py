@@ -21,7 +21,7 @@ def segnet(
     channels, strides: of the encoder's taps. widths: by default WIDTHS, in proportion to the last tap's channels. A
     tap of smaller stride takes the last of them.
     """
-    tap = max(strides, key=strides.get)
+    tap = max(reversed(strides), key=strides.get)  # of several of the largest stride the deepest
     widths = widths or in_proportion(WIDTHS, channels[tap])
     steps = strides[tap].bit_length() - 2  # one of the steps is the head's
     features = keras.Input((None, None, channels[tap]), name=tap)

@@ -20,18 +20,21 @@ def unet(
     """Taps {"c1".."c5"} to {"pixels": (B, H, W, widths[-1])}.
 
     channels, strides: of the encoder's taps. Concatenation is [decoder, skip]; after it comes the next transposed
-    convolution and no other. widths: by default WIDTHS, in proportion to the last tap's channels. A tap of smaller
-    total stride takes the last of them.
+    convolution and no other. Taps of one stride come in together, the last first. widths: by default WIDTHS, in
+    proportion to the last tap's channels. A tap of smaller total stride takes the last of them.
     """
     inputs = {tap: keras.Input((None, None, channels[tap]), name=tap) for tap in strides}
-    skips = {stride: inputs[tap] for tap, stride in strides.items()}
+    skips = {stride: [inputs[tap] for tap in strides if strides[tap] == stride][::-1] for stride in strides.values()}
     stride = max(skips)
-    x = skips[stride]
-    widths = widths or in_proportion(WIDTHS, x.shape[-1])
+    x = _joined(skips[stride], "taps")
+    widths = widths or in_proportion(WIDTHS, skips[stride][0].shape[-1])
     steps = stride.bit_length() - 1
     for step, filters in enumerate(last(widths, steps), start=1):
         x = up(x, filters, name=f"up{step}")
         stride //= 2
-        if stride in skips:
-            x = keras.layers.Concatenate(name=f"skip{step}")([x, skips[stride]])
+        x = _joined([x, *skips.get(stride, [])], f"skip{step}")
     return keras.Model(inputs, {"pixels": x}, name=name)
+
+
+def _joined(maps, name):
+    return keras.layers.Concatenate(name=name)(maps) if len(maps) > 1 else maps[0]

@@ -9,8 +9,8 @@ from kerastransfer.layers.blocks import conv_bn
 
 POOL = "pool"  # max-pool 2 x 2 of stride 2
 
-# Five stages; a row is (filters, kernel), (filters, kernel, 2), POOL, or a residual block: several of them, whose output
-# is added to what they read. A stage's output is its tap.
+# Five stages; a row is (filters, kernel), (filters, kernel, 2), POOL, or a residual block: several of these, whose
+# output is added to what they read. A stage's output is its tap.
 YOLOV1 = (
     ((64, 7, 2), POOL),
     ((192, 3), POOL),
@@ -25,8 +25,8 @@ FAST_YOLO = (
     ((256, 3), POOL),
     ((512, 3), POOL, (1024, 3), (1024, 3), (1024, 3)),
 )
-# Ours, for two cores: YOLOv1's alternation of 1 x 1 and 3 x 3 with YOLOv3's shortcuts (its section 2.4). The last stage
-# keeps the stride: a small data set needs a fine grid to learn where boxes end (docs/results.md).
+# Ours, for two cores: YOLOv1's alternation of 1 x 1 and 3 x 3, with YOLOv3's shortcuts (its section 2.4). The last stage
+# keeps the stride of 16. Without either, a small data set is not even learnt by heart (docs/results.md).
 SMALL = (
     ((32, 3, 2),),
     ((64, 3, 2), ((32, 1), (64, 3))),

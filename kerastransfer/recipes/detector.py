@@ -31,9 +31,9 @@ class DetectorConfig(training.TrainingConfig):
     """Unit of predicted widths and heights: cells (paper A), the image (YOLOv1), roots of its fractions (Darknet)."""
     score: Literal["confidence", "product"] = "product"
     """Of a box: its confidence (paper A), or confidence times class (Darknet)."""
-    reach: float = 0.5
+    reach: float = 1.0
     """Cells whose border is this near to an object's centre learn it too; 0 is YOLOv1's one cell for an object."""
-    loss: Literal["paper", "darknet", "author", "giou"] = "darknet"
+    loss: Literal["paper", "darknet", "author", "giou"] = "giou"
     """Whose reading of YOLOv1's loss: the paper's, Darknet's, paper A's author's, or Darknet's with a GIoU term."""
     detector_epochs: int = 120
     """Epochs of the detector."""

@@ -19,7 +19,7 @@ STORED = 1.2  # decoded images are kept this much larger than the input, so that
 class TrainingConfig(CommonConfig):
     """Flags of every recipe that trains."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Its peak."""
     schedule: Literal["cosine", "steps", "constant"] = "cosine"
     """Of the learning rate, after the warm-up."""
@@ -31,13 +31,13 @@ class TrainingConfig(CommonConfig):
     """Momentum of the running average of the weights, which is what is kept; 0 keeps the last weights."""
     flip: float = 0.5
     """Probability of a mirror image."""
-    scale: tuple[float, ...] = (0.7, 1.2)
+    scale: tuple[float, ...] = (0.6, 1.25)
     """Smallest and largest side of the window that is cut out, as a share of the image's."""
     aspect: float = 1.25
     """Largest factor by which the window's height and width differ."""
     colour: float = 0.3
     """Brightness and contrast vary by this share, saturation by more."""
-    mosaic: float = 0.0
+    mosaic: float = 0.25
     """Share of a detector's batch in which four images stand in one; none in the last eighth of the epochs."""
     cache: Literal["memory", "disk"] = "memory"
     """Where decoded images are kept."""

@@ -36,7 +36,7 @@ class Config(DetectorConfig):
     """Also train on a random frozen encoder, on one trained through, and the SegNet of matched size."""
     decoder_epochs: int = 60
     """Epochs of each decoder."""
-    decoder_learning_rate: float = 1e-3
+    decoder_learning_rate: float = 3e-3
     """Its peak, for decoders."""
     dice: float = 1.0
     """Weight of the Dice loss beside cross-entropy; 0 is the paper's."""

@@ -57,9 +57,20 @@ def test_concatenation_is_decoder_then_skip():
     np.testing.assert_array_equal(np.array(read(given))[..., 5:], given["c1"])
 
 
+def test_taps_of_one_stride_come_in_together():
+    """As in the small encoder, whose last two taps have stride 16."""
+    decoder = unet({"c1": 2, "c2": 3, "c3": 4}, {"c1": 2, "c2": 4, "c3": 4}, widths=(5, 4))
+    assert [tensor.shape[-1] for tensor in decoder.get_layer("taps").input] == [4, 3]
+    assert decoder.get_layer("up1_conv").kernel.shape == (2, 2, 5, 7)
+
+
+def test_of_two_taps_of_the_largest_stride_segnet_reads_the_deeper():
+    assert list(segnet({"c1": 2, "c2": 3, "c3": 4}, {"c1": 2, "c2": 4, "c3": 4}, widths=(5,)).input) == ["c3"]
+
+
 @pytest.mark.parametrize("side", [32, 96])
 def test_an_encoder_of_stride_32_takes_the_last_widths_in_proportion(side):
-    """c1 to c5 at 2, 4, 8, 16, 32 and 512 channels at the end, as in the small encoder: half of the widths."""
+    """c1 to c5 at 2, 4, 8, 16, 32 and 512 channels at the end: half of the widths."""
     channels, strides = {f"c{i}": 16 * 2**i for i in range(1, 6)}, {f"c{i}": 2**i for i in range(1, 6)}
     shapes = {tap: (2, side // strides[tap], side // strides[tap], channels[tap]) for tap in channels}
     decoder = unet(channels, strides)
