@@ -25,8 +25,8 @@ FAST_YOLO = (
     ((256, 3), POOL),
     ((512, 3), POOL, (1024, 3), (1024, 3), (1024, 3)),
 )
-# Ours, for two cores: YOLOv1's alternation of 1 x 1 and 3 x 3, with YOLOv3's shortcuts (its section 2.4). The last stage
-# keeps the stride of 16. Without either, a small data set is not even learnt by heart (docs/results.md).
+# Ours, for two cores: YOLOv1's alternation of 1 x 1 and 3 x 3, with YOLOv3's shortcuts (its section 2.4). The last
+# stage keeps the stride of 16. Without either, a small data set is not even learnt by heart (docs/results.md).
 SMALL = (
     ((32, 3, 2),),
     ((64, 3, 2), ((32, 1), (64, 3))),
