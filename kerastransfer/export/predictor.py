@@ -33,13 +33,13 @@ class ImagePredictor:
 
     def predict(
         self,
-        image: np.ndarray | str | os.PathLike,
+        image: np.ndarray | PIL.Image.Image | str | os.PathLike,
         *,
         score: float | None = None,
         iou: float | None = None,
         detections: int | None = None,
     ) -> Prediction:
-        """Detections, or the class of every pixel, for `image`: (H, W, 3) uint8 or a path.
+        """Detections, or the class of every pixel, for `image`: (H, W, 3) uint8, a picture of Pillow, or a path.
 
         score, iou, detections: a detector's thresholds where they should not be the file's own (`metadata.Thresholds`).
         """
@@ -51,7 +51,7 @@ class ImagePredictor:
         return interpret(self.outputs(image), self.metadata, image.shape[:2], thresholds)
 
     def draw(
-        self, image: np.ndarray | str | os.PathLike, prediction: Prediction, alpha: float = 0.5
+        self, image: np.ndarray | PIL.Image.Image | str | os.PathLike, prediction: Prediction, alpha: float = 0.5
     ) -> PIL.Image.Image:
         """The image with the prediction over it."""
         return overlay.draw(as_array(image), prediction, alpha)
@@ -93,10 +93,12 @@ class Predictor(ImagePredictor):
         return 1000 * statistics.median(seconds[3:])
 
 
-def as_array(image: np.ndarray | str | os.PathLike) -> np.ndarray:
-    """`image` (H, W, 3) uint8, read if it is a path."""
+def as_array(image: np.ndarray | PIL.Image.Image | str | os.PathLike) -> np.ndarray:
+    """`image` (H, W, 3) uint8, read if it is a path, and in RGB if it is a picture of Pillow."""
     if isinstance(image, str | os.PathLike):
         return images.read(image)
+    if isinstance(image, PIL.Image.Image):
+        image = np.asarray(image.convert("RGB"))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
         raise UserError(f"an image of shape {image.shape}, {image.dtype}: give (H, W, 3), uint8, RGB")
     return image

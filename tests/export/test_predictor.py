@@ -49,10 +49,12 @@ def test_thresholds_are_the_files_unless_given(exported):
     assert len(predictor.predict(image, score=0, iou=1).scores) == predictor.metadata.thresholds.detections
 
 
-def test_a_path_or_an_array(exported, photo_paths, photos):
+def test_a_path_an_array_or_a_picture(exported, photo_paths, photos):
     predictor = Predictor(exported["segmentation", "int8"], threads=1)
-    by_path, by_array = predictor.predict(photo_paths[0]), predictor.predict(photos[0])
-    np.testing.assert_array_equal(by_path.segmentation, by_array.segmentation)
+    by_array = predictor.predict(photos[0])
+    for image in (photo_paths[0], PIL.Image.fromarray(photos[0]), PIL.Image.fromarray(photos[0]).convert("RGBA")):
+        np.testing.assert_array_equal(predictor.predict(image).segmentation, by_array.segmentation)
+        assert predictor.draw(image, by_array).size == photos[0].shape[1::-1]
 
 
 def test_the_overlay_leaves_background_alone(exported, photos):
