@@ -1,4 +1,4 @@
-"""What the benchmarks train: the small YOLOv1 detector of `recipes.detector`, with its loss and AdamW."""
+"""What the benchmarks train: the small encoder under YOLOv1's head, two boxes a cell, Darknet's loss, AdamW."""
 
 import numpy as np
 

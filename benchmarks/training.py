@@ -2,8 +2,8 @@
 
     python benchmarks/training.py [--image-size 224] [--batch-size 16] [--rounds 5] [--steps 10]
 
-The small YOLOv1 detector of `recipes.detector` with its loss and AdamW, forward, backward and update, on one batch in
-memory. All start from the same kernels, so the loss of the first step shows that they compute the same.
+The detector of small_detector.py with its loss and AdamW, forward, backward and update, on one batch in memory. All
+start from the same kernels, so the loss of the first step shows that they compute the same.
 """
 
 import argparse

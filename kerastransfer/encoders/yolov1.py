@@ -35,6 +35,8 @@ SMALL = (
     ((512, 3), *(((256, 1), (512, 3)),) * 2),
 )
 
+ACTIVATIONS = {"yolov1": "leaky", "fast_yolo": "leaky", "small": "relu6"}  # the head's follows
+
 
 def yolov1_encoder(
     stages=YOLOV1, *, strides: Sequence[int] | None = None, activation: str = "leaky", name: str = "encoder"
@@ -57,8 +59,8 @@ def yolov1_encoder(
         if layer == POOL:
             stride = next(remaining)
             return keras.layers.MaxPooling2D(stride, stride, name=f"{layer_name}_pool")(x)
-        filters, kernel, *strided = layer
-        stride = next(remaining) if strided else 1
+        filters, kernel, *stride = layer
+        stride = next(remaining) if stride else 1
         return conv_bn(x, filters, kernel, stride, name=layer_name, activation=activation)
 
     image = keras.Input((None, None, 3), name="image")
@@ -92,11 +94,10 @@ def small_encoder(**options) -> keras.Model:
     With ReLU6, for an int8 file's sake: it is fused into the convolution, and no rare large value takes the 256 steps
     from all others. A detector's boxes survive neither a leaky ReLU nor an unbounded one.
     """
-    return yolov1_encoder(SMALL, **{"activation": "relu6", **options})
+    return yolov1_encoder(SMALL, **{"activation": ACTIVATIONS["small"], **options})
 
 
 ENCODERS = {"yolov1": yolov1_encoder, "fast_yolo": fast_yolo_encoder, "small": small_encoder}
-ACTIVATIONS = {"yolov1": "leaky", "fast_yolo": "leaky", "small": "relu6"}  # the head's follows
 
 
 def tap_strides(encoder: keras.Model) -> dict[str, int]:

@@ -5,6 +5,7 @@ prediction = predictor.predict("photo.jpg")
 predictor.draw("photo.jpg", prediction).save("overlay.png")
 """
 
+import abc
 import dataclasses
 import os
 import statistics
@@ -22,14 +23,14 @@ from kerastransfer.export.prediction import Prediction, interpret
 from kerastransfer.export.silence import silenced
 
 
-class ImagePredictor:
+class ImagePredictor(abc.ABC):
     """What a model says of photos. Subclasses have `metadata` and `outputs`."""
 
     metadata: Metadata
 
+    @abc.abstractmethod
     def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """What the model itself says of `image` (h, w, 3) uint8: named float32 arrays without the batch axis."""
-        raise NotImplementedError
 
     def predict(
         self,

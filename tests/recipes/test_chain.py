@@ -78,6 +78,13 @@ def test_the_detector_is_exported_and_checked(tmp_path, capsys):
     assert "yolov1.tflite" in (folder / "report.html").read_text()
 
 
+def test_the_strides_that_help_needs_are_the_encoders():
+    from kerastransfer.encoders.yolov1 import ENCODERS, tap_strides
+    from kerastransfer.recipes.detector import STRIDES
+
+    assert {name: max(tap_strides(build()).values()) for name, build in ENCODERS.items()} == STRIDES
+
+
 def test_frozen_weights_did_not_move(finished):
     folder, _ = finished
     report = json.loads((folder / "transfer_report.json").read_text())
