@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from kerastransfer.report.style import FAINT, GREY, INK, colour, styled
 
 NOT_CURVES = frozenset({"phase", "epoch", "seed", "seconds", "learning_rate"})
-SCORES = ("ap", "ar", "auc", "iou", "dice", "accuracy")  # how the name of a score begins; the rest are losses
+SCORES = ("ap", "ar", "auc", "iou", "accuracy")  # how the name of a score begins; the rest are losses, as "dice" is
 COLUMNS = 3  # of panels
 
 
@@ -71,9 +71,11 @@ def _draw_curves(axis, title, curves):
     values = np.concatenate([values for lines in curves.values() for _, values in lines])
     if title.endswith("loss") and values.min() > 0 and values.max() > 30 * values.min():
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")  # Matplotlib's own labels are formulas
+        axis.yaxis.set_minor_formatter(NullFormatter())
     if title.endswith("score"):
         axis.set_ylim(0, 1)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none")  # readable over a curve
 
 
 @styled

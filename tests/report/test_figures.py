@@ -43,6 +43,15 @@ def test_learning_curves_of_damaged_and_empty_histories():
     drawn(figures.learning_curves([*rows, {"phase": "a", "epoch": 2, "loss": "1"}]))
 
 
+def test_losses_of_several_magnitudes_have_plain_numbers_on_a_log_axis():
+    rows = [{"phase": "a", "epoch": epoch, "loss": 10.0 ** -epoch, "dice": 0.5} for epoch in range(4)]
+    (axis,) = figures.learning_curves(rows).axes  # "dice" is a loss too
+    drawn(axis.figure)
+    assert axis.get_yscale() == "log"
+    assert {"0.001", "0.1", "1"} <= {label.get_text() for label in axis.get_yticklabels()}
+    assert not any("$" in label.get_text() for label in axis.get_yticklabels(which="both"))
+
+
 def test_seeds_are_lines_of_one_colour():
     rows = history(seed="0") + history(seed="1")
     (axis,) = figures.learning_curves(rows).axes
