@@ -26,13 +26,14 @@ FAST_YOLO = (
     ((512, 3), POOL, (1024, 3), (1024, 3), (1024, 3)),
 )
 # Ours, for two cores: YOLOv1's alternation of 1 x 1 and 3 x 3, with YOLOv3's shortcuts (its section 2.4). The last
-# stage keeps the stride of 16. Without either, a small data set is not even learnt by heart (docs/results.md).
+# stage keeps the stride of 16. Without either, a small data set is not even learnt by heart; and a decoder gains by
+# depth at stride 8 (docs/results.md).
 SMALL = (
     ((32, 3, 2),),
     ((64, 3, 2), ((32, 1), (64, 3))),
-    ((128, 3, 2), ((64, 1), (128, 3))),
+    ((128, 3, 2), *(((64, 1), (128, 3)),) * 3),
     ((256, 3, 2), *(((128, 1), (256, 3)),) * 2),
-    ((512, 3), *(((256, 1), (512, 3)),) * 2),
+    ((512, 3), ((256, 1), (512, 3))),
 )
 
 ACTIVATIONS = {"yolov1": "leaky", "fast_yolo": "leaky", "small": "relu6"}  # the head's follows
@@ -45,7 +46,7 @@ def yolov1_encoder(
 
     strides: one for each layer that has stride 2 in the table, in order; 2 each by default. With 1 a pool is of size
         1 x 1. No weight depends on them, so a trained encoder may be rebuilt with others.
-    activation: "leaky" (Darknet's) or "relu".
+    activation: "leaky" (Darknet's) or "relu6".
     YOLOv1 at 448: c1 112 x 112 x 64, c2 56 x 56 x 192, c3 28 x 28 x 512, c4 14 x 14 x 1024, c5 7 x 7 x 1024.
     Raises ValueError when the number of strides does not fit the table.
     """

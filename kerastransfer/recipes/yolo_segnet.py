@@ -33,7 +33,9 @@ class Config(DetectorConfig):
     freeze: Literal["full", "weights"] = "full"
     """The encoder as it is, or with batch statistics that drift (the author's code)."""
     controls: bool = False
-    """Also train on a random frozen encoder, on one trained through, and the SegNet of matched size."""
+    """Also train what the frozen encoder must be held against."""
+    control_kinds: tuple[Literal["random", "through", "matched"], ...] = ("random", "through", "matched")
+    """A frozen encoder with random weights, one that is trained through, a SegNet with as many weights as the U-Net."""
     decoder_epochs: int = 60
     """Epochs of each decoder."""
     decoder_learning_rate: float = 3e-3
@@ -68,12 +70,14 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
     for decoder in config.decoders:
         segmenter(decoder, encoder, config, run, data, result)
         result.export(MODELS[decoder], *data.parts["segmentation"])
-    if config.controls:
-        for decoder in config.decoders:
+    controls = config.control_kinds if config.controls else ()
+    for decoder in config.decoders:
+        if "random" in controls:
             segmenter(decoder, None, config, run, data, result)
+        if "through" in controls:
             segmenter(decoder, encoder, config, run, data, result, through=True)
-        if "segnet_matched" not in config.decoders:
-            segmenter("segnet_matched", encoder, config, run, data, result)
+    if "matched" in controls and "segnet_matched" not in config.decoders:
+        segmenter("segnet_matched", encoder, config, run, data, result)
     return result
 
 

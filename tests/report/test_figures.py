@@ -44,7 +44,7 @@ def test_learning_curves_of_damaged_and_empty_histories():
 
 
 def test_losses_of_several_magnitudes_have_plain_numbers_on_a_log_axis():
-    rows = [{"phase": "a", "epoch": epoch, "loss": 10.0 ** -epoch, "dice": 0.5} for epoch in range(4)]
+    rows = [{"phase": "a", "epoch": epoch, "loss": 10.0**-epoch, "dice": 0.5} for epoch in range(4)]
     (axis,) = figures.learning_curves(rows).axes  # "dice" is a loss too
     drawn(axis.figure)
     assert axis.get_yscale() == "log"
