@@ -16,6 +16,14 @@ def operators(file: bytes | str | os.PathLike) -> list[str]:
     return sorted({_name(code) for code in schema.ModelT.InitFromPackedBuf(content).operatorCodes})
 
 
+def outputs(content: bytes, operator: str) -> list[str]:
+    """Names of the tensors that come out of the operators of this kind."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    graph = model.subgraphs[0]
+    chosen = [op for op in graph.operators if _name(model.operatorCodes[op.opcodeIndex]) == operator]
+    return [graph.tensors[index].name.decode() for op in chosen for index in op.outputs]
+
+
 def tail(content: bytes, *, with_last: bool = False) -> list[str]:
     """Names of the tensors that come out of the operators behind the last ones with learnt weights, on every path: what
     turns raw predictions into boxes and scores, or into probabilities. with_last: and out of those last ones."""

@@ -13,7 +13,7 @@ from tensorflow.lite.python.convert import mlir_quantize
 from kerastransfer.data.decoded import resize_image
 from kerastransfer.errors import UserError
 from kerastransfer.export import saved_model
-from kerastransfer.export.graph import tail
+from kerastransfer.export.graph import outputs, tail
 from kerastransfer.export.portable import in_float32, with_blocks
 from kerastransfer.export.silence import silenced
 
@@ -56,7 +56,7 @@ def convert(
         with silenced():
             content = converted(model.name, converter)
             if kind == "int8":  # in the converter's own way to int8 no part can be left in float32
-                kept = tail(content, with_last="boxes" in model.output)
+                kept = tail(content, with_last="boxes" in model.output) + outputs(content, "ADD")
                 content = mlir_quantize(content, input_data_type=tf.uint8, denylisted_nodes=kept)
             return content
 

@@ -73,6 +73,27 @@ def test_int8_computes_in_whole_numbers_up_to_the_tail(exported):
             assert kind == schema.TensorType.FLOAT32
 
 
+def test_sums_of_shortcuts_stay_in_float32(drawn):
+    image = keras.Input((32, 32, 3), name="image")
+    x = layers.Conv2D(8, 3, 2, activation="relu6")(layers.Rescaling(1 / 255)(image))
+    for _ in range(2):
+        x = layers.Add()([x, layers.Conv2D(8, 3, padding="same", activation="relu6")(x)])
+    network = keras.Model(image, {"segmentation": layers.Softmax()(layers.Conv2D(2, 1)(x))})
+    content = tflite.convert(network, (32, 32), "int8", drawn)
+    model = schema.ModelT.InitFromPackedBuf(content)
+    kinds = {tensor.name.decode(): tensor.type for tensor in model.subgraphs[0].tensors}
+    sums = graph.outputs(content, "ADD")
+    assert len(sums) == 2 and {kinds[name] for name in sums} == {schema.TensorType.FLOAT32}
+    convolutions = [op for op in model.subgraphs[0].operators if op.opcodeIndex == _code(model, "CONV_2D")]
+    weights = {model.subgraphs[0].tensors[op.inputs[1]].type for op in convolutions}
+    assert len(convolutions) == 4 and weights == {schema.TensorType.INT8}
+
+
+def _code(model, operator):
+    (index,) = (i for i, code in enumerate(model.operatorCodes) if graph._name(code) == operator)
+    return index
+
+
 def test_the_tail_begins_behind_the_last_weights_of_every_path():
     image = keras.Input((8, 8, 3), name="image")
     x = layers.Conv2D(2, 1)(image)
