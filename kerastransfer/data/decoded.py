@@ -51,7 +51,12 @@ def decode(
     shapes = {"image": (len(samples), *size, 3)}
     if "segmentation" in fields:
         shapes["segmentation"] = (len(samples), *size)
-    arrays = {name: _allocate(shape, folder and folder / f"{name}.npy") for name, shape in shapes.items()}
+    arrays = {
+        name: allocate(folder / f"{name}.npy", shape, "uint8", "use --cache memory")
+        if folder
+        else np.empty(shape, "uint8")
+        for name, shape in shapes.items()
+    }
 
     def read(index_and_sample: tuple[int, Sample]) -> dict[str, np.ndarray]:
         index, sample = index_and_sample
@@ -70,19 +75,18 @@ def decode(
     return Decoded(tuple(sample.name for sample in samples), arrays)
 
 
-def _allocate(shape, path):
-    if path is None:
-        return np.empty(shape, "uint8")
+def allocate(path: Path, shape: tuple[int, ...], dtype: str, remedy: str) -> np.ndarray:
+    """A memory-mapped array in a new .npy file whose room on the disk is reserved: where it is not, a full disk ends
+    the process with a signal. Raises UserError, which ends in `remedy`, when there is no room."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    array = np.lib.format.open_memmap(path, "w+", "uint8", shape)
-    if hasattr(os, "posix_fallocate"):  # where the room is not reserved, a full disk ends the process with a signal
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
         try:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
             raise UserError(
-                f"{path}: no room for {array.nbytes / 1e6:.0f} MB of images ({error.strerror}); free some space or use "
-                "--cache memory"
+                f"{path}: no room for {array.nbytes / 1e6:.0f} MB ({error.strerror}); free some space or {remedy}"
             ) from None
     return array
 

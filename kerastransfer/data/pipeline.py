@@ -1,6 +1,7 @@
 """Decoded examples to batches for `fit`, the same for the same seed."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -29,38 +30,69 @@ def training_batches(
 
     plain_from: the epoch from which no mosaics are made, so that the last epochs see pictures as they are.
     """
-    steps = steps_per_epoch(decoded, batch_size)
-
-    def epoch_of(epoch):
-        order = tf.argsort(tf.random.stateless_uniform((len(decoded),), _seed(seed, epoch, 0)))
-        order = tf.gather(order, tf.range(steps * batch_size) % len(decoded))
-        batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order, (steps, batch_size)))
-        return batches.enumerate().map(lambda step, rows: (epoch, step, rows))
 
     def made(how):
         def make(epoch, step, rows):
-            batch = augment(_gather(decoded, rows), _seed(seed, epoch, step + 1), how, size)
+            batch = augment(gather(decoded.arrays, rows), step_seed(seed, epoch, step), how, size)
             return batch.pop("image"), _widened(batch, boxes)
 
         return make
 
     def span(first, last, how):
-        epochs = tf.data.Dataset.range(min(first, last), last).flat_map(epoch_of)
-        return epochs.map(made(how), num_parallel_calls=1, deterministic=True)
+        rows = rows_of_epochs(len(decoded), batch_size, seed, first, last)
+        return rows.map(made(how), num_parallel_calls=1, deterministic=True)
 
     plain_from = END if plain_from is None or not how.mosaic else plain_from
     boxes = decoded.arrays["boxes"].shape[1] * (4 if how.mosaic else 1) if "boxes" in decoded.arrays else 0
     batches = span(first_epoch, plain_from, how)
     if plain_from < END:
         batches = batches.concatenate(span(max(first_epoch, plain_from), END, dataclasses.replace(how, mosaic=0.0)))
+    return ahead(batches)
+
+
+def rows_of_epochs(count: int, batch_size: int, seed: int, first: int, last: int = END) -> tf.data.Dataset:
+    """(epoch, step, rows (batch_size,)) of the epochs from `first` up to `last`: each is a permutation of `count`
+    samples that is a function of (seed, epoch) alone."""
+    steps = steps_per_epoch(count, batch_size)
+
+    def epoch_of(epoch):
+        order = tf.argsort(tf.random.stateless_uniform((count,), _seed(seed, epoch, 0)))
+        order = tf.gather(order, tf.range(steps * batch_size) % count)
+        batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order, (steps, batch_size)))
+        return batches.enumerate().map(lambda step, rows: (epoch, step, rows))
+
+    return tf.data.Dataset.range(min(first, last), last).flat_map(epoch_of)
+
+
+def step_seed(seed, epoch, step):
+    """(2,) int32 for the stateless operations of a training step, different for each."""
+    return _seed(seed, epoch, step + 1)
+
+
+def gather(arrays: Mapping[str, np.ndarray], rows) -> dict[str, tf.Tensor]:
+    """Rows of every array; through numpy, because as constants of the graph the images would be copied into it."""
+    names = list(arrays)
+    values = tf.numpy_function(
+        lambda rows: [np.ascontiguousarray(arrays[name][rows]) for name in names],
+        [rows],
+        [tf.as_dtype(arrays[name].dtype) for name in names],
+        stateful=False,
+    )
+    for name, value in zip(names, values, strict=True):
+        value.set_shape((rows.shape[0], *arrays[name].shape[1:]))
+    return dict(zip(names, values, strict=True))
+
+
+def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """The batches, made while the training step before them runs."""
     options = tf.data.Options()
     options.autotune.enabled = False  # one batch ahead is enough, and more threads only take cores from the training
     return batches.prefetch(2).with_options(options)
 
 
-def steps_per_epoch(decoded: Decoded, batch_size: int) -> int:
-    """Whole batches in the data, at least one."""
-    return max(1, len(decoded) // batch_size)
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Whole batches in `count` images, at least one."""
+    return max(1, count // batch_size)
 
 
 def _seed(seed, epoch, step):
@@ -75,17 +107,3 @@ def _widened(batch, boxes):
     missing = [[0, 0], [0, boxes - batch["boxes"].shape[1]]]
     labels = tf.pad(batch["labels"], missing, constant_values=-1)
     return {**batch, "boxes": tf.pad(batch["boxes"], [*missing, [0, 0]]), "labels": labels}
-
-
-def _gather(decoded, rows):
-    """Rows of every array; through numpy, because as constants of the graph the images would be copied into it."""
-    names = list(decoded.arrays)
-    values = tf.numpy_function(
-        lambda rows: [np.ascontiguousarray(decoded.arrays[name][rows]) for name in names],
-        [rows],
-        [tf.as_dtype(decoded.arrays[name].dtype) for name in names],
-        stateful=False,
-    )
-    for name, value in zip(names, values, strict=True):
-        value.set_shape((rows.shape[0], *decoded.arrays[name].shape[1:]))
-    return dict(zip(names, values, strict=True))

@@ -17,3 +17,11 @@ def segmenter(encoder: keras.Model, decoder, head, num_classes: int, *, name: st
     features = feed(decoder, encoder(image))
     head = head(features["pixels"].shape[-1], num_classes)
     return keras.Model(image, feed(head, features), name=name)
+
+
+def behind_encoder(network: keras.Model) -> keras.Model:
+    """What follows the encoder of a segmenter: taps {"c1": (B, h, w, D), ...} to logits. It shares the parts of
+    `network`: what trains one trains the other."""
+    decoder, head = network.get_layer("decoder"), network.get_layer("head")
+    taps = {tap: keras.Input(maps.shape[1:], name=tap) for tap, maps in decoder.input.items()}
+    return keras.Model(taps, feed(head, feed(decoder, taps)), name=network.name)

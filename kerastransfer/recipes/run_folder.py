@@ -31,7 +31,7 @@ FOLDERS = ("figures", "models", "saved_model", "tflite", "predictions", "logs", 
 FILES = ("phases.json", "metrics.json", "history.csv", "report.html", "transfer_report.json")
 LOCK = ".lock"
 HEADER = "# kerastransfer"  # how config.toml begins, and how a folder is known to be a run's
-MAY_DIFFER = ("output", "quiet", *configs.NOT_STORED)  # between a run and its resumption
+MAY_DIFFER = ("output", "quiet", "feature_folder", *configs.NOT_STORED)  # between a run and its resumption
 # What `files.replacing` and `export.saved_model` leave behind when they are killed
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp(\..*)?|old)")
 

@@ -135,23 +135,58 @@ def fit(
     phase: str,
     fields: tuple[str, ...],
     epochs: int,
-    learning_rate: float,
     mosaic: float = 0.0,
+    **options,
 ) -> None:
-    """Train `network` in place on the samples that have `fields`, or go on where the run folder's checkpoint stands."""
+    """Train `network` in place on the samples that have `fields`. options: of `fit_on`."""
+    from kerastransfer.data.pipeline import training_batches
+
+    decoded = decode(train, fields, config, run, phase, round(config.image_size * STORED))
+
+    def batches(first_epoch):
+        return training_batches(
+            decoded,
+            size=(config.image_size, config.image_size),
+            batch_size=config.batch_size,
+            how=augmentation(config, mosaic=mosaic),
+            seed=config.seed,
+            first_epoch=first_epoch,
+            plain_from=epochs - epochs // 8,
+        )
+
+    fit_on(batches, len(decoded), network, terms, weights, config, run, phase=phase, epochs=epochs, **options)
+
+
+def decode(train: Dataset, fields: tuple[str, ...], config: TrainingConfig, run: RunFolder, phase: str, size: int):
+    """The samples that have `fields`, decoded at size x size to where --cache says."""
+    from kerastransfer.data import decoded
+
+    folder = run.checkpoints / f"{phase}-images" if config.cache == "disk" else None
+    return decoded.decode(train, fields, (size, size), folder=folder)
+
+
+def fit_on(
+    batches: Callable,
+    images: int,
+    network,
+    terms: Callable,
+    weights: Mapping[str, float],
+    config: TrainingConfig,
+    run: RunFolder,
+    *,
+    phase: str,
+    epochs: int,
+    learning_rate: float,
+) -> None:
+    """Train `network` in place on `batches(first_epoch)` of so many images, or go on where the run folder's checkpoint
+    stands. learning_rate: its peak."""
     import keras
 
-    from kerastransfer.data.decoded import decode
-    from kerastransfer.data.pipeline import steps_per_epoch, training_batches
+    from kerastransfer.data.pipeline import steps_per_epoch
     from kerastransfer.training import callbacks, schedules
     from kerastransfer.training.terms import TermModel
 
-    size = (config.image_size, config.image_size)
-    stored = round(config.image_size * STORED)
-    folder = run.checkpoints / f"{phase}-images" if config.cache == "disk" else None
-    decoded = decode(train, fields, (stored, stored), folder=folder)
-    steps = steps_per_epoch(decoded, config.batch_size)
-
+    steps = steps_per_epoch(images, config.batch_size)
     rate = schedules.schedule(
         config.schedule, learning_rate, epochs * steps, warmup=min(config.warmup_epochs, epochs // 4) * steps
     )
@@ -167,20 +202,11 @@ def fit(
         model,
         on_epoch=lambda rows: run.append_history({"phase": phase, **row} for row in rows[-1:]),
     )
-    batches = training_batches(
-        decoded,
-        size=size,
-        batch_size=config.batch_size,
-        how=augmentation(config, mosaic=mosaic),
-        seed=config.seed,
-        first_epoch=resume.first_epoch,
-        plain_from=epochs - epochs // 8,
-    )
     logs = [keras.callbacks.TensorBoard(run.logs / phase)] if config.tensorboard else []
     if not config.quiet:
-        print(f"\n{phase}: {len(decoded)} images, {epochs} epochs of {steps} steps, {network.count_params():,} weights")
+        print(f"\n{phase}: {images} images, {epochs} epochs of {steps} steps, {network.count_params():,} weights")
     model.fit(
-        batches,
+        batches(resume.first_epoch),
         epochs=epochs,
         initial_epoch=resume.first_epoch,
         steps_per_epoch=steps,

@@ -8,6 +8,7 @@ an encoder with random weights, on one that is trained through, and a SegNet wit
 """
 
 import dataclasses
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -42,6 +43,11 @@ class Config(DetectorConfig):
     """Its peak, for decoders."""
     dice: float = 1.0
     """Weight of the Dice loss beside cross-entropy; 0 is the paper's."""
+    cache_features: bool = False
+    """Compute what a frozen encoder says of the images once, and train decoders on that: faster, but their images are
+    mirrored (--flip) and not augmented otherwise."""
+    feature_folder: str = "saved_models/features"
+    """Where --cache-features keeps them, in half precision; several runs may share it."""
     export: bool = True
     """Write SavedModel and LiteRT files, and check them."""
 
@@ -50,6 +56,10 @@ class Config(DetectorConfig):
         configs.require_positive(self, "decoder_epochs", "decoder_learning_rate")
         if not self.decoders:
             raise UserError("--decoders names none: give segnet, unet or both")
+        if self.cache_features and self.freeze != "full":
+            raise UserError("--cache-features needs an encoder that stays as it is: leave out --freeze weights")
+        if self.cache_features and self.strategy != "none":
+            raise UserError(f"--cache-features does not work with --strategy {self.strategy}: leave one of them out")
 
 
 def main(config: Config) -> dict:
@@ -115,7 +125,8 @@ def segmenter(
             if not through:
                 freeze(part, config.freeze)
             before = transfer.weights(part)
-            training.fit(
+            fit = fit_on_features if config.cache_features and not through else training.fit
+            fit(
                 network,
                 pixel_loss,
                 {"cross_entropy": 1.0, "dice": config.dice},
@@ -144,6 +155,36 @@ def segmenter(
     if not through and config.freeze == "full" and report["moved"]:
         raise RuntimeError(f"{name}: the encoder was frozen, but {report['moved'][:3]} moved")
     result.score(name, "segmentation", test)
+
+
+def fit_on_features(
+    network, terms, weights, train, config: Config, run: RunFolder, *, phase: str, fields: tuple[str, ...], **options
+) -> None:
+    """`training.fit` of what follows the encoder, on taps that are computed once."""
+    from kerastransfer.models.segmenter import behind_encoder
+    from kerastransfer.training import features
+
+    decoded = training.decode(train, fields, config, run, phase, config.image_size)
+    part = behind_encoder(network)
+    taps = features.cached(
+        network.get_layer("encoder"),
+        decoded,
+        Path(config.feature_folder),
+        taps=list(part.input),
+        flip=config.flip > 0,
+        batch_size=config.batch_size,
+        progress=None if config.quiet else "features of the frozen encoder",
+    )
+    size = sum(values.nbytes for values in taps.values())
+    if not config.quiet:
+        print(f"features in {config.feature_folder}: {size / len(decoded) / 1e6:.2f} MB for an image", flush=True)
+
+    def batches(first_epoch):
+        return features.training_batches(
+            taps, decoded, batch_size=config.batch_size, flip=config.flip, seed=config.seed, first_epoch=first_epoch
+        )
+
+    training.fit_on(batches, len(decoded), part, terms, weights, config, run, phase=phase, **options)
 
 
 if __name__ == "__main__":

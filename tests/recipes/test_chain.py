@@ -149,7 +149,23 @@ def test_an_encoder_of_another_run_is_taken(finished, tmp_path):
     assert report["moved"] and all("moving" in name for name in report["moved"])
 
 
+def test_decoders_on_cached_features(finished, tmp_path):
+    """Both decoders find the tap that they share in the folder, and what they make runs from image to mask."""
+    folder, _ = finished
+    cache = tmp_path / "features"
+    flags = [*SMALL, "--encoder", str(folder / "models/encoder.npz"), "--no-export", "--quiet"]
+    flags += ["--cache-features", "--feature-folder", str(cache), "--output", str(tmp_path / "run")]
+    done = run("yolo_segnet", *flags)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in cache.glob("*/*.npy")) == [f"c{i}.npy" for i in range(1, 6)]
+    results = json.loads((tmp_path / "run/metrics.json").read_text())["results"]
+    assert set(results) == {"yolo_segnet", "yolo_unet"}
+    report = json.loads((tmp_path / "run/transfer_report.json").read_text())
+    assert report["yolo_unet"]["moved"] == [] and len(report["yolo_unet"]["frozen"]) > 0
+
+
 BAD = {
+    "cached features that would drift": (["--cache-features", "--freeze", "weights"], "leave out --freeze weights"),
     "fraction that leaves nothing": (["--fraction", "0.01"], "leaves none"),
     "one image": (["--data", "toy:1"], "1 images"),
     "encoder that is missing": (["--encoder", "nowhere.npz"], "nowhere.npz: there is no such file"),
