@@ -1,6 +1,9 @@
 """What every test shares: real photos where they are present, two logical CPUs, one seed."""
 
+import json
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,3 +20,24 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real photos are not here: {SHARED_DATA} is missing")
     return SHARED_DATA
+
+
+@pytest.fixture
+def worker_environments() -> Callable[[int], list[dict[str, str]]]:
+    """Environments for so many workers on this machine, at ports that are free now."""
+
+    def environments(count):
+        sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+        cluster = {"worker": [f"localhost:{opened.getsockname()[1]}" for opened in sockets]}
+        for opened in sockets:
+            opened.close()
+        common = {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "KERAS_BACKEND": "tensorflow",
+        }
+        tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(count)]
+        return [{**common, "TF_CONFIG": json.dumps(task)} for task in tasks]
+
+    return environments

@@ -21,6 +21,7 @@ def training_batches(
     seed: int,
     first_epoch: int = 0,
     plain_from: int | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """(image (B, H, W, 3) float32, targets) without end, from `first_epoch` on; `steps_per_epoch` of them are an epoch.
 
@@ -28,12 +29,16 @@ def training_batches(
     undisturbed run saw. Each epoch is a permutation of the samples; what does not fill a batch is left out of that
     epoch. Fewer samples than a batch are repeated to fill one.
 
+    share: (i, n) gives the i-th of n equal parts of every batch, the same images in the same way as in the whole batch
+    (but mosaics), so that workers that each ask for theirs train on what one would; no other image is touched.
     plain_from: the epoch from which no mosaics are made, so that the last epochs see pictures as they are.
     """
+    part = batch_size // share[1]
 
     def made(how):
         def make(epoch, step, rows):
-            batch = augment(gather(decoded.arrays, rows), step_seed(seed, epoch, step), how, size)
+            rows = rows[share[0] * part : (share[0] + 1) * part]
+            batch = augment(gather(decoded.arrays, rows), step_seed(seed, epoch, step), how, size, share=share)
             return batch.pop("image"), _widened(batch, boxes)
 
         return make

@@ -35,24 +35,33 @@ class Augmentation:
 FLIP_ONLY = Augmentation(scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=0.0, saturation=0.0)
 
 
-def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int]) -> dict:
+def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int], *, share: tuple[int, int] = (0, 1)) -> dict:
     """{"image": (B, h, w, 3) uint8, and any of "boxes" (B, N, 4) with "labels" (B, N), "segmentation" (B, h, w)}, B
     known, to the same with images float32 in 0..255 and maps at `size`.
 
     seed: (2,) integers; the same seed gives the same batch, wherever and however parallel it is made. A mosaic has
     four times as many boxes, so N becomes 4 N when there are any.
+    share: (i, n) when these are the i-th of n equal parts of a batch: then what is drawn is what the whole batch would
+    draw for them. Mosaics are made of images of the same part.
     """
     seed, count = tf.convert_to_tensor(seed), batch["image"].shape[0]
     mosaics = round(how.mosaic * count)
     pieces = []
     if mosaics:
-        pieces.append(_mosaic(batch, seed, how, size, mosaics))
+        pieces.append(_mosaic(batch, seed, how, size, mosaics, share))
     if mosaics < count:
         plain = {name: value[mosaics:] for name, value in batch.items()}
-        pieces.append(_cut(plain, _windows(count - mosaics, seed, how), how, size))
+        pieces.append(_cut(plain, _windows(count - mosaics, seed, how, share), how, size))
     out = {name: _stack([piece[name] for piece in pieces]) for name in pieces[0]}
-    out["image"] = _recolour(out["image"], seed + 7, how)
+    out["image"] = _recolour(out["image"], seed + 7, how, share)
     return out
+
+
+def _draw(count, shape, seed, share, low=0.0, high=1.0):
+    """(count, *shape) uniform numbers: the part of a share of what all shares together draw."""
+    part, parts = share
+    drawn = tf.random.stateless_uniform((count * parts, *shape), seed, low, high)
+    return drawn[part * count : (part + 1) * count]
 
 
 def _stack(values):
@@ -65,9 +74,9 @@ def _stack(values):
     return tf.concat(values, 0)
 
 
-def _windows(count, seed, how):
+def _windows(count, seed, how, share):
     """(count, (y1, x1, y2, x2)) in fractions of the image; x1 > x2 mirrors."""
-    u = tf.random.stateless_uniform((count, 5), seed)
+    u = _draw(count, (5,), seed, share)
     scale = how.scale[0] + (how.scale[1] - how.scale[0]) * u[:, 0]
     stretch = tf.exp(tf.math.log(how.aspect) * (u[:, 1] - 0.5))
     sides = tf.stack([scale * stretch, scale / stretch], -1)
@@ -120,7 +129,7 @@ def _area(boxes):
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def _mosaic(batch, seed, how, size, count):
+def _mosaic(batch, seed, how, size, count, share):
     """The first `count` images of the batch, each with three others, in the four quarters of one picture."""
     middle = size[0] // 2, size[1] // 2
     quarters = []
@@ -128,7 +137,7 @@ def _mosaic(batch, seed, how, size, count):
         others = {name: tf.roll(value, -number, 0)[:count] for name, value in batch.items() if name != "label"}
         near = middle[0] * down, middle[1] * right
         part = size[0] - near[0] if down else middle[0], size[1] - near[1] if right else middle[1]
-        cut = _cut(others, _windows(count, seed + 11 * (number + 1), how), how, part)
+        cut = _cut(others, _windows(count, seed + 11 * (number + 1), how, share), how, part)
         if "boxes" in cut:
             moved = (cut["boxes"] * (part * 2) + tf.constant(near * 2, "float32")) / tf.constant(size * 2, "float32")
             cut["boxes"] = tf.where(cut["labels"][..., None] >= 0, moved, 0.0)
@@ -144,11 +153,11 @@ def _mosaic(batch, seed, how, size, count):
     return out | {"label": batch["label"][:count]} if "label" in batch else out
 
 
-def _recolour(images, seed, how):
+def _recolour(images, seed, how, share):
     """Contrast about the image's mean, saturation about its grey, brightness: (B, H, W, 3) float32 in 0..255."""
     if not (how.brightness or how.contrast or how.saturation):
         return images
-    u = tf.random.stateless_uniform((tf.shape(images)[0], 3, 1, 1, 1), seed, -1.0, 1.0)
+    u = _draw(images.shape[0], (3, 1, 1, 1), seed, share, -1.0, 1.0)
     brightness, contrast, saturation = (
         1 + how.brightness * u[:, 0],
         1 + how.contrast * u[:, 1],

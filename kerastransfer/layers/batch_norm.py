@@ -14,6 +14,8 @@ class BatchNorm(keras.layers.BatchNormalization):
     only scale and offset: in training it normalises with the batch and moves its statistics (what happens when
     gradients are switched off but train mode is not; spec/01 section 7, "freeze semantics").
 
+    Over several replicas the statistics are those of the whole batch, so that they train as one does.
+
     The moving variance is unbiased (n / (n - 1)) on TensorFlow, as in PyTorch and Darknet, and biased elsewhere.
     """
 
@@ -27,6 +29,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         import tensorflow as tf
 
         batch_statistics = bool(training) and (self.trainable or self.drift)
+        replica = tf.distribute.get_replica_context()
+        if batch_statistics and replica is not None and replica.num_replicas_in_sync > 1:
+            return self._over_replicas(inputs, replica)
         normalised, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.cast(self.gamma, "float32"),
@@ -41,6 +46,22 @@ class BatchNorm(keras.layers.BatchNormalization):
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
         return normalised
+
+    def _over_replicas(self, inputs, replica):
+        """Normalise with the statistics of the whole batch, of which each replica holds an equal part: the fused kernel
+        knows its own part alone."""
+        import tensorflow as tf
+
+        x = tf.cast(inputs, "float32")
+        own = tf.stack([tf.reduce_mean(x, (0, 1, 2)), tf.reduce_mean(tf.square(x), (0, 1, 2))])
+        mean, square = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.MEAN, own))
+        variance = tf.maximum(square - tf.square(mean), 0.0)
+        count = tf.cast(tf.size(x) / tf.size(mean) * replica.num_replicas_in_sync, "float32")
+        unbiased = variance * count / tf.maximum(count - 1, 1.0)
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        out = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
+        return tf.cast(out, inputs.dtype)
 
     def get_config(self):
         return {**super().get_config(), "drift": self.drift}

@@ -63,7 +63,7 @@ class CommonConfig:
     overwrite: bool = False
     """Remove the run in --output and start again."""
     strategy: Literal["none", "mirrored", "multi_worker"] = "none"
-    """Spread a training step over the devices of this machine, or over several machines."""
+    """Spread a training step over the devices of this machine, or over the workers of TF_CONFIG."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the arithmetic; weights are float32 always."""
     jit: bool = False
@@ -198,6 +198,8 @@ def one_line_errors() -> Iterator[None]:
             _exit(str(error), 1)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
             _exit("the disk is full; free some space, then run again with --resume", 2)  # HDF5 sets no errno
+        if name in ("UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError"):
+            _exit("another worker has ended or cannot be reached; start all of them again with --resume", 2)
         if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
             _exit("out of memory; choose a smaller --batch-size or --image-size, or a smaller model", 2)
         raise

@@ -110,8 +110,9 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
             )
-        transfer.save(network.get_layer("encoder"), run.models / "encoder.npz")
-        outcome.keep(run, network, "yolov1", "detection", data.dataset.classes, config.image_size, codec)
+        if run.leads:
+            transfer.save(network.get_layer("encoder"), run.models / "encoder.npz")
+            outcome.keep(run, network, "yolov1", "detection", data.dataset.classes, config.image_size, codec)
         return {}
 
     training.phase(config, run, "detector", work)

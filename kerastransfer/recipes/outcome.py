@@ -1,6 +1,7 @@
 """What a run comes to: kept models, scores on the test images, exported files, metrics.json and the report."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from kerastransfer import files
 from kerastransfer.data.dataset import Dataset
+from kerastransfer.errors import UserError
 from kerastransfer.metrics import bootstrap
 from kerastransfer.recipes import scoring, trained
 from kerastransfer.recipes.config import CommonConfig
@@ -115,22 +117,36 @@ def over_seeds(recipe: str, config: CommonConfig, once: Callable[[Any, RunFolder
 
     Over several seeds every metric is the mean, and METRIC_spread beside it the sample standard deviation.
     """
-    with RunFolder(recipe, config) as run:
+    from kerastransfer.training import strategy
+
+    strategy.join(config.strategy)
+    index, workers = strategy.worker(config.strategy)
+    if config.batch_size % workers:
+        even = -(-config.batch_size // workers) * workers
+        raise UserError(f"--batch-size {config.batch_size} cannot be shared by {workers} workers: try {even}")
+    if index:
+        config = dataclasses.replace(config, quiet=True)
+    company = {"leads": index == 0, "meet": functools.partial(strategy.barrier, config.strategy)}
+    with RunFolder(recipe, config, **company) as run:
         if not config.seeds:
             result = once(config, run)
-            result.write()
-            tell(result.results, run.path, bool(result.exported))
-            result.refuse_failed()
+            if run.leads:
+                result.write()
+                tell(result.results, run.path, bool(result.exported))
+                result.refuse_failed()
             return result.results
 
         each: dict[int, Outcome] = {}
         for seed in config.seeds:
             folder = str(run.path / f"seed{seed}")
             one = dataclasses.replace(config, seed=seed, seeds=(), output=folder)
-            with RunFolder(recipe, one) as inner:
+            with RunFolder(recipe, one, **company) as inner:
                 each[seed] = once(one, inner)
-                each[seed].write()
+                if run.leads:
+                    each[seed].write()
         results = mean_and_spread([outcome.results for outcome in each.values()])
+        if not run.leads:
+            return results
         run.write_metrics(results)
         from kerastransfer.recipes import reporting
 

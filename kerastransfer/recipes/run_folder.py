@@ -7,6 +7,7 @@ history.csv      a row per epoch and phase
 report.html, transfer_report.json, and the folders named in `FOLDERS`
 """
 
+import contextlib
 import csv
 import io
 import os
@@ -31,7 +32,7 @@ FOLDERS = ("figures", "models", "saved_model", "tflite", "predictions", "logs", 
 FILES = ("phases.json", "metrics.json", "history.csv", "report.html", "transfer_report.json")
 LOCK = ".lock"
 HEADER = "# kerastransfer"  # how config.toml begins, and how a folder is known to be a run's
-MAY_DIFFER = ("output", "quiet", "feature_folder", *configs.NOT_STORED)  # between a run and its resumption
+MAY_DIFFER = ("output", "strategy", "quiet", "feature_folder", *configs.NOT_STORED)  # between a run and its resumption
 # What `files.replacing` and `export.saved_model` leave behind when they are killed
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp(\..*)?|old)")
 
@@ -43,26 +44,30 @@ class RunFolder:
 
     path: the folder; models, figures, ...: one attribute for each of `FOLDERS`, made when something is written there.
 
+    leads: False for the other workers of a run that is spread over several processes. They write nothing, and find the
+        results of the phases that only the leader does in its files; the folder must be one that all can read.
+    meet: waits until all workers have come to it.
+
     Raises UserError when the folder holds something and neither --resume nor --overwrite is given, when it holds
     something that is not a run's, when another process runs in it, and when settings differ from those of the run
     that is to be resumed.
     """
 
-    def __init__(self, recipe: str, config: configs.CommonConfig) -> None:
+    def __init__(
+        self, recipe: str, config: configs.CommonConfig, *, leads: bool = True, meet: Callable[[], None] = lambda: None
+    ) -> None:
         self.recipe = recipe
         self.config = config
+        self.leads = leads
+        self._meet = meet
         self.path = Path(config.output or default_output(recipe, config.data))
         self.figures, self.models, self.saved_model, self.tflite, self.predictions, self.logs, self.checkpoints = (
             self.path / folder for folder in FOLDERS
         )
-        self._refuse_unless_free()
-        self._lock = _lock(self.path)
-        try:
-            self._refuse_unless_free()  # again: another process may have come and gone before the lock was ours
-            self._enter()
-        except BaseException:
-            self.close()
-            raise
+        self._lock = self._claim() if leads else contextlib.nullcontext()
+        meet()
+        self._done_before = set(self.phases)  # what all workers skip
+        meet()
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +79,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Let another process have the folder."""
-        self._lock.close()
+        if self.leads:
+            self._lock.close()
 
     @property
     def phases(self) -> dict[str, dict]:
@@ -88,15 +94,18 @@ class RunFolder:
         """Write down that a phase has ended and what it came to (anything JSON holds; a NaN comes back as None)."""
         files.write_json(self.path / "phases.json", {**self.phases, name: {"seconds": seconds, "result": result}})
 
-    def phase(self, name: str, work: Callable[[], dict]) -> dict:
+    def phase(self, name: str, work: Callable[[], dict], *, together: bool = False) -> dict:
         """The result of a phase: from the file when it was finished before, else of `work`, timed and written down.
 
         Both times it is what JSON makes of it, so a resumed run continues with the very values of an undisturbed one.
+        together: all workers do it; else the leader alone, while the others wait.
         """
-        if not self.phase_done(name):
+        if name not in self._done_before:
             start = time.monotonic()
-            result = work()
-            self.finish_phase(name, result, time.monotonic() - start)
+            result = work() if self.leads or together else None
+            if self.leads:
+                self.finish_phase(name, result, time.monotonic() - start)
+            self._meet()
         return self.phases[name]["result"]
 
     def append_history(self, rows: Iterable[Row]) -> None:
@@ -104,6 +113,8 @@ class RunFolder:
 
         Rows of the same phase at the same epoch or a later one are replaced: a resumed phase tells those epochs again.
         """
+        if not self.leads:
+            return
         rows = [dict(row) for row in rows]
         first: dict[str, int] = {}
         for row in rows:
@@ -132,6 +143,17 @@ class RunFolder:
         seconds = {name: phase["seconds"] for name, phase in self.phases.items() if phase["seconds"] is not None}
         metrics = {"recipe": self.recipe, "data": self.config.data, **seeds, "results": results, "seconds": seconds}
         files.write_json(self.path / "metrics.json", metrics)
+
+    def _claim(self) -> io.TextIOBase:
+        self._refuse_unless_free()
+        lock = _lock(self.path)
+        try:
+            self._refuse_unless_free()  # again: another process may have come and gone before the lock was ours
+            self._enter()
+        except BaseException:
+            lock.close()
+            raise
+        return lock
 
     def _refuse_unless_free(self) -> None:
         if self.path.exists() and not self.path.is_dir():

@@ -1,7 +1,9 @@
 """What every recipe does around `fit`: data, optimizer, callbacks, phases that begin from the seed."""
 
 import dataclasses
+import functools
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -94,7 +96,7 @@ def phase(config: CommonConfig, run: RunFolder, name: str, work: Callable[[], di
         finally:
             strategy.prepare()  # what follows, scoring and export, computes in float32
 
-    return run.phase(name, from_the_seed)
+    return run.phase(name, from_the_seed, together=True)
 
 
 def augmentation(config: TrainingConfig, *, mosaic: float = 0.0):
@@ -143,7 +145,7 @@ def fit(
 
     decoded = decode(train, fields, config, run, phase, round(config.image_size * STORED))
 
-    def batches(first_epoch):
+    def batches(first_epoch, share):
         return training_batches(
             decoded,
             size=(config.image_size, config.image_size),
@@ -152,6 +154,7 @@ def fit(
             seed=config.seed,
             first_epoch=first_epoch,
             plain_from=epochs - epochs // 8,
+            share=share,
         )
 
     fit_on(batches, len(decoded), network, terms, weights, config, run, phase=phase, epochs=epochs, **options)
@@ -161,7 +164,8 @@ def decode(train: Dataset, fields: tuple[str, ...], config: TrainingConfig, run:
     """The samples that have `fields`, decoded at size x size to where --cache says."""
     from kerastransfer.data import decoded
 
-    folder = run.checkpoints / f"{phase}-images" if config.cache == "disk" else None
+    own = "" if run.leads else f"-{os.getpid()}"  # every worker keeps its own
+    folder = run.checkpoints / f"{phase}-images{own}" if config.cache == "disk" else None
     return decoded.decode(train, fields, (size, size), folder=folder)
 
 
@@ -178,13 +182,12 @@ def fit_on(
     epochs: int,
     learning_rate: float,
 ) -> None:
-    """Train `network` in place on `batches(first_epoch)` of so many images, or go on where the run folder's checkpoint
-    stands. learning_rate: its peak."""
+    """Train `network` in place on `batches(first_epoch, share)` of so many images, or go on where the run folder's
+    checkpoint stands. learning_rate: its peak."""
     import keras
 
     from kerastransfer.data.pipeline import steps_per_epoch
-    from kerastransfer.training import callbacks, schedules
-    from kerastransfer.training.terms import TermModel
+    from kerastransfer.training import callbacks, schedules, strategy
 
     steps = steps_per_epoch(images, config.batch_size)
     rate = schedules.schedule(
@@ -193,7 +196,7 @@ def fit_on(
     averaging = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **averaging)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model = TermModel(network, terms, weights)
+    model = strategy.model(config.strategy, network, terms, weights)
     model.compile(optimizer, jit_compile=config.jit)
 
     checkpoint = run.checkpoints / f"{phase}.npz"
@@ -201,12 +204,13 @@ def fit_on(
         checkpoint,
         model,
         on_epoch=lambda rows: run.append_history({"phase": phase, **row} for row in rows[-1:]),
+        writes=run.leads,
     )
-    logs = [keras.callbacks.TensorBoard(run.logs / phase)] if config.tensorboard else []
+    logs = [keras.callbacks.TensorBoard(run.logs / phase)] if config.tensorboard and run.leads else []
     if not config.quiet:
         print(f"\n{phase}: {images} images, {epochs} epochs of {steps} steps, {network.count_params():,} weights")
     model.fit(
-        batches(resume.first_epoch),
+        strategy.distributed(config.strategy, functools.partial(batches, resume.first_epoch)),
         epochs=epochs,
         initial_epoch=resume.first_epoch,
         steps_per_epoch=steps,

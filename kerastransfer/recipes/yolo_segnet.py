@@ -139,7 +139,8 @@ def segmenter(
                 learning_rate=config.decoder_learning_rate,
             )
         after = transfer.weights(part)
-        outcome.keep(run, network, name, "segmentation", classes, config.image_size)
+        if run.leads:
+            outcome.keep(run, network, name, "segmentation", classes, config.image_size)
         moved = sorted(weight for weight in before if not np.array_equal(before[weight], after[weight]))
         return {
             **report,
@@ -151,7 +152,8 @@ def segmenter(
 
     transfers = run.path / "transfer_report.json"
     report = training.phase(config, run, name, work)
-    files.write_json(transfers, {**files.read_json(transfers, {}), name: report})
+    if run.leads:
+        files.write_json(transfers, {**files.read_json(transfers, {}), name: report})
     if not through and config.freeze == "full" and report["moved"]:
         raise RuntimeError(f"{name}: the encoder was frozen, but {report['moved'][:3]} moved")
     result.score(name, "segmentation", test)
@@ -179,7 +181,7 @@ def fit_on_features(
     if not config.quiet:
         print(f"features in {config.feature_folder}: {size / len(decoded) / 1e6:.2f} MB for an image", flush=True)
 
-    def batches(first_epoch):
+    def batches(first_epoch, share):  # one worker alone: the settings see to it
         return features.training_batches(
             taps, decoded, batch_size=config.batch_size, flip=config.flip, seed=config.seed, first_epoch=first_epoch
         )

@@ -24,6 +24,7 @@ class Resume(keras.callbacks.Callback):
 
     on_epoch: called with all rows of history so far, {"epoch": 1, "loss": ..., "seconds": ...}, after each epoch.
     every: epochs between checkpoints (the last epoch always has one).
+    writes: False for a worker that only takes up what another one writes.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Resume(keras.callbacks.Callback):
         others: tuple[keras.callbacks.Callback, ...] = (),
         every: int = 1,
         on_epoch: Callable[[list[dict]], None] | None = None,
+        writes: bool = True,
     ):
         super().__init__()
         self.path, self.others, self.every, self.on_epoch = Path(path), others, every, on_epoch
+        self.writes = writes
         self.rows, self.first_epoch = [], 0
         self._states = {}
         if self.path.exists():
@@ -55,7 +58,8 @@ class Resume(keras.callbacks.Callback):
         self.rows.append({"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}, "seconds": seconds})
         if self.on_epoch:
             self.on_epoch(self.rows)
-        if (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"] or self.model.stop_training:
+        due = (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"] or self.model.stop_training
+        if due and self.writes:
             states = {f"{number}:{type(other).__name__}": _state(other) for number, other in enumerate(self.others)}
             notes = {"epoch": epoch + 1, "history": self.rows, "callbacks": states}
             checkpoint.save(self.path, self.model, notes)

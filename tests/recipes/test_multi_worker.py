@@ -1,0 +1,62 @@
+"""A recipe over two workers, real processes on loopback: one of them killed, and all resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+FLAGS = ["--data", "toy:20", "--image-size", "32", "--batch-size", "8", "--detector-epochs", "4", "--mosaic", "0"]
+
+
+def start(environments, folder, *flags):
+    """Workers of the detector recipe (one environment: no strategy)."""
+    strategy = ["--strategy", "multi_worker"] if len(environments) > 1 else []
+    command = [sys.executable, "-m", "kerastransfer.recipes.detector", *FLAGS, "--no-export", *strategy, *flags]
+    return [
+        subprocess.Popen(
+            [*command, "--output", str(folder)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for env in environments
+    ]
+
+
+def ended(processes):
+    """Their exit codes and what they said as errors."""
+    said = [process.communicate(timeout=280)[1] for process in processes]
+    return [process.returncode for process in processes], said
+
+
+def encoder(folder):
+    with np.load(folder / "models/encoder.npz") as file:
+        return dict(file)
+
+
+def test_a_worker_killed_and_all_resumed_end_as_one_process_would(worker_environments, tmp_path):
+    alone = start(worker_environments(1), tmp_path / "alone")
+    folder = tmp_path / "workers"
+    workers = start(worker_environments(2), folder)
+    history = folder / "history.csv"
+    deadline = time.monotonic() + 200
+    while not (history.exists() and "detector,1," in history.read_text()):
+        assert time.monotonic() < deadline and workers[0].poll() is None, ended(workers)
+        time.sleep(0.02)
+    os.kill(workers[1].pid, signal.SIGKILL)
+    codes, said = ended(workers)
+    assert codes[0] == 2 and "another worker has ended" in said[0].splitlines()[-1], said[0][-2000:]
+    assert not (folder / "metrics.json").exists()
+
+    codes, said = ended(start(worker_environments(2), folder, "--resume"))
+    assert codes == [0, 0], said
+    codes, said = ended(alone)
+    assert codes == [0], said
+    want, got = encoder(tmp_path / "alone"), encoder(folder)
+    for name, value in want.items():
+        np.testing.assert_allclose(got[name], value, atol=1e-2, err_msg=name)  # Adam enlarges what sums differ by
+    metrics = json.loads((folder / "metrics.json").read_text())["results"]["yolov1"]
+    assert 0 <= metrics["AP50"] <= 1
+    rows = history.read_text().splitlines()
+    assert [row.split(",")[1] for row in rows[1:]] == ["1", "2", "3", "4"]
