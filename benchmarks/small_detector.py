@@ -11,20 +11,27 @@ def kernel(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype("float32")
 
 
-def compiled(precision: str, *, plain: bool = False, jit: bool = False):
-    """The detector, ready to train; its kernels come from one seed. plain: with Keras's own layers in place of ours."""
-    import keras
-
+def detector_parts():
+    """The detector, its loss and the weights of the terms."""
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.encoders.yolov1 import ACTIVATIONS, small_encoder
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
     from kerastransfer.models.yolov1 import yolov1
+
+    codec = YoloV1Codec(NUM_CLASSES, sizes="root", score="product")
+    network = yolov1(small_encoder(), codec, activation=ACTIVATIONS["small"])
+    return network, yolov1_loss(codec, "darknet"), WEIGHTS
+
+
+def compiled(precision: str, *, plain: bool = False, jit: bool = False):
+    """The detector, ready to train; its kernels come from one seed. plain: with Keras's own layers in place of ours."""
+    import keras
+
     from kerastransfer.training import strategy
     from kerastransfer.training.terms import TermModel
 
     strategy.prepare(precision=precision)
-    codec = YoloV1Codec(NUM_CLASSES, sizes="root", score="product")
-    network = yolov1(small_encoder(), codec, activation=ACTIVATIONS["small"])
+    network, loss, weights = detector_parts()
     if plain:
         network = keras.models.clone_model(network, clone_function=plain_layer, recursive=True)
     rng = np.random.default_rng(1)
@@ -32,7 +39,7 @@ def compiled(precision: str, *, plain: bool = False, jit: bool = False):
         if isinstance(layer, keras.layers.Conv2D):
             layer.kernel.assign(kernel(rng, layer.kernel.shape))
 
-    model = TermModel(network, yolov1_loss(codec, "darknet"), WEIGHTS)
+    model = TermModel(network, loss, weights)
     optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, jit_compile=jit)
