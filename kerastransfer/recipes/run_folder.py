@@ -7,7 +7,6 @@ history.csv      a row per epoch and phase
 report.html, transfer_report.json, and the folders named in `FOLDERS`
 """
 
-import contextlib
 import csv
 import io
 import os
@@ -64,10 +63,14 @@ class RunFolder:
         self.figures, self.models, self.saved_model, self.tflite, self.predictions, self.logs, self.checkpoints = (
             self.path / folder for folder in FOLDERS
         )
-        self._lock = self._claim() if leads else contextlib.nullcontext()
-        meet()
-        self._done_before = set(self.phases)  # what all workers skip
-        meet()
+        self._lock = self._claim() if leads else io.StringIO()
+        try:
+            meet()
+            self._done = set(self.phases)  # as all workers know it
+            meet()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -79,8 +82,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Let another process have the folder."""
-        if self.leads:
-            self._lock.close()
+        self._lock.close()
 
     @property
     def phases(self) -> dict[str, dict]:
@@ -100,12 +102,13 @@ class RunFolder:
         Both times it is what JSON makes of it, so a resumed run continues with the very values of an undisturbed one.
         together: all workers do it; else the leader alone, while the others wait.
         """
-        if name not in self._done_before:
+        if name not in self._done:
             start = time.monotonic()
             result = work() if self.leads or together else None
             if self.leads:
                 self.finish_phase(name, result, time.monotonic() - start)
             self._meet()
+            self._done.add(name)
         return self.phases[name]["result"]
 
     def append_history(self, rows: Iterable[Row]) -> None:

@@ -169,7 +169,7 @@ BAD = {
     "fraction that leaves nothing": (["--fraction", "0.01"], "leaves none"),
     "one image": (["--data", "toy:1"], "1 images"),
     "encoder that is missing": (["--encoder", "nowhere.npz"], "nowhere.npz: there is no such file"),
-    "several machines": (["--strategy", "multi_worker"], "multi_worker is not there yet"),
+    "workers without TF_CONFIG": (["--strategy", "multi_worker"], "multi_worker needs TF_CONFIG"),
     "size that the stride does not divide": (["--image-size", "70"], "multiple of 16"),
 }
 
