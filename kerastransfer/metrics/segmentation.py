@@ -7,6 +7,7 @@ class 0 is background and is never averaged; pixels whose truth is void count no
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 VOID = 255
 
@@ -43,6 +44,18 @@ def per_image(
     }
     iou, dice = _overlaps(**counts)
     return {"iou": _mean(iou[:, 1:]), "dice": _mean(dice[:, 1:]), **counts}
+
+
+def pixel_auc(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve of the pixels of one image: foreground (any class) against background.
+
+    truth (H, W) integers, scores (H, W), higher for foreground. NaN where one of the two is absent.
+    """
+    known = truth != VOID
+    foreground = truth[known] > 0
+    if foreground.all() or not foreground.any():
+        return np.nan
+    return float(roc_auc_score(foreground, scores[known]))
 
 
 def summarise(scores: Mapping[str, np.ndarray], classes: Sequence[str]) -> dict[str, float]:

@@ -5,7 +5,7 @@ import pytest
 
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.encoders.yolov1 import POOL, YOLOV1, strides_to, yolov1_encoder
-from kerastransfer.models.dense import dense, receptive_radius
+from kerastransfer.models.dense import Odds, Vote, dense, receptive_radius, yolo_dense
 from kerastransfer.models.yolov1 import yolov1
 
 # Every kind of layer; total stride 8, and what is seen stays small.
@@ -108,3 +108,52 @@ def test_dense_layers_cannot_be_dense():
 def test_an_unknown_encoder_needs_its_table(trained):
     with pytest.raises(ValueError, match="give its own as `stages`"):
         dense(trained)
+
+
+def looped_votes(codec, raw, step, stride, side):
+    """Votes by loops over locations and pixels, for sizes in fractions of the image."""
+    votes = np.zeros((side, side))
+    centres = np.arange(side) + 0.5
+    for i in range(raw.shape[0]):
+        for j in range(raw.shape[1]):
+            kind, confidence, x, y, w, h = raw[i, j]
+            cy, cx, h, w = i * step + y * stride, j * step + x * stride, h * side, w * side
+            rows = (cy - h / 2 <= centres) & (centres < cy + h / 2)
+            columns = (cx - w / 2 <= centres) & (centres < cx + w / 2)
+            votes += max(0, kind * confidence) * np.outer(rows, columns)
+    return votes * (step / stride) ** 2
+
+
+def test_votes_are_the_boxes_painted():
+    codec = YoloV1Codec(1, 1, sizes="image", score="product")
+    raw = np.random.default_rng(0).uniform(-0.2, 0.8, (1, 6, 6, 6)).astype("float32")
+    vote = Vote(codec, 4, 8, (24, 24))
+    np.testing.assert_allclose(np.array(vote(raw))[0, ..., 0], looped_votes(codec, raw[0], 4, 8, 24), atol=1e-4)
+    np.testing.assert_allclose(vote.objectness(raw)[..., 0], raw[..., 0] * raw[..., 1], atol=1e-6)
+
+
+def test_votes_of_classes_merge():
+    codec = YoloV1Codec(3, 2, sizes="cell", score="product")
+    raw = np.random.default_rng(1).uniform(0, 0.8, (1, 5, 5, codec.outputs)).astype("float32")
+    apart, merged = (Vote(codec, 2, 4, (10, 10), merge=merge) for merge in (False, True))
+    assert apart(raw).shape == (1, 10, 10, 3)
+    np.testing.assert_allclose(np.array(apart(raw)).sum(-1), merged(raw)[..., 0], atol=1e-6)
+    np.testing.assert_array_equal(np.array(apart.objectness(raw)).max(-1), merged.objectness(raw)[..., 0])
+
+
+def test_a_pixel_is_the_class_whose_votes_pass_its_threshold():
+    votes = np.array([[[[0, 0], [2, 0], [0.9, 0.5], [3, 3]]]], "float32")
+    classes = np.argmax(Odds([1.0, 2.0])(votes), -1)
+    np.testing.assert_array_equal(classes[0, 0], [0, 1, 0, 1])
+
+
+def test_the_segmenter_is_saved_and_loaded(trained, tmp_path):
+    import keras
+
+    vote = Vote(YoloV1Codec(2), 4, 8, (32, 48), merge=True, name="vote")
+    model = yolo_dense(dense(trained, 4, stages=FIVE), vote, [0.5])
+    model.save(tmp_path / "dense.keras")
+    again = keras.saving.load_model(tmp_path / "dense.keras")
+    image = pixels(32, 48)
+    assert again(image).shape == (1, 32, 48, 2)
+    np.testing.assert_allclose(again(image), model(image), atol=1e-5)
