@@ -7,7 +7,6 @@ class 0 is background and is never averaged; pixels whose truth is void count no
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 VOID = 255
 
@@ -51,6 +50,8 @@ def pixel_auc(truth: np.ndarray, scores: np.ndarray) -> float:
 
     truth (H, W) integers, scores (H, W), higher for foreground. NaN where one of the two is absent.
     """
+    from sklearn.metrics import roc_auc_score  # here, for `predict` and --help need not wait for it
+
     known = truth != VOID
     foreground = truth[known] > 0
     if foreground.all() or not foreground.any():
