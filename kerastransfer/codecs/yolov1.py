@@ -120,13 +120,34 @@ class YoloV1Codec:
             wh = ops.square(wh)
         return to_corners(ops.concatenate([ops.flip(xy, -1), ops.flip(ops.maximum(wh, 0), -1)], axis=-1))
 
+    def decode_dense(self, predictions, output_stride: int, stride: int, image_size: tuple[int, int]):
+        """Raw predictions at every `output_stride`-th pixel (B, h, w, C + 5 B) to boxes (B, A, (y1, x1, y2, x2)) in
+        pixels, not clipped, and scores (B, A, C), as `decode` orders them.
+
+        stride: pixels from cell to cell where the network was trained; image_size: (H, W) there. A location stands for
+        the cell whose near corner it is, and a cell of a shifted image predicts what it would in its own place.
+        """
+        classes, confidences, boxes = self.unpack(predictions)
+        rows, columns = (ops.shape(predictions)[axis] for axis in (1, 2))
+        near = ops.reshape(_cells(rows, columns), (rows, columns, 1, 2)) * output_stride
+        trained = ops.convert_to_tensor(image_size[::-1], "float32")
+        xy, wh = boxes[..., :2] * stride + near, boxes[..., 2:]
+        if self.sizes == "root":
+            wh = ops.square(wh)
+        wh = ops.maximum(wh, 0) * (stride if self.sizes == "cell" else trained)
+        corners = to_corners(ops.concatenate([ops.flip(xy, -1), ops.flip(wh, -1)], axis=-1))
+        return self._candidates(classes, confidences, corners)
+
     def decode(self, predictions):
         """Raw predictions to boxes (B, A, (y1, x1, y2, x2)) clipped to the image, and scores (B, A, C).
 
         A = S * S with score "confidence", else S * S * B. Scores are as the network gives them, not bounded to [0, 1].
         """
         classes, confidences, boxes = self.unpack(predictions)
-        corners = ops.clip(self.corners(boxes), 0, 1)
+        return self._candidates(classes, confidences, ops.clip(self.corners(boxes), 0, 1))
+
+    def _candidates(self, classes, confidences, corners):
+        """Boxes (B, A, 4) and their scores (B, A, C) by the rule of `score`."""
         if self.score == "product":
             scores = ops.expand_dims(confidences, -1) * ops.expand_dims(classes, -2)
         else:
@@ -134,7 +155,7 @@ class YoloV1Codec:
             corners = ops.sum(ops.expand_dims(best, -1) * corners, axis=-2)  # no matrix product, which may round
             strongest = _first_largest(classes)
             scores = strongest * ops.max(confidences, axis=-1, keepdims=True)
-        batch = ops.shape(predictions)[0]
+        batch = ops.shape(confidences)[0]
         return ops.reshape(corners, (batch, -1, 4)), ops.reshape(scores, (batch, -1, self.num_classes))
 
 

@@ -21,6 +21,12 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
+def resize_scores(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) numbers stretched to size, bilinear, as float32."""
+    picture = Image.fromarray(np.ascontiguousarray(scores, np.float32))
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
 def resize_map(segmentation: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) classes stretched to size by the nearest pixel."""
     return np.asarray(Image.fromarray(segmentation).resize((size[1], size[0]), Image.Resampling.NEAREST))

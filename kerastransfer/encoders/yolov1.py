@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from kerastransfer.layers.blocks import conv_bn
+from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 
 POOL = "pool"  # max-pool 2 x 2 of stride 2
 
@@ -36,33 +37,47 @@ SMALL = (
     ((512, 3), ((256, 1), (512, 3))),
 )
 
+TABLES = {"yolov1": YOLOV1, "fast_yolo": FAST_YOLO, "small": SMALL}
 ACTIVATIONS = {"yolov1": "leaky", "fast_yolo": "leaky", "small": "relu6"}  # the head's follows
 
 
 def yolov1_encoder(
-    stages=YOLOV1, *, strides: Sequence[int] | None = None, activation: str = "leaky", name: str = "encoder"
+    stages=YOLOV1,
+    *,
+    strides: Sequence[int] | None = None,
+    dilate: bool = False,
+    activation: str = "leaky",
+    name: str = "encoder",
 ) -> keras.Model:
     """Image (B, H, W, 3) in 0..255 to taps {"c1".."c5"}, each (B, H / s, W / s, D).
 
     strides: one for each layer that has stride 2 in the table, in order; 2 each by default. With 1 a pool is of size
-        1 x 1. No weight depends on them, so a trained encoder may be rebuilt with others.
+        1 x 1. No weight depends on them, so a trained encoder may be rebuilt with others (`strides_to`).
+    dilate: carry each stride taken away by dilating what follows, a trous, max-pools included: a tap then holds, at
+        every offset, what the strided encoder has at every s-th pixel (spec/01 section 6, "Optional variant").
     activation: "leaky" (Darknet's) or "relu6".
     YOLOv1 at 448: c1 112 x 112 x 64, c2 56 x 56 x 192, c3 28 x 28 x 512, c4 14 x 14 x 1024, c5 7 x 7 x 1024.
-    Raises ValueError when the number of strides does not fit the table.
+    Raises ValueError when the number of strides does not fit the table, and when a stride remains behind a dilation.
     """
-    strided = sum(layer == POOL or len(layer) == 3 for stage in stages for row in stage for layer in block(row))
+    strided = sum(map(is_strided, layers_by_name(stages).values()))
     strides = [2] * strided if strides is None else list(strides)
     if len(strides) != strided:
         raise ValueError(f"{len(strides)} strides came for {strided} strided layers: give one for each")
+    if dilate and sorted(strides, reverse=True) != strides:
+        raise ValueError(f"strides {strides} have one behind a dilation, which no convolution has: take the last away")
     remaining = iter(strides)
+    dilation = 1  # of the layers to come
 
     def apply(x, layer, layer_name):
+        nonlocal dilation
+        rate, stride = dilation, next(remaining) if is_strided(layer) else 1
+        if dilate and is_strided(layer) and stride == 1:
+            dilation *= 2
+            if layer == POOL:
+                return DilatedMaxPool(rate, name=f"{layer_name}_pool")(x)
         if layer == POOL:
-            stride = next(remaining)
             return keras.layers.MaxPooling2D(stride, stride, name=f"{layer_name}_pool")(x)
-        filters, kernel, *stride = layer
-        stride = next(remaining) if stride else 1
-        return conv_bn(x, filters, kernel, stride, name=layer_name, activation=activation)
+        return conv_bn(x, *layer[:2], stride, dilation=rate, name=layer_name, activation=activation)
 
     image = keras.Input((None, None, 3), name="image")
     x, taps = keras.layers.Rescaling(1 / 255, name="rescale")(image), {}
@@ -82,6 +97,49 @@ def yolov1_encoder(
 def block(row) -> tuple:
     """The layers of a table's row: a residual block has several, any other row is one itself."""
     return row if isinstance(row[0], tuple) else (row,)
+
+
+def is_strided(layer) -> bool:
+    """Whether a table's layer has a stride that may be taken away."""
+    return layer == POOL or len(layer) == 3
+
+
+def layers_by_name(stages) -> dict[str, tuple | str]:
+    """{"c1_1": (filters, kernel, 2), "c1_2": POOL, ...}: a table's layers, by the names that the builder gives them."""
+    return {
+        f"c{number}_{index}": layer
+        for number, stage in enumerate(stages, start=1)
+        for index, layer in enumerate((layer for row in stage for layer in block(row)), start=1)
+    }
+
+
+def strides_to(stages, output_stride: int) -> list[int]:
+    """Strides for `yolov1_encoder` that leave a total of `output_stride`: the last ones are taken away.
+
+    Raises ValueError for what is no power of two up to the table's own total stride.
+    """
+    strided = sum(map(is_strided, layers_by_name(stages).values()))
+    kept = output_stride.bit_length() - 1
+    if output_stride != 1 << max(kept, 0) or kept > strided:
+        choice = ", ".join(str(1 << power) for power in range(strided + 1))
+        raise ValueError(f"output stride {output_stride}: choose one of {choice}")
+    return [2] * kept + [1] * (strided - kept)
+
+
+def stages_of(encoder: keras.Model) -> tuple:
+    """The table that an encoder was built by, told by the names, widths and kernels of its convolutions.
+
+    Raises ValueError when it is none of `TABLES`.
+    """
+    found = {
+        layer.name.removesuffix("_conv"): (layer.filters, layer.kernel_size[0])
+        for layer in encoder.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    }
+    for stages in TABLES.values():
+        if {name: layer[:2] for name, layer in layers_by_name(stages).items() if layer != POOL} == found:
+            return stages
+    raise ValueError(f"{encoder.name!r} has the {len(found)} convolutions of no known table: give its own as `stages`")
 
 
 def fast_yolo_encoder(**options) -> keras.Model:

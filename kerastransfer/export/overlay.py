@@ -45,3 +45,12 @@ def draw_segmentation(image: np.ndarray, prediction: Segmentation, alpha: float 
     painted = PIL.Image.fromarray(palette[prediction.segmentation])
     opacity = np.where(prediction.segmentation > 0, round(255 * alpha), 0).astype(np.uint8)
     return PIL.Image.composite(painted, PIL.Image.fromarray(image), PIL.Image.fromarray(opacity))
+
+
+def draw_heat(image: np.ndarray, values: np.ndarray, highest: float, alpha: float = 0.6) -> PIL.Image.Image:
+    """`image` (H, W, 3) uint8 in grey under `values` (H, W): from nothing at 0 over red to yellow at `highest`."""
+    share = np.clip(values / highest, 0, 1)[..., None]
+    heat = np.concatenate([np.full_like(share, 255), 255 * share, np.zeros_like(share)], axis=-1)
+    grey = np.asarray(PIL.Image.fromarray(image).convert("L"), np.float32)[..., None]
+    opacity = alpha * np.minimum(1, 2 * share)
+    return PIL.Image.fromarray(((1 - opacity) * grey + opacity * heat).round().astype(np.uint8))

@@ -16,6 +16,7 @@ from kerastransfer.export import saved_model
 from kerastransfer.export.graph import outputs, tail
 from kerastransfer.export.portable import in_float32, with_blocks
 from kerastransfer.export.silence import silenced
+from kerastransfer.models.dense import Vote
 
 KINDS = ("float32", "float16", "int8")
 
@@ -56,9 +57,14 @@ def convert(
         with silenced():
             content = converted(model.name, converter)
             if kind == "int8":  # in the converter's own way to int8 no part can be left in float32
-                kept = tail(content, with_last="boxes" in model.output) + outputs(content, "ADD")
+                kept = tail(content, with_last=ends_in_boxes(model)) + outputs(content, "ADD")
                 content = mlir_quantize(content, input_data_type=tf.uint8, denylisted_nodes=kept)
             return content
+
+
+def ends_in_boxes(model: keras.Model) -> bool:
+    """Whether the last layer with weights gives boxes, as a detector's does and a segmenter's whose boxes vote."""
+    return "boxes" in model.output or any(isinstance(layer, Vote) for layer in model._flatten_layers())
 
 
 def converted(name: str, converter: tf.lite.TFLiteConverter) -> bytes:

@@ -13,18 +13,20 @@ def fully_conv(
     outputs: int,
     *,
     hidden: Sequence[int] | None = None,
+    dilation: int = 1,
     activation: str = "leaky",
     name: str = "head",
 ) -> keras.Model:
     """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B), any S (paper A): a prediction per cell, usable densely.
 
     hidden: widths of the two 3 x 3 convolutions, by default D / 2 and D / 4 (512 and 256 on YOLOv1's encoder).
+    dilation: of the 3 x 3 convolutions, above 1 where strides of the encoder were taken away.
     activation: "leaky" or "relu6", best the encoder's.
     """
     features = keras.Input((None, None, channels), name="c5")
     x = features
     for number, filters in enumerate(hidden or (channels // 2, channels // 4), start=1):
-        x = conv_bn(x, filters, 3, name=f"hidden{number}", activation=activation)
+        x = conv_bn(x, filters, 3, dilation=dilation, name=f"hidden{number}", activation=activation)
     x = keras.layers.Conv2D(outputs, 1, dtype="float32", name="predictions")(x)
     return keras.Model({"c5": features}, x, name=name)
 

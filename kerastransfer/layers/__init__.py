@@ -1,6 +1,7 @@
 """Layers that Keras lacks. Importing the room registers them, so that a saved model that holds them can be loaded."""
 
 from kerastransfer.layers.batch_norm import BatchNorm
+from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 from kerastransfer.layers.locally_connected import LocallyConnected
 
-__all__ = ["BatchNorm", "LocallyConnected"]
+__all__ = ["BatchNorm", "DilatedMaxPool", "LocallyConnected"]

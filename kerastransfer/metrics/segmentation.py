@@ -45,6 +45,20 @@ def per_image(
     return {"iou": _mean(iou[:, 1:]), "dice": _mean(dice[:, 1:]), **counts}
 
 
+def pixel_auc(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve of the pixels of one image: foreground (any class) against background.
+
+    truth (H, W) integers, scores (H, W), higher for foreground. NaN where one of the two is absent.
+    """
+    from sklearn.metrics import roc_auc_score  # here, for `predict` and --help need not wait for it
+
+    known = truth != VOID
+    foreground = truth[known] > 0
+    if foreground.all() or not foreground.any():
+        return np.nan
+    return float(roc_auc_score(foreground, scores[known]))
+
+
 def summarise(scores: Mapping[str, np.ndarray], classes: Sequence[str]) -> dict[str, float]:
     """What `per_image` returned, as one number each; `classes` (K,) are the names of the values, background first.
 

@@ -23,7 +23,8 @@ class Outcome:
     """Fills up as the phases end; `write` turns it into metrics.json and the report.
 
     results: {model: {metric: value}} on the test images; per_image: {model: {name of image: IoU}} of segmenters;
-    exported: {model: records of its files}; tasks: {model: task}.
+    exported: {model: records of its files}; tasks: {model: task}; figures: further ones for the report, each a name for
+    its file, a `report.page.Figure` without an image, and the picture.
     """
 
     config: Any
@@ -33,6 +34,7 @@ class Outcome:
     per_image: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     exported: dict[str, list[dict]] = dataclasses.field(default_factory=dict)
     tasks: dict[str, str] = dataclasses.field(default_factory=dict)
+    figures: list[tuple] = dataclasses.field(default_factory=list)
 
     def score(self, name: str, task: str, test: Dataset) -> None:
         """Score models/NAME.keras on the test images, and write what it predicts to predictions/NAME.json."""
@@ -47,10 +49,14 @@ class Outcome:
             return {"metrics": scored.metrics, "per_image": scored.per_image}
 
         result = self.run.phase(f"score_{name}", work)
+        self.add(name, task, result["metrics"], result["per_image"])
+
+    def add(self, name: str, task: str, metrics: dict[str, Any], per_image: dict[str, Any]) -> None:
+        """Take in scores as JSON brings them back: None for NaN."""
         self.tasks[name] = task
-        self.results[name] = {metric: np.nan if v is None else v for metric, v in result["metrics"].items()}
-        if result["per_image"]:
-            self.per_image[name] = {image: np.nan if v is None else v for image, v in result["per_image"].items()}
+        self.results[name] = {metric: np.nan if v is None else v for metric, v in metrics.items()}
+        if per_image:
+            self.per_image[name] = {image: np.nan if v is None else v for image, v in per_image.items()}
 
     def export(self, name: str, train: Dataset, test: Dataset) -> None:
         """Write SavedModel and LiteRT files of models/NAME.keras, each held against it on test images.

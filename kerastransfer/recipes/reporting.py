@@ -24,12 +24,27 @@ HIGHLIGHTS = {"AP50": "AP50 of", "iou_mean": "mean IoU of"}
 PAIRS = (  # which differences say something: (better, worse)
     ("yolo_unet", "yolo_segnet"),
     ("yolo_unet", "segnet_matched"),
+    ("yolo_unet_from_boxes", "yolo_segnet"),
+    ("yolo_unet_from_boxes", "yolo_unet"),
     ("yolo_segnet", "yolo_segnet_random"),
     ("yolo_unet", "yolo_unet_random"),
     ("yolo_segnet_through", "yolo_segnet"),
     ("yolo_unet_through", "yolo_unet"),
 )
-METRICS = ("AP", "AP50", "AP75", "AR100", "iou_mean", "iou_median", "iou_min", "iou_max", "dice_mean", "iou_dataset")
+METRICS = (
+    "AP",
+    "AP50",
+    "AP75",
+    "AR100",
+    "auc_mean",
+    "auc_min",
+    "iou_mean",
+    "iou_median",
+    "iou_min",
+    "iou_max",
+    "dice_mean",
+    "iou_dataset",
+)
 
 
 def write(outcome: "Outcome") -> None:
@@ -41,7 +56,10 @@ def write(outcome: "Outcome") -> None:
     page = dataclasses.replace(
         _page(outcome.run, outcome.config, outcome, results),
         comparisons=_comparisons(outcome.per_image),
-        figures=_saved(outcome.run, [*_pictures(outcome), *_charts(outcome, outcome.run.history(), outcome.per_image)]),
+        figures=_saved(
+            outcome.run,
+            [*outcome.figures, *_pictures(outcome), *_charts(outcome, outcome.run.history(), outcome.per_image)],
+        ),
         seconds={name: phase["seconds"] for name, phase in outcome.run.phases.items() if phase["seconds"] is not None},
     )
     write_page(outcome.run.path / "report.html", page)
@@ -71,7 +89,7 @@ def write_over_seeds(
         _page(run, config, first, estimates),
         results_note=f"Mean and standard deviation over seeds {', '.join(map(str, each))}; one folder for each.",
         comparisons=_comparisons(per_image),
-        figures=_saved(run, [*_pictures(first), *_charts(first, rows, per_image)]),
+        figures=_saved(run, [*first.figures, *_pictures(first), *_charts(first, rows, per_image)]),
         seconds={
             f"{name}, seed {seed}": phase["seconds"]
             for seed, outcome in each.items()
@@ -88,7 +106,9 @@ def _page(run: RunFolder, config: Any, outcome: "Outcome", results: Mapping[str,
     for field, (train, test) in outcome.data.parts.items():
         facts |= {f"Training images with {field}": len(train), f"Test images with {field}": len(test)}
     what = "A YOLOv1 detector was trained on boxes"
-    if "segmentation" in outcome.tasks.values():
+    if "map" in outcome.tasks.values():
+        what += "; what it says at every few pixels was read as a map, with thresholds chosen by boxes and no mask seen"
+    elif "segmentation" in outcome.tasks.values():
         what += "; its encoder was frozen, and decoders were trained on it with masks"
     return Page(
         title=f"{run.recipe}: {dataset.name}",
@@ -97,7 +117,9 @@ def _page(run: RunFolder, config: Any, outcome: "Outcome", results: Mapping[str,
             Highlight(f"{metrics[main].value:.3f}", f"{HIGHLIGHTS[main]} {model}", _uncertainty(metrics[main]))
             for model, metrics in results.items()
             for main in HIGHLIGHTS
-            if main in metrics and not model.endswith(("_random", "_through", "_matched"))
+            if main in metrics
+            and outcome.tasks[model] != "map"
+            and not model.endswith(("_random", "_through", "_matched"))
         ],
         facts=facts,
         classes=dataset.classes or dataset.segmentation_classes,

@@ -77,14 +77,27 @@ def load(path: str | Path) -> tuple["keras.Model", "Metadata"]:
 
     Raises UserError when either file is missing, damaged, or not of this package.
     """
+    model, metadata, codec = read(path)
+    from kerastransfer.models import predictor
+
+    if codec is None:
+        return predictor.probabilities(model, metadata.image_size), metadata
+    return predictor.candidates(model, codec, metadata.image_size), metadata
+
+
+def read(path: str | Path) -> tuple["keras.Model", "Metadata", Any | None]:
+    """The network in NAME.keras as it is (to raw predictions, or logits), what it is for, and a detector's codec.
+
+    Raises UserError as `load` does.
+    """
     import_keras()
     import keras
 
+    import kerastransfer.models.dense  # noqa: F401  registers the layers that a file may name
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.export.loading import load_keras
     from kerastransfer.export.metadata import Metadata
     from kerastransfer.export.silence import silenced
-    from kerastransfer.models import predictor
 
     codecs = {"yolov1": YoloV1Codec}
     with silenced():
@@ -96,9 +109,9 @@ def load(path: str | Path) -> tuple["keras.Model", "Metadata"]:
         height, width = described["image_size"]
         metadata = Metadata(described["task"], tuple(described["labels"]), (int(height), int(width)))
         if metadata.task == "segmentation":
-            return predictor.probabilities(model, metadata.image_size), metadata
+            return model, metadata, None
         settings = dict(described["codec"])
-        codec = codecs[settings.pop("name")](**settings)
+        return model, metadata, codecs[settings.pop("name")](**settings)
     except OSError as error:
         raise UserError(
             f"{beside}: cannot be read ({error.strerror}); it tells labels and sizes: keep it beside {path}"
@@ -107,7 +120,6 @@ def load(path: str | Path) -> tuple["keras.Model", "Metadata"]:
         raise UserError(
             f"{beside}: does not describe a model ({error!r}); copy it again from the run's folder"
         ) from error
-    return predictor.candidates(model, codec, metadata.image_size), metadata
 
 
 def open_predictor(path: str | Path) -> AnyPredictor:

@@ -5,6 +5,7 @@
 The main job of paper A: a YOLOv1 detector is trained on boxes, its encoder is frozen, and decoders without and with
 skips are trained on it with masks. --controls adds what the frozen encoder must be held against: the same decoders on
 an encoder with random weights, on one that is trained through, and a SegNet with as many weights as the U-Net.
+--masks from-boxes trains them with no mask at all (docs/dense.md).
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import numpy as np
 from kerastransfer import files
 from kerastransfer.errors import UserError
 from kerastransfer.recipes import config as configs
-from kerastransfer.recipes import outcome, training
+from kerastransfer.recipes import from_boxes, outcome, training
 from kerastransfer.recipes.detector import DetectorConfig, detector
 from kerastransfer.recipes.run_folder import RunFolder
 
@@ -31,6 +32,8 @@ class Config(DetectorConfig):
     """The encoder.npz of a trained detector: the detector is then not trained again."""
     decoders: tuple[Literal["segnet", "unet", "segnet_matched"], ...] = ("segnet", "unet")
     """Without skips, with skips, and without skips but as many weights as with."""
+    masks: tuple[Literal["true", "from-boxes"], ...] = ("true",)
+    """What decoders train on: true masks, masks that follow from boxes, or each in turn."""
     freeze: Literal["full", "weights"] = "full"
     """The encoder as it is, or with batch statistics that drift (the author's code)."""
     controls: bool = False
@@ -60,6 +63,14 @@ class Config(DetectorConfig):
             raise UserError("--cache-features needs an encoder that stays as it is: leave out --freeze weights")
         if self.cache_features and self.strategy != "none":
             raise UserError(f"--cache-features does not work with --strategy {self.strategy}: leave one of them out")
+        if not self.masks:
+            raise UserError("--masks names none: give true, from-boxes or both")
+        if "from-boxes" in self.masks and self.head != "fully_conv":
+            raise UserError(
+                f"--masks from-boxes reads the detector densely: it needs --head fully_conv, not {self.head}"
+            )
+        if "from-boxes" in self.masks and self.encoder:
+            from_boxes.detector_of(self.encoder)
 
 
 def main(config: Config) -> dict:
@@ -69,7 +80,8 @@ def main(config: Config) -> dict:
 
 def once(config: Config, run: RunFolder) -> outcome.Outcome:
     """One seed: the detector (unless an encoder is given), then every decoder, then the controls."""
-    fields = ("segmentation",) if config.encoder else ("boxes", "segmentation")
+    boxes = config.encoder is None or "from-boxes" in config.masks
+    fields = ("boxes", "segmentation") if boxes else ("segmentation",)
     data = training.load_data(config, *fields)
     result = outcome.Outcome(config, run, data)
     if config.encoder:
@@ -77,9 +89,17 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
     else:
         detector(config, run, data, result)
         encoder = run.models / "encoder.npz"
-    for decoder in config.decoders:
-        segmenter(decoder, encoder, config, run, data, result)
-        result.export(MODELS[decoder], *data.parts["segmentation"])
+    if "true" in config.masks:
+        for decoder in config.decoders:
+            segmenter(decoder, encoder, config, run, data, result)
+            result.export(MODELS[decoder], *data.parts["segmentation"])
+    if "from-boxes" in config.masks:
+        train = from_boxes.pseudo_masked(data.parts["boxes"][0], from_boxes.detector_of(encoder), run, config.quiet)
+        test = data.parts["segmentation"][1]
+        unmasked = dataclasses.replace(data, parts={**data.parts, "segmentation": (train, test)})
+        for decoder in config.decoders:
+            segmenter(decoder, encoder, config, run, unmasked, result, suffix="_from_boxes")
+            result.export(f"{MODELS[decoder]}_from_boxes", train, test)
     controls = config.control_kinds if config.controls else ()
     for decoder in config.decoders:
         if "random" in controls:
@@ -100,10 +120,11 @@ def segmenter(
     result: outcome.Outcome,
     *,
     through=False,
+    suffix: str = "",
 ) -> None:
     """Train and score one decoder on an encoder with the weights of a file, or with random ones (None).
 
-    through: the encoder is trained with the decoder, and not frozen.
+    through: the encoder is trained with the decoder, and not frozen. suffix: of the model's name.
     """
     from kerastransfer.encoders.yolov1 import ENCODERS
     from kerastransfer.losses.pixels import pixel_loss
@@ -112,7 +133,7 @@ def segmenter(
     from kerastransfer.training import statistics, strategy, transfer
 
     train, test = data.parts["segmentation"]
-    name = MODELS[decoder] + ("_random" if encoder is None else "_through" if through else "")
+    name = MODELS[decoder] + (suffix or ("_random" if encoder is None else "_through" if through else ""))
     classes = data.dataset.segmentation_classes
 
     def work() -> dict:

@@ -222,3 +222,27 @@ def test_a_codec_is_stored_with_a_model():
     codec = YoloV1Codec(num_classes=5, boxes_per_cell=3, sizes="root", layout="darknet", score="product", reach=0.25)
     assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(codec)) == codec
     assert (codec.outputs, YoloV1Codec(20).outputs, YoloV1Codec(1).outputs) == (20, 30, 11)
+
+
+@pytest.mark.parametrize("score", ["confidence", "product"])
+@pytest.mark.parametrize("sizes", ["cell", "image", "root"])
+def test_dense_at_the_trained_stride_is_decode(sizes, score):
+    """In pixels of the image that was trained on."""
+    codec = YoloV1Codec(3, sizes=sizes, score=score)
+    raw = np.random.default_rng(0).uniform(0.2, 0.8, (2, 4, 5, codec.outputs)).astype("float32")
+    boxes, scores = codec.decode_dense(raw, 16, 16, (64, 80))
+    want, want_scores = codec.decode(raw)
+    np.testing.assert_allclose(np.clip(boxes / np.array([64, 80, 64, 80]), 0, 1), want, atol=1e-5)
+    np.testing.assert_array_equal(scores, want_scores)
+
+
+@pytest.mark.parametrize("sizes", ["cell", "image", "root"])
+def test_a_dense_location_predicts_from_where_it_is(sizes):
+    """The same numbers two locations further on are the same box, 2 x 4 pixels further on, on an image of any size."""
+    codec = YoloV1Codec(1, 1, sizes=sizes)
+    raw = np.broadcast_to(np.array([1, 1, 0.5, 0.25, 0.4, 0.6], "float32"), (1, 7, 9, 6))
+    boxes = np.array(codec.decode_dense(raw, 4, 16, (64, 80))[0]).reshape(7, 9, 4)
+    np.testing.assert_allclose(boxes[2, 3] - boxes[0, 0], [8, 12, 8, 12], atol=1e-4)
+    width, height = {"cell": (6.4, 9.6), "image": (32, 38.4), "root": (12.8, 23.04)}[sizes]
+    y1, x1, y2, x2 = boxes[0, 0]
+    np.testing.assert_allclose([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], [8, 4, width, height], atol=1e-4)

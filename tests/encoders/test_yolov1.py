@@ -4,7 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from kerastransfer.encoders.yolov1 import ENCODERS, FAST_YOLO, POOL, SMALL, tap_strides, yolov1_encoder
+from kerastransfer.encoders.yolov1 import (
+    ENCODERS,
+    FAST_YOLO,
+    POOL,
+    SMALL,
+    TABLES,
+    stages_of,
+    strides_to,
+    tap_strides,
+    yolov1_encoder,
+)
 
 # Narrow, with every kind of layer: strided convolutions of 7 and 3, pools, 1 x 1; total stride 32.
 NARROW = (((4, 7, 2),), ((6, 3), POOL), ((4, 1), (6, 3, 2)), ((8, 3), POOL), ((8, 3, 2), (8, 3)))
@@ -120,3 +130,53 @@ def test_pixels_are_scaled_inside():
 def test_wrong_number_of_strides(strides, came):
     with pytest.raises(ValueError, match=f"{came} strides came for 5 strided layers"):
         yolov1_encoder(NARROW, strides=strides)
+
+
+RESIDUAL = (((4, 3, 2),), ((4, 3, 2), ((2, 1), (4, 3))), ((6, 3), POOL, ((3, 1), (6, 3))))
+
+
+def alive(encoder, seed=0):
+    """The encoder with statistics and offsets that are not those of a fresh one, so that borders matter."""
+    random = np.random.default_rng(seed)
+    for weight in encoder.weights:
+        if "bn" in weight.path:
+            weight.assign(random.uniform(0.5, 1.5, weight.shape) - (0 if "var" in weight.path else 0.4))
+    return encoder
+
+
+@pytest.mark.parametrize("stages", [NARROW, RESIDUAL], ids=["narrow", "residual"])
+@pytest.mark.parametrize("output_stride", [1, 2, 4, 8])
+def test_a_trous_sampled_is_the_strided_encoder(stages, output_stride):
+    """Everywhere, borders included, where the total stride divides the sides (spec/01 section 10)."""
+    strided = alive(yolov1_encoder(stages))
+    dense = yolov1_encoder(stages, strides=strides_to(stages, output_stride), dilate=True)
+    dense.set_weights(strided.get_weights())
+    pixels = image(64, 96)
+    last = next(reversed(strided.output))
+    step = tap_strides(strided)[last] // output_stride
+    want, got = np.array(strided(pixels)[last]), np.array(dense(pixels)[last])
+    assert got.shape[1:3] == (64 // output_stride, 96 // output_stride)
+    np.testing.assert_allclose(got[:, ::step, ::step], want, atol=1e-5)
+
+
+def test_a_trous_has_no_stride_behind_a_dilation():
+    with pytest.raises(ValueError, match="take the last away"):
+        yolov1_encoder(NARROW, strides=(2, 1, 2, 1, 1), dilate=True)
+
+
+def test_strides_to():
+    assert strides_to(NARROW, 1) == [1] * 5 and strides_to(NARROW, 32) == [2] * 5
+    assert strides_to(SMALL, 4) == [2, 2, 1, 1]
+    for wrong in (0, 3, 64, -2):
+        with pytest.raises(ValueError, match="choose one of 1, 2, 4, 8, 16, 32"):
+            strides_to(NARROW, wrong)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_table_of_an_encoder_is_found(name):
+    assert stages_of(ENCODERS[name]()) is TABLES[name]
+
+
+def test_an_unknown_table_is_told():
+    with pytest.raises(ValueError, match="8 convolutions of no known table"):
+        stages_of(yolov1_encoder((*NARROW, ((4, 3),))))

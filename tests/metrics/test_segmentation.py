@@ -83,3 +83,16 @@ def test_mistakes_are_named():
         segmentation.confusion(np.zeros((1, 2), int), np.zeros((1, 3), int), 3)
     with pytest.raises(ValueError, match="shorter"):
         segmentation.per_image(np.zeros((2, 1, 1), int), np.zeros((1, 1, 1), int), 2)
+
+
+def test_pixel_auc_counts_pairs_in_order():
+    """Of the 2 x 3 pairs of foreground and background, 4 are in order and one is a tie; void is in none."""
+    truth = np.array([[1, 2, 0], [0, 0, segmentation.VOID]])
+    scores = np.array([[0.9, 0.3, 0.3], [0.5, 0.1, 5.0]])
+    assert segmentation.pixel_auc(truth, scores) == pytest.approx((3 + 1 + 0.5) / 6)
+    assert segmentation.pixel_auc(truth, -scores) == pytest.approx(1 - 4.5 / 6)
+
+
+def test_pixel_auc_needs_both_kinds():
+    for value in (0, 1, segmentation.VOID):
+        assert np.isnan(segmentation.pixel_auc(np.full((2, 2), value), np.zeros((2, 2))))

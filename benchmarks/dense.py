@@ -1,0 +1,143 @@
+"""What dense inference costs: multiply-adds, seconds, peak memory, and the share of the machine's own matrix rate.
+
+    python benchmarks/dense.py [--model yolov1] [--image-size 448] [--tile 224] [--output-stride 8]
+
+Random weights, float32, one image. Paper A's dense mode (every stride 1, nothing dilated) runs in tiles; a trous runs
+at the output stride; each in a process of its own, whose resident memory includes TensorFlow and the weights. The
+matrix rate is that of a product of two 2048 x 2048 matrices, in the same process, before and after. Multiply-adds of
+all shifts are those of the detector on every shift of the image by less than its stride.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+from machine import describe
+
+SIDE = 2048  # of the matrices
+VARIANTS = ("stride removed", "a trous")
+
+
+def main():
+    flags = arguments()
+    if flags.variant:
+        print(json.dumps(measure(flags)))
+        return
+    print(describe("tensorflow", "keras"))
+    print(f"{flags.model} with its head, {flags.image_size} x {flags.image_size}\n")
+    costs(flags)
+    columns = ("graph", "output stride", "tile", "seconds", "peak GiB", "GFLOP/s", "of the matrix rate")
+    print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for variant in VARIANTS:
+        command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        print(
+            f"| {variant} | {found['output_stride']} | {found['tile'] or 'none'} | {found['seconds']:.1f} "
+            f"| {found['gibibytes']:.2f} | {found['rate']:.0f} | {found['rate'] / found['matrix_rate']:.2f} |",
+            flush=True,
+        )
+
+
+def costs(flags):
+    """Multiply-adds by shapes alone."""
+    from kerastransfer.models.dense import dense
+
+    detector = build(flags.model)
+    stride = flags.image_size // detector.compute_output_shape((1, flags.image_size, flags.image_size, 3))[1]
+    once = multiply_adds(detector, flags.image_size, flags.image_size)
+    all_shifts = once * stride**2
+    print("| multiply-adds | 1e9 | all shifts are so many times as many |\n|---|---|---|")
+    print(f"| the detector, once | {once / 1e9:.1f} | |")
+    print(f"| the detector on all {stride} x {stride} shifts | {all_shifts / 1e9:.0f} | 1 |")
+    for name, dilate in (("a trous", True), ("stride removed", False)):
+        cost = multiply_adds(dense(detector, 1, dilate=dilate), flags.image_size, flags.image_size)
+        print(f"| {name}, output stride 1 | {cost / 1e9:.0f} | {all_shifts / cost:.1f} |")
+
+
+def build(model):
+    from kerastransfer.codecs.yolov1 import YoloV1Codec
+    from kerastransfer.encoders.yolov1 import ACTIVATIONS, ENCODERS
+    from kerastransfer.models.yolov1 import yolov1
+
+    return yolov1(ENCODERS[model](), YoloV1Codec(20), activation=ACTIVATIONS[model])
+
+
+def multiply_adds(model, height: int, width: int) -> int:
+    """Of the convolutions on an image of this size, padding counted as pixels."""
+    import keras
+
+    from kerastransfer.models.dense import in_order
+
+    shape, total = (1, height, width, 3), 0
+    for layer in in_order(model):
+        if isinstance(layer, keras.layers.InputLayer | keras.layers.Add):
+            continue  # a shortcut changes no shape, and a chain goes on behind it
+        shape = layer.compute_output_shape(shape)
+        if isinstance(layer, keras.layers.Conv2D):
+            total += shape[1] * shape[2] * int(np.prod(layer.kernel.shape))
+    return total
+
+
+def measure(flags):
+    from kerastransfer.data.tiles import spans
+    from kerastransfer.export.dense_predictor import DensePredictor
+    from kerastransfer.models.dense import Vote, dense, receptive_radius
+
+    detector = build(flags.model)
+    removed = flags.variant == "stride removed"
+    stride, tile = (1, flags.tile) if removed else (flags.output_stride, 0)
+    network = dense(detector, stride, dilate=not removed)
+    size = flags.image_size
+    computed, tiles = size, 1
+    if tile:
+        rows, computed = spans(size, tile, receptive_radius(network), stride)
+        tiles = len(rows) ** 2
+    work = 2 * multiply_adds(network, computed, computed) * tiles
+    del detector
+    predictor = DensePredictor(network, Vote(None, stride, 1, (size, size)), tile)
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype("uint8")
+    warm = image[:computed, :computed] if tile else image
+    network.predict_on_batch(warm[None, :64, :64].astype("float32"))
+    before = matrix_rate()
+    start = time.perf_counter()
+    predictor.predictions(image)
+    seconds = time.perf_counter() - start
+    return {
+        "output_stride": stride,
+        "tile": tile,
+        "seconds": seconds,
+        "gibibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "rate": work / seconds / 1e9,
+        "matrix_rate": (before + matrix_rate()) / 2,
+    }
+
+
+def matrix_rate() -> float:
+    """GFLOP/s of a float32 matrix product: the median of a few."""
+    import tensorflow as tf
+
+    left, right = tf.random.normal((SIDE, SIDE)), tf.random.normal((SIDE, SIDE))
+    seconds = []
+    for _ in range(7):
+        start = time.perf_counter()
+        (left @ right)[0, 0].numpy()
+        seconds.append(time.perf_counter() - start)
+    return 2 * SIDE**3 / float(np.median(seconds[2:])) / 1e9
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("yolov1", "fast_yolo", "small"), default="yolov1")
+    parser.add_argument("--image-size", type=int, default=448)
+    parser.add_argument("--tile", type=int, default=224, help="side in pixels; 0 takes the image whole")
+    parser.add_argument("--output-stride", type=int, default=8, help="of a trous")
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Masks for training, from boxes: what the votes say, sharpened by the colours in and around each box.
+
+A histogram of colours for the object and one for what surrounds it (Boykov and Jolly 2001), taken in turns with the
+mask, as GrabCut does with mixtures (Rother et al. 2004). In place of a graph cut, neighbours agree by smoothing.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from scipy.special import expit
+
+from kerastransfer.codecs.votes import inside_boxes
+
+VOID = 255
+CROP = 96  # pixels, the longer side of a box and its surroundings as the histograms see them
+AROUND = 0.25  # of a box's sides, how far its surroundings reach
+BINS = 16  # of each colour channel; neighbouring bins share what they hold
+FEWEST = 20  # pixels of a crop in the box, and around it
+SHAPE = 0.5  # log odds of the shape at the middle of a box; below 0 outside the ellipse that touches its sides
+CORE = 6.0  # how much steeper the shape is by which the first histograms are taken: the middle alone is the object's
+ROUNDS = 4
+STRONGEST = 4.0  # log odds that the colour of a pixel may claim
+SMOOTHING = 1.0, 1.5  # pixels of a crop: of the odds of colours, and of neighbours
+UNSURE = (0.35, 0.65)  # probabilities between which a pixel is void
+
+
+def pseudo_mask(
+    image: np.ndarray, boxes: np.ndarray, classes: Sequence[int], votes: np.ndarray, thresholds: Sequence[float]
+) -> np.ndarray:
+    """image (H, W, 3) uint8, boxes (N, 4) as fractions, their classes (from 1), votes (H, W, K) with a threshold for
+    each class, to a segmentation (H, W) uint8: background outside every box, VOID where odds are nearly even."""
+    size = image.shape[:2]
+    outside = ~inside_boxes(boxes, size)
+    best = np.zeros(size, np.float32)
+    found = np.zeros(size, np.uint8)
+    for box, value in zip(boxes, classes, strict=True):
+        odds = votes[..., value - 1] / thresholds[value - 1]
+        there, probability = in_box(image, box, outside, odds)
+        if probability.size:
+            better = probability > best[there]
+            found[there] = np.where(better, value, found[there])
+            best[there] = np.maximum(best[there], probability)
+    found[best < UNSURE[0]] = 0
+    found[(best >= UNSURE[0]) & (best <= UNSURE[1])] = VOID
+    return found
+
+
+def in_box(
+    image: np.ndarray, box: np.ndarray, outside: np.ndarray, odds: np.ndarray
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The pixels of a box as slices, and the probability (h, w) of each to be the object's.
+
+    outside (H, W) bool: pixels in no box at all. odds (H, W): votes over their threshold.
+    """
+    size = image.shape[:2]
+    y1, x1, y2, x2 = np.clip(np.round(box * np.tile(size, 2)), 0, np.tile(size, 2)).astype(int)
+    there = slice(y1, y2), slice(x1, x2)
+    height, width = y2 - y1, x2 - x1
+    if height < 2 or width < 2:
+        return there, np.ones((height, width), np.float32)
+    top, bottom = max(0, y1 - round(AROUND * height)), min(size[0], y2 + round(AROUND * height))
+    left, right = max(0, x1 - round(AROUND * width)), min(size[1], x2 + round(AROUND * width))
+    scale = min(1.0, CROP / max(bottom - top, right - left))
+    small = tuple(max(2, round(side * scale)) for side in (bottom - top, right - left))
+
+    def cut(values, filter=Image.Resampling.BILINEAR):
+        return np.asarray(Image.fromarray(values[top:bottom, left:right]).resize(small[::-1], filter))
+
+    colours = cut(image).astype(int) * BINS // 256
+    around = cut(outside.astype(np.uint8), Image.Resampling.NEAREST).ravel() > 0
+    y = (np.arange(small[0]) + 0.5) / small[0] * (bottom - top) + top
+    x = (np.arange(small[1]) + 0.5) / small[1] * (right - left) + left
+    # Objects fill the middle of their boxes and seldom the corners.
+    squared = (2 * (y - (y1 + y2) / 2) / height)[:, None] ** 2 + (2 * (x - (x1 + x2) / 2) / width)[None] ** 2
+    inside = ((y >= y1) & (y < y2))[:, None] & ((x >= x1) & (x < x2))[None]
+    voted = np.clip(np.log(np.maximum(cut(odds.astype(np.float32)), 1e-3)), -SHAPE, SHAPE)
+    mask = sharpened(colours, SHAPE * (1 - squared) + voted, inside, around.reshape(small))
+    back = Image.fromarray(mask.astype(np.float32)).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
+    return there, np.asarray(back)[y1 - top : y2 - top, x1 - left : x2 - left]
+
+
+def sharpened(colours: np.ndarray, prior: np.ndarray, inside: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """Probabilities (h, w) from bins of colours (h, w, 3), prior log odds (h, w), and where the box and its
+    surroundings are. Where either has too few pixels for a histogram the prior stands alone."""
+    probability = np.where(inside, expit(prior), 0.0)
+    if min(inside.sum(), around.sum()) < FEWEST:
+        return probability
+    share = np.where(inside, expit(CORE * (prior - SHAPE)), 0.0)  # of a pixel that the object's histogram takes
+    for _ in range(ROUNDS):
+        ours = histogram(colours[inside], share[inside])
+        others = histogram(colours[inside | around], 1 - probability[inside | around])
+        ratio = np.log(ours / others)[tuple(np.moveaxis(colours, -1, 0))]
+        ratio = ndimage.gaussian_filter(np.clip(ratio, -STRONGEST, STRONGEST), SMOOTHING[0])
+        neighbours = 4 * (ndimage.gaussian_filter(probability, SMOOTHING[1]) - 0.5)
+        probability = share = np.where(inside, expit(prior + ratio + neighbours), 0.0)
+    return probability
+
+
+def histogram(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Bins of pixels (n, 3) with their weights (n,) to the share of each colour (BINS, BINS, BINS), none of them 0."""
+    counts = np.zeros((BINS,) * 3)
+    np.add.at(counts, tuple(colours.T), weights)
+    return ndimage.gaussian_filter(counts, 1.0, mode="nearest") / max(weights.sum(), 1e-6) + 1e-4

@@ -1,0 +1,159 @@
+"""The detector on other strides, against the detector itself on all shifts of the image."""
+
+import numpy as np
+import pytest
+
+from kerastransfer.codecs.yolov1 import YoloV1Codec
+from kerastransfer.encoders.yolov1 import POOL, YOLOV1, strides_to, yolov1_encoder
+from kerastransfer.models.dense import Odds, Vote, dense, receptive_radius, yolo_dense
+from kerastransfer.models.yolov1 import yolov1
+
+# Every kind of layer; total stride 8, and what is seen stays small.
+FIVE = (((3, 5, 2),), ((4, 3), POOL), (((2, 1), (4, 3)),), ((5, 3),), ((6, 3, 2),))
+
+
+def detector(head="fully_conv", seed=0, **options):
+    """Random weights, with batch statistics that make borders count."""
+    random = np.random.default_rng(seed)
+    model = yolov1(yolov1_encoder(FIVE), YoloV1Codec(2), head=head, **options)
+    for weight in model.weights:
+        weight.assign(random.normal(0, 0.4, weight.shape) + (1 if "gamma" in weight.path else 0))
+        if "variance" in weight.path:
+            weight.assign(np.abs(weight) + 0.5)
+    return model
+
+
+def pixels(height, width, seed=3):
+    return np.random.default_rng(seed).integers(0, 256, (1, height, width, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return detector(hidden=(5, 4))
+
+
+@pytest.mark.parametrize("dilate", [True, False])
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (31, 50), (1, 3)])
+def test_output_is_as_large_as_the_image(trained, size, dilate):
+    assert dense(trained, 1, dilate=dilate, stages=FIVE)(pixels(*size)).shape == (1, *size, 2 + 10)
+
+
+@pytest.mark.parametrize("size", [64, 96, 127])
+def test_output_of_yolov1_is_as_large_as_the_image(size):
+    """Of the paper's 24 convolutions, by shapes alone."""
+    encoder = yolov1_encoder(strides=strides_to(YOLOV1, 1), dilate=True)
+    assert encoder.compute_output_shape((1, size, size, 3))["c5"] == (1, size, size, 1024)
+
+
+@pytest.mark.parametrize("output_stride", [1, 2, 4, 8])
+def test_a_trous_sampled_is_the_detector(trained, output_stride):
+    image = pixels(48, 64)
+    got = np.array(dense(trained, output_stride, stages=FIVE)(image))
+    step = 8 // output_stride
+    np.testing.assert_allclose(got[:, ::step, ::step], trained(image), atol=1e-4)
+
+
+def test_a_trous_is_the_detector_on_all_shifts(trained):
+    """Away from the border: each shift sees zeros where the whole image has pixels."""
+    side, stride = 160, 8
+    image = pixels(side, side)
+    got = np.array(dense(trained, 1, stages=FIVE)(image))
+    edge = receptive_radius(trained)
+    assert edge < side // 2 - stride
+    for dy, dx in ((0, 0), (1, 0), (3, 6), (7, 7)):
+        shifted = image[:, dy : dy + side - stride, dx : dx + side - stride]
+        want = np.array(trained(shifted))
+        inner = slice(-(-edge // stride), (side - stride - edge) // stride)
+        assert inner.stop - inner.start >= 3
+        np.testing.assert_allclose(
+            got[:, dy : dy + side - stride : stride, dx : dx + side - stride : stride][:, inner, inner],
+            want[:, inner, inner],
+            atol=1e-4,
+        )
+
+
+def test_the_detector_itself_does_not_change(trained):
+    before = [np.array(weight) for weight in trained.weights]
+    copy = dense(trained, 2, stages=FIVE)
+    copy.get_layer("encoder").get_layer("c1_1_conv").kernel.assign(np.zeros((5, 5, 3, 3)))
+    for weight, old in zip(trained.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+
+@pytest.mark.parametrize(("dilate", "output_stride"), [(True, 1), (True, 4), (False, 1), (True, 8)])
+def test_what_counts_lies_within_the_receptive_radius(trained, dilate, output_stride):
+    model = dense(trained, output_stride, dilate=dilate, stages=FIVE)
+    radius, side = receptive_radius(model), 144
+    base = pixels(side, side)
+    other = base.copy()
+    other[:, 72, 72] = 255 - other[:, 72, 72]
+    moved = np.abs(np.array(model(other)) - np.array(model(base))).max(axis=(0, 3)) > 0
+    rows = np.flatnonzero(moved.any(axis=1)) * output_stride
+    assert 72 - radius <= rows.min() and rows.max() <= 72 + radius
+    assert rows.min() < 72 - 0.6 * radius  # and not much less: the far side counts pools too
+
+
+def test_receptive_fields_of_the_paper():
+    """spec/01 section 6: 749 pixels, pools see 2 + 4 + 8 + 16 on one side only; 35 without strides."""
+    assert 2 * receptive_radius(yolov1_encoder()) + 1 - 30 == 749
+    assert 2 * receptive_radius(yolov1_encoder(strides=[1] * 6)) + 1 == 35
+    assert receptive_radius(yolov1_encoder(strides=[1] * 6, dilate=True)) == receptive_radius(yolov1_encoder())
+
+
+def test_dense_layers_cannot_be_dense():
+    with pytest.raises(ValueError, match="train with --head fully_conv"):
+        dense(detector("paper_fc", grid=4, hidden=8), 1, stages=FIVE)
+
+
+def test_an_unknown_encoder_needs_its_table(trained):
+    with pytest.raises(ValueError, match="give its own as `stages`"):
+        dense(trained)
+
+
+def looped_votes(codec, raw, step, stride, side):
+    """Votes by loops over locations and pixels, for sizes in fractions of the image."""
+    votes = np.zeros((side, side))
+    centres = np.arange(side) + 0.5
+    for i in range(raw.shape[0]):
+        for j in range(raw.shape[1]):
+            kind, confidence, x, y, w, h = raw[i, j]
+            cy, cx, h, w = i * step + y * stride, j * step + x * stride, h * side, w * side
+            rows = (cy - h / 2 <= centres) & (centres < cy + h / 2)
+            columns = (cx - w / 2 <= centres) & (centres < cx + w / 2)
+            votes += max(0, kind * confidence) * np.outer(rows, columns)
+    return votes * (step / stride) ** 2
+
+
+def test_votes_are_the_boxes_painted():
+    codec = YoloV1Codec(1, 1, sizes="image", score="product")
+    raw = np.random.default_rng(0).uniform(-0.2, 0.8, (1, 6, 6, 6)).astype("float32")
+    vote = Vote(codec, 4, 8, (24, 24))
+    np.testing.assert_allclose(np.array(vote(raw))[0, ..., 0], looped_votes(codec, raw[0], 4, 8, 24), atol=1e-4)
+    np.testing.assert_allclose(vote.objectness(raw)[..., 0], raw[..., 0] * raw[..., 1], atol=1e-6)
+
+
+def test_votes_of_classes_merge():
+    codec = YoloV1Codec(3, 2, sizes="cell", score="product")
+    raw = np.random.default_rng(1).uniform(0, 0.8, (1, 5, 5, codec.outputs)).astype("float32")
+    apart, merged = (Vote(codec, 2, 4, (10, 10), merge=merge) for merge in (False, True))
+    assert apart(raw).shape == (1, 10, 10, 3)
+    np.testing.assert_allclose(np.array(apart(raw)).sum(-1), merged(raw)[..., 0], atol=1e-6)
+    np.testing.assert_array_equal(np.array(apart.objectness(raw)).max(-1), merged.objectness(raw)[..., 0])
+
+
+def test_a_pixel_is_the_class_whose_votes_pass_its_threshold():
+    votes = np.array([[[[0, 0], [2, 0], [0.9, 0.5], [3, 3]]]], "float32")
+    classes = np.argmax(Odds([1.0, 2.0])(votes), -1)
+    np.testing.assert_array_equal(classes[0, 0], [0, 1, 0, 1])
+
+
+def test_the_segmenter_is_saved_and_loaded(trained, tmp_path):
+    import keras
+
+    vote = Vote(YoloV1Codec(2), 4, 8, (32, 48), merge=True, name="vote")
+    model = yolo_dense(dense(trained, 4, stages=FIVE), vote, [0.5])
+    model.save(tmp_path / "dense.keras")
+    again = keras.saving.load_model(tmp_path / "dense.keras")
+    image = pixels(32, 48)
+    assert again(image).shape == (1, 32, 48, 2)
+    np.testing.assert_allclose(again(image), model(image), atol=1e-5)
