@@ -35,13 +35,11 @@ def gather(models: Sequence[Path], image_size: int, folder: Path) -> list[Net]:
 
 def models_in(path: Path) -> list[Path]:
     """The .keras files of a run's folder, or the one that is given. Raises UserError where there are none."""
-    if not path.is_dir():
+    if path.suffix == ".keras":
         return [path]
     found = sorted((path / "models").glob("*.keras"))
     if not found:
-        raise UserError(
-            f"{path}: holds no models/*.keras; give a run's folder, such as saved_models/RUN, or .keras files"
-        )
+        raise UserError(f"{path}: no .keras file, and holds no models/*.keras; give a run's folder")
     return found
 
 
@@ -72,7 +70,7 @@ def random_models(folder: Path, image_size: int) -> list[Path]:
         task = {"task": "detection", "labels": labels, "codec": codec}
         if name != "yolov1":
             task = {"task": "segmentation", "labels": ("background", *labels)}
-        paths.append(folder / f"{name}.keras")
+        paths.append(folder / "random" / f"{name}.keras")
         trained.write(net, paths[-1], image_size=size, **task)
     return paths
 
@@ -112,6 +110,7 @@ def scenes(count: int, image_size: int) -> list:
 
 def prepared(path: Path, folder: Path) -> Net:
     """Write to `folder` what a `Net` has there: of the exported files those that a run has, and the others anew."""
+    quiet_keras()
     import numpy as np
     from graph import flatten, multiply_adds
 
@@ -135,8 +134,8 @@ def prepared(path: Path, folder: Path) -> Net:
     for kind in tflite.KINDS:
         suffix = "" if kind == "float32" else f"_{kind}"
         exported = path.parent.parent / "tflite" / f"{path.stem}{suffix}.tflite"
-        if exported.exists():
-            metadata.read(exported)
+        if path.parent.name == "models" and exported.exists():
+            metadata.read(exported)  # whole, and ours
             shutil.copy(exported, folder / f"{kind}.tflite")
         else:
             content = tflite.convert(model, about.image_size, kind, scenes(CALIBRATION, max(height, width)))
