@@ -229,7 +229,7 @@ def run_onnx(folder, image, threads):
         names = {"input_names": ["image"], "output_names": network.names}
         by_export = importlib.util.find_spec("onnxscript") is not None  # PyTorch's newer exporter is written in it
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 torch.onnx.export(network, (pixels,), path, dynamo=by_export, **names)
         except Exception as error:
             raise MissingError(f"torch.onnx.export: {first_line(error)}") from error
