@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 PAUSE = 0.3  # seconds between turns: threads that wait by spinning have gone to sleep by then
 
@@ -26,8 +26,8 @@ def answer(prepare: Callable[[], tuple[dict, Callable[[int], dict | None]]]) -> 
     out, sys.stdout = sys.stdout, sys.stderr  # a library that prints must not break into the conversation
     try:
         first, run = prepare()
-    except ImportError as error:
-        first, run = {"missing": str(error)}, None
+    except (ImportError, MissingError) as error:
+        first, run = {"missing": " ".join(str(error).split())}, None
     print(json.dumps(first), file=out, flush=True)
     while run and (line := sys.stdin.readline()):
         started, cpu = time.perf_counter(), cpu_seconds()
@@ -78,6 +78,17 @@ class Contestant:
             self._errors.seek(0)
             raise RuntimeError(f"a contestant ended with an error:\n{self._errors.read()}")
         return json.loads(line)
+
+
+def take_turns(contestants: Mapping[str, Contestant], rounds: int, steps: int) -> dict[str, list[dict]]:
+    """What each contestant's turns took: `rounds` of `steps` after one to warm up, in an order that turns around."""
+    for contestant in contestants.values():
+        contestant.turn(steps)
+    turns = {name: [] for name in contestants}
+    for number in range(rounds):
+        for name in list(contestants)[:: 1 if number % 2 else -1]:
+            turns[name].append(contestants[name].turn(steps))
+    return turns
 
 
 def spread(values: Sequence[float], form: str = ".1f") -> str:

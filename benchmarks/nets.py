@@ -1,0 +1,162 @@
+"""What inference.py compares: trained nets, or nets with random weights, and all that a contestant needs of each."""
+
+import dataclasses
+import json
+import pickle
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from kerastransfer.errors import UserError
+
+CALIBRATION = 8  # drawn scenes, for int8 files that a run has not exported
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """A net in a folder of its own: `graph.pickle` (graph.py), `expected.npz` (a scene, and what Keras says of it),
+    `float32.tflite` and so on, and `model.json`, which tells where the .keras file is."""
+
+    name: str
+    folder: Path
+    size: tuple[int, int]
+    multiply_adds: int
+
+
+def gather(models: Sequence[Path], image_size: int, folder: Path) -> list[Net]:
+    """The nets in runs' folders and .keras files, or random ones of `image_size`. Raises UserError."""
+    paths = [model for path in models for model in models_in(path)] or random_models(folder, image_size)
+    nets = []
+    for number, path in enumerate(paths):
+        (folder / f"net{number}").mkdir()
+        nets.append(prepared(path, folder / f"net{number}"))
+    return nets
+
+
+def models_in(path: Path) -> list[Path]:
+    """The .keras files of a run's folder, or the one that is given. Raises UserError where there are none."""
+    if path.suffix == ".keras":
+        return [path]
+    found = sorted((path / "models").glob("*.keras"))
+    if not found:
+        raise UserError(f"{path}: no .keras file, and holds no models/*.keras; give a run's folder")
+    return found
+
+
+def random_models(folder: Path, image_size: int) -> list[Path]:
+    """The small detector, SegNet and U-Net with random weights, as a run leaves them."""
+    keras = quiet_keras()
+    from small_detector import NUM_CLASSES
+
+    from kerastransfer.codecs.yolov1 import YoloV1Codec
+    from kerastransfer.data import toy
+    from kerastransfer.encoders.yolov1 import ACTIVATIONS, small_encoder, tap_strides
+    from kerastransfer.models.yolo_unet import DECODERS
+    from kerastransfer.models.yolov1 import yolov1
+    from kerastransfer.recipes import trained
+
+    keras.utils.set_random_seed(1)
+    encoder = small_encoder()
+    stride = max(tap_strides(encoder).values())
+    if image_size % stride:
+        raise UserError(f"--image-size {image_size} is no multiple of {stride}, the encoder's stride")
+    codec = YoloV1Codec(NUM_CLASSES, boxes_per_cell=1, sizes="root", score="product")
+    labels, size = toy.CLASSES[:NUM_CLASSES], (image_size, image_size)
+    nets = {"yolov1": yolov1(encoder, codec, activation=ACTIVATIONS["small"])}
+    nets |= {f"yolo_{name}": DECODERS[name](encoder, NUM_CLASSES + 1) for name in ("segnet", "unet")}
+    paths = []
+    for name, net in nets.items():
+        settle(net, scenes(CALIBRATION, image_size))
+        task = {"task": "detection", "labels": labels, "codec": codec}
+        if name != "yolov1":
+            task = {"task": "segmentation", "labels": ("background", *labels)}
+        paths.append(folder / "random" / f"{name}.keras")
+        trained.write(net, paths[-1], image_size=size, **task)
+    return paths
+
+
+def settle(net, images) -> None:
+    """Batch statistics for random weights: without them activations fade, and int8 has little to resolve."""
+    import numpy as np
+
+    from kerastransfer.training import statistics as batch_statistics
+
+    maps = {"image": np.stack(images).astype("float32")}
+    for part in ("encoder", "decoder", "head"):
+        if part in (layer.name for layer in net.layers):
+            part = net.get_layer(part)
+            read = maps["image"] if part.name == "encoder" else {name: maps[name] for name in part.input}
+            batch_statistics.estimate(part, [read])
+            maps = part(read, training=False)
+
+
+def quiet_keras():
+    """Keras, once it has looked for a GPU: without one it complains."""
+    from kerastransfer.export.silence import silenced
+
+    with silenced():
+        import keras
+
+        keras.ops.zeros(())
+    return keras
+
+
+def scenes(count: int, image_size: int) -> list:
+    """Drawn images (H, W, 3) uint8."""
+    from kerastransfer.data.toy import toy
+
+    return [sample.read()["image"] for sample in toy(count=count, image_size=image_size).samples]
+
+
+def prepared(path: Path, folder: Path) -> Net:
+    """Write to `folder` what a `Net` has there: of the exported files those that a run has, and the others anew."""
+    quiet_keras()
+    import numpy as np
+    from graph import flatten, multiply_adds
+
+    from kerastransfer.data.decoded import resize_image
+    from kerastransfer.export import metadata, tflite
+    from kerastransfer.export.portable import in_float32
+    from kerastransfer.recipes import trained
+
+    model, about = trained.load(path)
+    model = in_float32(model)
+    height, width = about.image_size
+    graph = flatten(model, (1, height, width, 3))
+    net = Net(path.stem, folder, (height, width), multiply_adds(graph.steps))
+    (folder / "graph.pickle").write_bytes(pickle.dumps(graph))
+    (folder / "model.json").write_text(json.dumps({"model": str(path.resolve())}))
+
+    image = resize_image(*scenes(1, max(height, width)), (height, width))
+    outputs = model(image[None].astype("float32"), training=False)
+    np.savez(folder / "expected.npz", image=image, **{name: value.numpy()[0] for name, value in outputs.items()})
+
+    for kind in tflite.KINDS:
+        suffix = "" if kind == "float32" else f"_{kind}"
+        exported = path.parent.parent / "tflite" / f"{path.stem}{suffix}.tflite"
+        if path.parent.name == "models" and exported.exists():
+            metadata.read(exported)  # whole, and ours
+            shutil.copy(exported, folder / f"{kind}.tflite")
+        else:
+            content = tflite.convert(model, about.image_size, kind, scenes(CALIBRATION, max(height, width)))
+            content = metadata.attach(content, dataclasses.replace(about, kind=kind))
+            (folder / f"{kind}.tflite").write_bytes(content)
+    return net
+
+
+def large_convolutions(path: Path) -> None:
+    """Write an int8 file of nearly nothing but matrix products, 1 x 1 convolutions of 1024 to 1024 channels, and beside
+    it, as JSON, how many multiply-adds it has."""
+    keras = quiet_keras()
+    from graph import flatten, multiply_adds
+
+    from kerastransfer.export import tflite
+
+    side, width = 32, 1024
+    image = x = keras.Input((side, side, 3), name="image")
+    for filters in (*(width,) * 5, 8):
+        x = keras.layers.ReLU(6.0)(keras.layers.Conv2D(filters, 1)(x))
+    model = keras.Model(image, {"map": x}, name="products")
+    path.write_bytes(tflite.convert(model, (side, side), "int8", scenes(1, side)))
+    count = multiply_adds(flatten(model, (1, side, side, 3)).steps)
+    path.with_suffix(".json").write_text(json.dumps({"multiply_adds": count}))
