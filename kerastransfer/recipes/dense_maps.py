@@ -43,11 +43,17 @@ def classes_of(dataset: Dataset, labels: Sequence[str]) -> Classes:
     )
 
 
-def open_maps(path: str | Path, output_stride: int, *, dilate: bool, merge: bool, tile: int = 0) -> "DensePredictor":
-    """The detector in NAME.keras, ready for dense maps. Raises UserError for another model or an impossible stride."""
+def read_detector(path: str | Path) -> tuple[Any, Any, Any]:
+    """Network, metadata and codec in NAME.keras. Raises UserError for a model that is no detector."""
     network, metadata, codec = trained.read(path)
     if codec is None:
         raise UserError(f"{path} is a segmenter; dense maps need a detector, such as RUN/models/yolov1.keras")
+    return network, metadata, codec
+
+
+def open_maps(path: str | Path, output_stride: int, *, dilate: bool, merge: bool, tile: int = 0) -> "DensePredictor":
+    """The detector in NAME.keras, ready for dense maps. Raises UserError for another model or an impossible stride."""
+    network, metadata, codec = read_detector(path)
     from kerastransfer.encoders.yolov1 import tap_strides
     from kerastransfer.export.dense_predictor import DensePredictor
     from kerastransfer.models.dense import Vote, dense

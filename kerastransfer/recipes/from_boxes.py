@@ -31,7 +31,7 @@ def pseudo_masked(train: Dataset, detector: str | Path, run: RunFolder, quiet: b
     folder = run.predictions / "from_boxes"
 
     def work() -> dict:
-        classes = dense_maps.classes_of(train, trained.read(detector)[1].labels)
+        classes = dense_maps.classes_of(train, dense_maps.read_detector(detector)[1].labels)
         predictor = dense_maps.open_maps(detector, OUTPUT_STRIDE, dilate=True, merge=classes.merge)
         few = trained.spread(train, THRESHOLD_IMAGES)
         chosen = dense_maps.thresholds(predictor, few, classes)["votes"]

@@ -77,7 +77,7 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
         detection.detector(config, run, data, result)
         path = run.models / "yolov1.keras"
     train, test = data.parts["boxes"][0], data.parts["segmentation"][1]
-    labels = trained.read(path)[1].labels
+    labels = dense_maps.read_detector(path)[1].labels
     classes = dense_maps.classes_of(data.dataset, labels)
     few = trained.spread(train, config.threshold_images)
 
