@@ -127,7 +127,7 @@ def _page(run: RunFolder, config: Any, outcome: "Outcome", results: Mapping[str,
         command=f"python -m kerastransfer.recipes.{run.recipe} --config {run.path / 'config.toml'}",
         results=results,
         exported=[_exported(record) for records in outcome.exported.values() for record in records],
-        exported_metric="AP50 or mean IoU",
+        exported_metric="AP or mean IoU",
         left_out=[(bad.name, bad.reason) for bad in dataset.bad],
         machine={"Processor": _processor(), "Cores": os.cpu_count(), "System": platform.platform(terse=True)},
     )
