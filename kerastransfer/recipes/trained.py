@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from kerastransfer.export.prediction import Prediction
 
 MAIN_SCORE = {"detection": "AP50", "segmentation": "iou_mean"}
-# What an exported file must keep. Not AP50: of a few dozen images it moves by hundredths when a few boxes cross an IoU of
-# 0.5, either way; AP takes the mean over ten such bars.
+# What an exported file must keep. Not AP50: of a few dozen images it moves by hundredths when a few boxes cross an IoU
+# of 0.5, either way; AP takes the mean over ten such bars.
 KEPT_SCORE = {"detection": "AP", "segmentation": "iou_mean"}
 CALIBRATION_IMAGES = 32
 PARITY_IMAGES = 32
