@@ -70,7 +70,7 @@ def distributed(name: str, batches: Callable[[tuple[int, int]], tf.data.Dataset]
 
 
 class _MultiWorkerModel(TermModel):
-    """Around three places where `fit` fails over several processes (keras#20585)."""
+    """Around the places where `fit` fails over several processes (keras#20585)."""
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: the constructor has built the model; Keras would reduce a batch across processes here."""

@@ -144,3 +144,17 @@ def test_images_are_read_when_they_are_needed():
     some.arrays["image"][:] = 77
     later = list(itertools.islice(stream, 5))[-1]
     np.testing.assert_allclose(later[0], 77, atol=0.01)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_shares_of_a_batch_make_up_the_whole_one(parts):
+    """Cut, mirrored and coloured as in the whole batch, so that workers train on what one device would."""
+    how = Augmentation(mosaic=0.0)
+    whole = batches(3, how=how)
+    shares = [batches(3, how=how, share=(part, parts)) for part in range(parts)]
+    for number, (image, targets) in enumerate(whole):
+        own = [share[number] for share in shares]
+        assert all(len(part[0]) == 4 // parts for part in own)
+        np.testing.assert_array_equal(np.concatenate([part[0] for part in own]), image)
+        for name, value in targets.items():
+            np.testing.assert_array_equal(np.concatenate([part[1][name] for part in own]), value)
