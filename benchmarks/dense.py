@@ -16,6 +16,7 @@ import sys
 import time
 
 import numpy as np
+from graph import flatten, multiply_adds
 from machine import describe
 
 SIDE = 2048  # of the matrices
@@ -48,13 +49,13 @@ def costs(flags):
 
     detector = build(flags.model)
     stride = flags.image_size // detector.compute_output_shape((1, flags.image_size, flags.image_size, 3))[1]
-    once = multiply_adds(detector, flags.image_size, flags.image_size)
+    once = count(detector, flags.image_size)
     all_shifts = once * stride**2
     print("| multiply-adds | 1e9 | all shifts are so many times as many |\n|---|---|---|")
     print(f"| the detector, once | {once / 1e9:.1f} | |")
     print(f"| the detector on all {stride} x {stride} shifts | {all_shifts / 1e9:.0f} | 1 |")
     for name, dilate in (("a trous", True), ("stride removed", False)):
-        cost = multiply_adds(dense(detector, 1, dilate=dilate), flags.image_size, flags.image_size)
+        cost = count(dense(detector, 1, dilate=dilate), flags.image_size)
         print(f"| {name}, output stride 1 | {cost / 1e9:.0f} | {all_shifts / cost:.1f} |")
 
 
@@ -66,20 +67,9 @@ def build(model):
     return yolov1(ENCODERS[model](), YoloV1Codec(20), activation=ACTIVATIONS[model])
 
 
-def multiply_adds(model, height: int, width: int) -> int:
-    """Of the convolutions on an image of this size, padding counted as pixels."""
-    import keras
-
-    from kerastransfer.models.dense import in_order
-
-    shape, total = (1, height, width, 3), 0
-    for layer in in_order(model):
-        if isinstance(layer, keras.layers.InputLayer | keras.layers.Add):
-            continue  # a shortcut changes no shape, and a chain goes on behind it
-        shape = layer.compute_output_shape(shape)
-        if isinstance(layer, keras.layers.Conv2D):
-            total += shape[1] * shape[2] * int(np.prod(layer.kernel.shape))
-    return total
+def count(model, side: int) -> int:
+    """Multiply-adds for one image of side x side."""
+    return multiply_adds(flatten(model, (1, side, side, 3)).steps)
 
 
 def measure(flags):
@@ -96,7 +86,7 @@ def measure(flags):
     if tile:
         rows, computed = spans(size, tile, receptive_radius(network), stride)
         tiles = len(rows) ** 2
-    work = 2 * multiply_adds(network, computed, computed) * tiles
+    work = 2 * count(network, computed) * tiles
     del detector
     predictor = DensePredictor(network, Vote(None, stride, 1, (size, size)), tile)
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype("uint8")
