@@ -22,7 +22,7 @@ NARROW = (((4, 3, 2),), ((6, 7, 2), ((4, 1), (6, 3))), ((6, 3), "pool"), ((8, 3,
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     yield
-    for name in ("graph", "torch_graph", "rounds"):
+    for name in ("graph", "torch_graph", "rounds", "machine", "roi_align"):
         sys.modules.pop(name, None)
 
 
@@ -93,3 +93,16 @@ def test_dense_layers_in_pytorch():
     with torch.inference_mode():
         (given,) = Network(flatten(model, image.shape))(torch.from_numpy(image).permute(0, 3, 1, 2))
     np.testing.assert_allclose(given.permute(0, 2, 3, 1), model(image), atol=1e-4)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_ways_to_align_are_the_same(backward):
+    import tensorflow as tf
+    from roi_align import CONTESTANTS, drawn, step
+
+    features, boxes = (tf.constant(values) for values in drawn((11, 9, 4), 6))
+    first, *others = (step(name, 5, 2, backward=backward)(features, boxes) for name in CONTESTANTS)
+    assert first.shape == (features.shape if backward else (1, 6, 5, 5, 4))
+    assert np.ptp(first) > 1
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1e-4)

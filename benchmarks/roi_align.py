@@ -1,0 +1,166 @@
+"""RoIAlign: by interpolation matrices, by corrected crop_and_resize, by gathers of four neighbours for every sample.
+
+    python benchmarks/roi_align.py [--boxes 100] [--map 52 52 256] [--size 14] [--samples 2] [--rounds 7] [--steps 10]
+
+float32, one image, compiled with tf.function without XLA, for which crop_and_resize has no kernel. The sides of the
+boxes are spread evenly from a tenth to six tenths of the map's. Each contestant runs in a process of its own for each
+pass; its peak memory is how far its resident memory rises above where it stands before the first step. `of the best` is
+its time over that of the fastest other one in the same round: below 1 is faster. The largest difference from the
+matrices shows that all compute the same: in outputs, and in gradients as a share of the largest.
+"""
+
+import argparse
+import resource
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from machine import describe
+from rounds import Contestant, answer, spread, take_turns
+
+PASSES = ("forward", "forward and backward")
+CONTESTANTS = ("matrices", "crop_and_resize", "gather")
+
+
+def main():
+    flags = arguments()
+    if flags.contestant:
+        answer(lambda: prepare(flags))
+        return
+    print(describe("tensorflow", "keras"))
+    print(f"{flags.boxes} boxes on a map of {' x '.join(map(str, flags.map))}, P = {flags.size},", end=" ")
+    print(f"s = {flags.samples}, {flags.rounds} rounds of {flags.steps} steps: median (smallest-largest)\n")
+    print(
+        "| pass | method | ms | CPU ms | of the best | peak MiB | largest difference |\n|---|---|---|---|---|---|---|"
+    )
+    for which in PASSES:
+        with tempfile.TemporaryDirectory() as folder:
+            compare(flags, which, Path(folder))
+
+
+def compare(flags, which, folder):
+    """The rows of one pass."""
+    names = ("boxes", "size", "samples")
+    sizes = [word for name in names for word in (f"--{name}", str(getattr(flags, name)))]
+    contestants = {}
+    try:
+        for name in CONTESTANTS:
+            command = [*sizes, "--map", *map(str, flags.map), "--pass", which, "--folder", str(folder)]
+            contestants[name] = Contestant(__file__, *command, "--contestant", name)
+        turns = take_turns(contestants, flags.rounds, flags.steps)
+    finally:
+        for contestant in contestants.values():
+            contestant.close()
+    results = {name: np.load(folder / f"{name}.npy") for name in CONTESTANTS}
+    seconds = {name: [turn["seconds"] for turn in taken] for name, taken in turns.items()}
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    for name in CONTESTANTS:
+        best = min(medians.keys() - {name}, key=medians.get)
+        ratio = spread([mine / other for mine, other in zip(seconds[name], seconds[best], strict=True)], ".2f")
+        own, cpu = (
+            spread([turn[kind] / flags.steps * 1e3 for turn in turns[name]]) for kind in ("seconds", "cpu_seconds")
+        )
+        memory = max(turn["mebibytes"] for turn in turns[name])
+        difference = np.abs(results[name] - results["matrices"]).max()
+        if which != "forward":
+            difference /= np.abs(results["matrices"]).max()
+        print(f"| {which} | {name} | {own} | {cpu} | {ratio} | {memory:.0f} | {difference:.0e} |", flush=True)
+
+
+def prepare(flags):
+    import tensorflow as tf
+
+    features, boxes = (tf.constant(values) for values in drawn(flags.map, flags.boxes))
+    pool = tf.function(step(flags.contestant, flags.size, flags.samples, backward=flags.which != "forward"))
+    before = resident()
+    np.save(Path(flags.folder, flags.contestant), pool(features, boxes))
+
+    def run(steps):
+        for _ in range(steps):
+            result = pool(features, boxes)
+        result.numpy()  # has come to its end
+        return {"mebibytes": resident() - before}
+
+    return {}, run
+
+
+def drawn(size, number):
+    """A map (1, H, W, D) and boxes (1, N, 4) inside it."""
+    random = np.random.default_rng(0)
+    sides = random.uniform(0.1, 0.6, (1, number, 2))
+    near = random.uniform(0, 1 - sides)
+    return random.normal(0, 1, (1, *size)).astype("float32"), np.concatenate([near, near + sides], -1).astype("float32")
+
+
+def step(contestant, size, samples, *, backward):
+    """A function of features and boxes: to what is pooled, or to the gradient of half its sum of squares."""
+    import tensorflow as tf
+
+    from kerastransfer.layers import RoIAlign
+
+    if contestant == "gather":
+
+        def pool(features, boxes):
+            return by_gather(features, boxes, size, samples)
+    else:
+        pool = RoIAlign(size, sampling_ratio=samples, method=contestant)
+
+    def gradient(features, boxes):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            half = tf.reduce_sum(pool(features, boxes) ** 2) / 2
+        return tape.gradient(half, features)
+
+    return gradient if backward else pool
+
+
+def by_gather(features, boxes, size, samples):
+    """The four neighbours of every sample, weighed and summed. For boxes inside the map of one image."""
+    import tensorflow as tf
+
+    _, height, width, depth = features.shape
+    number, count = boxes.shape[1], size * samples
+
+    def neighbours(near, far, length):
+        """Pixels before and behind each sample, and how far from the first it lies."""
+        place = near[:, None] + (far - near)[:, None] * (tf.range(count, dtype="float32") + 0.5) / count
+        place = tf.clip_by_value(place * length - 0.5, 0, length - 1)
+        first = tf.minimum(tf.floor(place), length - 2)
+        return tf.cast(first, "int32"), place - first
+
+    y1, x1, y2, x2 = tf.unstack(boxes[0], axis=-1)
+    (top, down), (left, along) = neighbours(y1, y2, height), neighbours(x1, x2, width)
+    down, along = down[:, :, None, None], along[:, None, :, None]
+    flat = tf.reshape(features, (-1, depth))
+
+    def at(row, column):
+        return tf.gather(flat, row[:, :, None] * width + column[:, None, :])
+
+    upper = at(top, left) * (1 - along) + at(top, left + 1) * along
+    lower = at(top + 1, left) * (1 - along) + at(top + 1, left + 1) * along
+    pooled = tf.nn.avg_pool2d(upper * (1 - down) + lower * down, samples, samples, "VALID")
+    return tf.reshape(pooled, (1, number, size, size, depth))
+
+
+def resident():
+    """The largest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--boxes", type=int, default=100)
+    parser.add_argument("--map", type=int, nargs=3, default=(52, 52, 256), metavar=("H", "W", "D"))
+    parser.add_argument("--size", type=int, default=14, help="P: bins along each side")
+    parser.add_argument("--samples", type=int, default=2, help="s: samples along each side of a bin")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=10, help="in a round")
+    parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--pass", dest="which", choices=PASSES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
