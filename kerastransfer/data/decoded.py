@@ -1,5 +1,6 @@
 """Examples decoded once, at one size, in memory or in memory-mapped files."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -10,7 +11,10 @@ import numpy as np
 from PIL import Image
 
 from kerastransfer.data.dataset import Dataset, Sample
+from kerastransfer.data.mask_crops import CROP, Ragged, crop
 from kerastransfer.errors import UserError
+
+REMEDY = "use --cache memory"
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -35,22 +39,35 @@ def resize_map(segmentation: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 @dataclasses.dataclass(frozen=True)
 class Decoded:
     """Arrays with a row per sample: image (N, H, W, 3) uint8; and, as asked for, boxes (N, M, 4) float32 with labels
-    (N, M) int32 (M: the most that any sample has; zeros and -1 pad; crowds are left out), segmentation (N, H, W)
-    uint8, label (N,) int32."""
+    (N, M) int32 (M: the most that any sample has; zeros and -1 pad; crowds are left out), masks (N, M, CROP, CROP)
+    uint8 with frames (N, M, 4) float32 (what each crop spans; zeros pad, and stand where an object has no mask; see
+    mask_crops.py), segmentation (N, H, W) uint8, label (N,) int32.
+
+    dropped: objects that `decode` left out because their image has more than its `most`.
+    """
 
     names: tuple[str, ...]
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, np.ndarray | Ragged]
+    dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
 
 
 def decode(
-    dataset: Dataset, fields: Sequence[str], size: tuple[int, int], *, folder: Path | None = None, threads: int = 4
+    dataset: Dataset,
+    fields: Sequence[str],
+    size: tuple[int, int],
+    *,
+    folder: Path | None = None,
+    threads: int = 4,
+    most: int | None = None,
 ) -> Decoded:
-    """Read every sample that has all of `fields`, in order, with images and maps at `size` (height, width).
+    """Read every sample that has all of `fields`, in order, with images and maps at `size` (height, width). With
+    "masks" come boxes and labels too.
 
-    folder: keep images and maps in memory-mapped files there, for data larger than memory; it must be empty.
+    folder: keep images, maps and masks in memory-mapped files there, for data larger than memory; it must be empty.
+    most: of an image with more objects only so many, the largest; `Decoded.dropped` says how many were left out.
     Raises BadSampleError as `Sample.read` does: a data set that was checked when it was loaded has none.
     """
     samples = dataset.having(*fields).samples
@@ -58,9 +75,7 @@ def decode(
     if "segmentation" in fields:
         shapes["segmentation"] = (len(samples), *size)
     arrays = {
-        name: allocate(folder / f"{name}.npy", shape, "uint8", "use --cache memory")
-        if folder
-        else np.empty(shape, "uint8")
+        name: allocate(folder / f"{name}.npy", shape, "uint8", REMEDY) if folder else np.empty(shape, "uint8")
         for name, shape in shapes.items()
     }
 
@@ -70,15 +85,26 @@ def decode(
         arrays["image"][index] = resize_image(example["image"], size)
         if "segmentation" in fields:
             arrays["segmentation"][index] = resize_map(example["segmentation"], size)
-        return {name: example[name] for name in ("boxes", "labels", "crowd", "label") if name in example}
+        small = {"label": example["label"]} if "label" in fields else {}
+        if "boxes" in fields or "masks" in fields:
+            small |= _objects(example, "masks" in fields, most)
+        return small
 
     with ThreadPoolExecutor(threads) as pool:
-        small = list(pool.map(read, enumerate(samples)))
-    if "boxes" in fields:
-        arrays |= _padded(small)
+        small = pool.map(read, enumerate(samples))
+        if "masks" in fields:
+            small, crops = _without_masks(small, folder / "masks.uint8" if folder else None)
+        small = list(small)
+    if "boxes" in fields or "masks" in fields:
+        arrays |= _padded(small, ("boxes", "labels", "frames") if "masks" in fields else ("boxes", "labels"))
+    if "masks" in fields:
+        starts = np.cumsum([0, *(len(example["boxes"]) for example in small)])
+        arrays["masks"] = Ragged(crops, starts, arrays["boxes"].shape[1])
     if "label" in fields:
         arrays["label"] = np.array([example["label"] for example in small], "int32")
-    return Decoded(tuple(sample.name for sample in samples), arrays)
+    return Decoded(
+        tuple(sample.name for sample in samples), arrays, sum(example.get("dropped", 0) for example in small)
+    )
 
 
 def allocate(path: Path, shape: tuple[int, ...], dtype: str, remedy: str) -> np.ndarray:
@@ -97,12 +123,45 @@ def allocate(path: Path, shape: tuple[int, ...], dtype: str, remedy: str) -> np.
     return array
 
 
-def _padded(examples):
-    kept = [~example.get("crowd", np.zeros(len(example["labels"]), bool)) for example in examples]
-    most = max([1, *(int(keep.sum()) for keep in kept)])
-    boxes = np.zeros((len(examples), most, 4), "float32")
-    labels = np.full((len(examples), most), -1, "int32")
-    for row, (example, keep) in enumerate(zip(examples, kept, strict=True)):
-        count = int(keep.sum())
-        boxes[row, :count], labels[row, :count] = example["boxes"][keep], example["labels"][keep]
-    return {"boxes": boxes, "labels": labels}
+def _objects(example, masked, most):
+    """Boxes and labels of an example's objects but crowds, with `masked` masks and frames; how many were dropped."""
+    kept = np.flatnonzero(~example["crowd"])
+    areas = np.prod(example["boxes"][kept, 2:] - example["boxes"][kept, :2], axis=1)
+    largest = kept[np.sort(np.argsort(-areas, kind="stable")[:most])]
+    out = {"boxes": example["boxes"][largest], "labels": example["labels"][largest]}
+    if masked:
+        crops = [crop(example["masks"][index], example["boxes"][index]) for index in largest]
+        out["masks"] = np.array([pixels for pixels, _ in crops], "uint8").reshape(-1, CROP, CROP)
+        out["frames"] = np.array([frame for _, frame in crops], "float32").reshape(-1, 4)
+    return {**out, "dropped": len(kept) - len(largest)}
+
+
+def _without_masks(examples, path):
+    """The examples, in order, without their masks; and all masks (T, CROP, CROP) one after the other, which go to a file
+    at `path`, if there is one, as they come. Raises UserError when there is no room."""
+    small, crops = [], [np.zeros((0, CROP, CROP), "uint8")]
+    try:
+        with path.open("wb") if path else contextlib.nullcontext() as file:
+            for example in examples:
+                masks = example.pop("masks")
+                small.append(example)
+                if file:
+                    file.write(masks.tobytes())
+                else:
+                    crops.append(masks)
+    except OSError as error:
+        raise UserError(f"{path}: no room for more masks ({error.strerror}); free some space or {REMEDY}") from None
+    if path and path.stat().st_size:
+        return small, np.memmap(path, "uint8", "r").reshape(-1, CROP, CROP)
+    return small, np.concatenate(crops)
+
+
+def _padded(examples, names):
+    most = max([1, *(len(example["labels"]) for example in examples)])
+    arrays = {}
+    for name in names:
+        dtype, rest = ("int32", ()) if name == "labels" else ("float32", (4,))
+        arrays[name] = np.full((len(examples), most, *rest), -1 if name == "labels" else 0, dtype)
+        for row, example in zip(arrays[name], examples, strict=True):
+            row[: len(example[name])] = example[name]
+    return arrays

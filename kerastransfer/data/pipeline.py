@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerastransfer.data.decoded import Decoded
-from kerastransfer.data.transforms import Augmentation, augment
+from kerastransfer.data.transforms import PADDING, Augmentation, augment
 
 END = np.iinfo("int32").max  # an epoch that never comes
 
@@ -107,8 +107,11 @@ def _seed(seed, epoch, step):
 
 def _widened(batch, boxes):
     """The batch with its boxes padded to a number that is the same in every batch, with mosaics or without."""
-    if "boxes" not in batch:
-        return batch
-    missing = [[0, 0], [0, boxes - batch["boxes"].shape[1]]]
-    labels = tf.pad(batch["labels"], missing, constant_values=-1)
-    return {**batch, "boxes": tf.pad(batch["boxes"], [*missing, [0, 0]]), "labels": labels}
+
+    def padded(name, value):
+        if name not in PADDING:
+            return value
+        missing = [[0, 0], [0, boxes - value.shape[1]], *[[0, 0]] * (len(value.shape) - 2)]
+        return tf.pad(value, missing, constant_values=PADDING[name])
+
+    return {name: padded(name, value) for name, value in batch.items()}

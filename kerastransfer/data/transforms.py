@@ -7,6 +7,7 @@ import tensorflow as tf
 from kerastransfer.data.dataset import VOID
 
 GREY = 114.0  # what lies outside an image
+PADDING = {"boxes": 0, "labels": -1, "masks": 0, "frames": 0}  # of the fields with a row per object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +37,12 @@ FLIP_ONLY = Augmentation(scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=
 
 
 def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int], *, share: tuple[int, int] = (0, 1)) -> dict:
-    """{"image": (B, h, w, 3) uint8, and any of "boxes" (B, N, 4) with "labels" (B, N), "segmentation" (B, h, w)}, B
-    known, to the same with images float32 in 0..255 and maps at `size`.
+    """{"image": (B, h, w, 3) uint8, and any of "boxes" (B, N, 4) with "labels" (B, N), "masks" (B, N, m, m) with
+    "frames" (B, N, 4) beside boxes, "segmentation" (B, h, w)}, B known, to the same with images float32 in 0..255 and
+    maps at `size`.
+
+    A frame moves as its box does, but is not clipped, and in a mirror image it is turned inside out, x1 > x2: its mask
+    stays as it is. Where a box is dropped, or there is no mask, the frame is zeros.
 
     seed: (2,) integers; the same seed gives the same batch, wherever and however parallel it is made. A mosaic has
     four times as many boxes, so N becomes 4 N when there are any.
@@ -52,7 +57,7 @@ def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int], *, shar
     if mosaics < count:
         plain = {name: value[mosaics:] for name, value in batch.items()}
         pieces.append(_cut(plain, _windows(count - mosaics, seed, how, share), how, size))
-    out = {name: _stack([piece[name] for piece in pieces]) for name in pieces[0]}
+    out = {name: _stack([piece[name] for piece in pieces], PADDING.get(name)) for name in pieces[0]}
     out["image"] = _recolour(out["image"], seed + 7, how, share)
     return out
 
@@ -64,13 +69,12 @@ def _draw(count, shape, seed, share, low=0.0, high=1.0):
     return drawn[part * count : (part + 1) * count]
 
 
-def _stack(values):
-    """Concatenate batches, boxes padded to the longest."""
+def _stack(values, padding):
+    """Concatenate batches, boxes padded to the longest, which is the first."""
     if len(values) > 1 and values[0].shape[1:] != values[1].shape[1:]:
         missing = tf.shape(values[0])[1] - tf.shape(values[1])[1]
         rest = [[0, 0]] * (len(values[1].shape) - 2)
-        pad = -1 if values[1].dtype.is_integer else 0
-        values = [values[0], tf.pad(values[1], [[0, 0], [0, missing], *rest], constant_values=pad)]
+        values = [values[0], tf.pad(values[1], [[0, 0], [0, missing], *rest], constant_values=padding)]
     return tf.concat(values, 0)
 
 
@@ -95,6 +99,11 @@ def _cut(batch, windows, how, size):
         out["segmentation"] = tf.cast(maps[..., 0], "uint8")
     if "boxes" in batch:
         out["boxes"], out["labels"] = _move(batch["boxes"], batch["labels"], windows, how.visible)
+    if "masks" in batch:
+        frames = batch["frames"]
+        there = tf.logical_and(out["labels"] >= 0, _area(frames) > 0)
+        out["frames"] = tf.where(there[..., None], _seen_from(windows, frames), 0.0)
+        out["masks"] = batch["masks"]
     if "label" in batch:
         out["label"] = batch["label"]
     return out
@@ -115,14 +124,18 @@ def _sample(images, windows, size, method, outside):
 
 
 def _move(boxes, labels, windows, visible):
-    near, far = windows[:, None, :2], windows[:, None, 2:]
-    corners = tf.concat([(boxes[..., :2] - near) / (far - near), (boxes[..., 2:] - near) / (far - near)], -1)
-    y1, x1, y2, x2 = tf.unstack(corners, axis=-1)
+    y1, x1, y2, x2 = tf.unstack(_seen_from(windows, boxes), axis=-1)
     moved = tf.stack([y1, tf.minimum(x1, x2), y2, tf.maximum(x1, x2)], -1)  # a mirror swaps left and right
     clipped = tf.clip_by_value(moved, 0.0, 1.0)
     seen = _area(clipped) / tf.maximum(_area(moved), 1e-9)
     real = tf.logical_and(labels >= 0, tf.logical_and(seen >= visible, _area(clipped) > 0))
     return tf.where(real[..., None], clipped, 0.0), tf.where(real, labels, -1)
+
+
+def _seen_from(windows, boxes):
+    """Boxes (B, N, 4) of images as fractions of their windows; a window that mirrors turns them inside out."""
+    near, far = windows[:, None, :2], windows[:, None, 2:]
+    return tf.concat([(boxes[..., :2] - near) / (far - near), (boxes[..., 2:] - near) / (far - near)], -1)
 
 
 def _area(boxes):
@@ -138,14 +151,16 @@ def _mosaic(batch, seed, how, size, count, share):
         near = middle[0] * down, middle[1] * right
         part = size[0] - near[0] if down else middle[0], size[1] - near[1] if right else middle[1]
         cut = _cut(others, _windows(count, seed + 11 * (number + 1), how, share), how, part)
-        if "boxes" in cut:
-            moved = (cut["boxes"] * (part * 2) + tf.constant(near * 2, "float32")) / tf.constant(size * 2, "float32")
-            cut["boxes"] = tf.where(cut["labels"][..., None] >= 0, moved, 0.0)
+        for name in ("boxes", "frames"):
+            if name in cut:
+                moved = (cut[name] * (part * 2) + tf.constant(near * 2, "float32")) / tf.constant(size * 2, "float32")
+                there = tf.reduce_any(cut[name] != 0, -1, keepdims=True)
+                cut[name] = tf.where(there, moved, 0.0)
         quarters.append(cut)
 
     def join(name):
         values = [cut[name] for cut in quarters]
-        if name in ("boxes", "labels"):
+        if name in PADDING:
             return tf.concat(values, 1)
         return tf.concat([tf.concat(values[:2], 2), tf.concat(values[2:], 2)], 1)
 

@@ -1,4 +1,4 @@
-"""Drawn files for miniature data sets."""
+"""Drawn files for miniature data sets, and crops of masks put back."""
 
 from pathlib import Path
 
@@ -22,3 +22,22 @@ def draw(path: Path, pixels=(20, 30), palette: bool = False) -> Path:
 @pytest.fixture(name="draw", scope="session")
 def draw_fixture():
     return draw
+
+
+def paste(crop, frame, size):
+    """Where a crop's mask is in a picture (H, W): its cells interpolated at the centres of pixels, the half of FULL on.
+    A frame turned inside out mirrors."""
+
+    def weights(near, far, pixels):
+        cells = len(crop)
+        place = ((np.arange(pixels) + 0.5) / pixels - near) / (far - near) * cells - 0.5
+        inside = (place >= -0.5) & (place <= cells - 0.5)
+        return inside[:, None] * np.maximum(0, 1 - np.abs(np.clip(place, 0, cells - 1)[:, None] - np.arange(cells)))
+
+    y1, x1, y2, x2 = frame
+    return weights(y1, y2, size[0]) @ (crop / 255) @ weights(x1, x2, size[1]).T >= 0.5
+
+
+@pytest.fixture(name="paste", scope="session")
+def paste_fixture():
+    return paste

@@ -9,16 +9,19 @@ from PIL import Image
 
 from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Sample
 from kerastransfer.data.decoded import decode, resize_image, resize_map
+from kerastransfer.data.mask_crops import CROP, crop
 from kerastransfer.errors import UserError
 
 FIELDS = ("boxes", "segmentation", "label")
 
 
-def sample(number, boxes=2, crowd=(), size=(20, 30), fields=FIELDS):
+def sample(number, boxes=2, crowd=(), size=(20, 30), fields=(*FIELDS, "masks")):
     random = np.random.default_rng(number)
+    corners = random.random((boxes, 2, 2))
     example = {
         "image": random.integers(0, 256, (*size, 3)).astype("uint8"),
-        "boxes": random.random((boxes, 4)).astype("float32"),
+        "boxes": np.sort(corners, axis=1).reshape(-1, 4).astype("float32"),
+        "masks": random.random((boxes, *size)) < 0.3,
         "labels": random.integers(0, 5, boxes).astype("int32"),
         "crowd": np.isin(np.arange(boxes), crowd),
         "segmentation": random.choice([0, 1, 7, VOID], size).astype("uint8"),
@@ -83,6 +86,55 @@ def test_files_on_disk_hold_the_same(tmp_path):
     assert isinstance(disk.arrays["image"], np.memmap)
     again = decode(some, FIELDS, (8, 8), folder=tmp_path / "images")  # after a kill, at another size
     assert again.arrays["image"].shape == (5, 8, 8, 3)
+
+
+def test_masks_are_cropped():
+    samples = [sample(0, 3, crowd=(1,)), sample(1, 0), sample(2, 1)]
+    found = decode(dataset(*samples), ("boxes", "masks"), (8, 8))
+    arrays = found.arrays
+    assert found.dropped == 0 and arrays["masks"].shape == (3, 2, CROP, CROP) and arrays["frames"].shape == (3, 2, 4)
+    masks = arrays["masks"][np.arange(3)]
+    for row, (which, each) in enumerate(zip(([0, 2], [], [0]), samples, strict=True)):
+        example = each.read()
+        for place, index in enumerate(which):
+            pixels, frame = crop(example["masks"][index], example["boxes"][index])
+            np.testing.assert_array_equal(masks[row, place], pixels)
+            np.testing.assert_array_equal(arrays["frames"][row, place], frame)
+        assert not masks[row, len(which) :].any() and not arrays["frames"][row, len(which) :].any()
+    alone = decode(dataset(*samples), ("masks",), (8, 8)).arrays
+    assert alone.keys() == arrays.keys()
+
+
+@pytest.mark.parametrize("objects", [0, 2])
+def test_crops_of_masks_on_disk(tmp_path, objects):
+    some = dataset(*(sample(i, objects * i) for i in range(5)))
+    memory, disk = (decode(some, ("masks",), (8, 8), folder=folder) for folder in (None, tmp_path / "images"))
+    assert sorted(p.name for p in (tmp_path / "images").iterdir()) == ["image.npy", "masks.uint8"]
+    rows = np.array([4, 0, 2])
+    np.testing.assert_array_equal(disk.arrays["masks"][rows], memory.arrays["masks"][rows])
+    assert disk.arrays["masks"].shape == (5, max(1, 4 * objects), CROP, CROP)
+    assert isinstance(disk.arrays["masks"].values, np.memmap) == (objects > 0)
+
+
+def test_a_disk_that_is_full_of_masks(tmp_path):
+    (tmp_path / "masks.uint8").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"no room for more masks .*--cache memory"):
+        decode(dataset(sample(0)), ("masks",), (8, 8), folder=tmp_path)
+
+
+def test_the_largest_objects_are_kept_and_the_rest_is_counted():
+    samples = [sample(0, 7, crowd=(0,)), sample(1, 2), sample(2, 4)]
+    found = decode(dataset(*samples), ("boxes", "masks"), (8, 8), most=3)
+    assert found.dropped == 3 + 0 + 1
+    assert found.arrays["boxes"].shape == (3, 3, 4) and found.arrays["masks"].shape == (3, 3, CROP, CROP)
+    example = samples[0].read()
+    areas = np.prod(example["boxes"][:, 2:] - example["boxes"][:, :2], axis=1)
+    largest = sorted(sorted(range(1, 7), key=lambda index: -areas[index])[:3])  # in the order of the file
+    np.testing.assert_array_equal(found.arrays["boxes"][0], example["boxes"][largest])
+    np.testing.assert_array_equal(found.arrays["labels"][0], example["labels"][largest])
+    pixels, _ = crop(example["masks"][largest[1]], example["boxes"][largest[1]])
+    np.testing.assert_array_equal(found.arrays["masks"][np.array([0])][0, 1], pixels)
+    assert decode(dataset(*samples), ("boxes",), (8, 8), most=3).dropped == 4
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room on the disk cannot be reserved here")

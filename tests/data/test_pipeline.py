@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from kerastransfer.data.decoded import Decoded
+from kerastransfer.data.mask_crops import Ragged
 from kerastransfer.data.pipeline import steps_per_epoch, training_batches
 from kerastransfer.data.transforms import FLIP_ONLY, Augmentation
 
 SIZE = (16, 24)
+CROP = 4  # batches are made in the same way whatever the size of crops
 STILL = dataclasses.replace(FLIP_ONLY, flip=0.0)
 
 
@@ -23,7 +25,10 @@ def decoded(count=10, boxes=3):
         "boxes": np.tile(np.array([0.25, 0.25, 0.75, 0.5], "float32"), (count, boxes, 1)),
         "labels": np.repeat(np.arange(count, dtype="int32")[:, None], boxes, 1),
         "segmentation": image[..., 0] // 20,
+        "frames": np.tile(np.array([0.25, 0.25, 0.75, 0.5], "float32"), (count, boxes, 1)),
     }
+    crops = np.repeat(np.arange(count, dtype="uint8"), boxes)[:, None, None] + np.zeros((CROP, CROP), "uint8")
+    arrays["masks"] = Ragged(crops, boxes * np.arange(count + 1), boxes)
     return Decoded(tuple(f"{i:03d}" for i in range(count)), arrays)
 
 
@@ -59,8 +64,11 @@ def test_what_a_batch_is():
         "boxes": ((4, 3, 4), np.float32),
         "labels": ((4, 3), np.int32),
         "segmentation": ((4, *SIZE), np.uint8),
+        "masks": ((4, 3, CROP, CROP), np.uint8),
+        "frames": ((4, 3, 4), np.float32),
     }
     numbers = targets["labels"][:, 0]
+    np.testing.assert_array_equal(targets["masks"][:, :, 0, 0], targets["labels"])
     np.testing.assert_allclose(image, 20 * numbers[:, None, None, None] + np.zeros_like(image), atol=0.01)
     np.testing.assert_array_equal(
         targets["segmentation"], numbers[:, None, None] + np.zeros_like(targets["segmentation"])
@@ -74,6 +82,7 @@ def test_shapes_are_known_before_it_runs(how):
     boxes = 12 if how.mosaic else 3
     assert image.shape == (4, *SIZE, 3) and targets["boxes"].shape == (4, boxes, 4)
     assert targets["labels"].shape == (4, boxes) and targets["segmentation"].shape == (4, *SIZE)
+    assert targets["masks"].shape == (4, boxes, CROP, CROP) and targets["frames"].shape == (4, boxes, 4)
 
 
 def test_an_epoch_is_a_permutation_and_the_rest_is_left_out():
@@ -121,6 +130,7 @@ def test_mosaics_end_before_the_run_does(first_epoch):
         mixed = [len(np.unique(np.round(picture))) > 1 for picture in image]
         assert all(mixed) if step < 4 else not any(mixed)
         assert targets["boxes"].shape == (4, 12, 4)
+        assert targets["frames"].shape == (4, 12, 4) and targets["masks"].shape == (4, 12, CROP, CROP)
         assert (targets["labels"] >= 0).sum() == 4 * (12 if step < 4 else 3)
     if first_epoch >= 2:
         plain = undisturbed(40)[2 * first_epoch :]

@@ -1,4 +1,4 @@
-"""Augmentation moves image, boxes and maps together."""
+"""Augmentation moves image, boxes, masks and maps together."""
 
 import dataclasses
 
@@ -8,6 +8,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from kerastransfer.data.dataset import VOID
+from kerastransfer.data.mask_crops import CROP, crop
 from kerastransfer.data.transforms import FLIP_ONLY, GREY, Augmentation, augment
 
 NOTHING = dataclasses.replace(FLIP_ONLY, flip=0.0, visible=0.0)
@@ -16,12 +17,15 @@ COLOURS = np.array([[220, 30, 30], [30, 30, 220]], "uint8")  # of class 0 and of
 
 
 def scenes(count=8, stored=STORED, padding=2, seed=0):
-    """Images on a dark ground with a red and a blue rectangle, which do not overlap; boxes and maps of them exactly."""
+    """Images on a dark ground with a red and a blue rectangle, which do not overlap; boxes and maps of them exactly.
+    The mask of each is the part of it that is green too: it lacks a corner, so that neither mirror leaves it as it is.
+    """
     random = np.random.default_rng(seed)
     height, width = stored
     image = np.full((count, height, width, 3), 20, "uint8")
     segmentation = np.zeros((count, height, width), "uint8")
     boxes, labels = np.zeros((count, 2 + padding, 4), "float32"), np.full((count, 2 + padding), -1, "int32")
+    masks, frames = np.zeros((count, 2 + padding, CROP, CROP), "uint8"), np.zeros_like(boxes)
     for i in range(count):
         left = random.permutation(2)  # which of the two stands in the left half
         for row, label in enumerate(left):
@@ -31,7 +35,12 @@ def scenes(count=8, stored=STORED, padding=2, seed=0):
             segmentation[i, y : y + h, x : x + w] = label + 1
             boxes[i, row] = np.array([y, x, y + h, x + w]) / [height, width, height, width]
             labels[i, row] = label
-    return {"image": image, "boxes": boxes, "labels": labels, "segmentation": segmentation}
+            mask = np.zeros((height, width), bool)
+            mask[y : y + h, x : x + w // 2] = mask[y : y + h // 2, x : x + w] = True
+            image[i, mask, 1] = 220
+            masks[i, row], frames[i, row] = crop(mask, boxes[i, row])
+    batch = {"image": image, "boxes": boxes, "labels": labels, "segmentation": segmentation}
+    return batch | {"masks": masks, "frames": frames}
 
 
 def augmented(batch, how, size=SIZE, seed=(1, 2)):
@@ -54,8 +63,17 @@ def coloured(image, label):
     return (difference if label == 0 else -difference) > 95
 
 
-def hold(image, segmentation, boxes, labels):
-    """Colour, map and boxes of one picture with at most one object of each class agree; how many there are."""
+def same_mask(image, label, mask):
+    """The mask is where the object of this label is green too, but for corners, which enlarging pixels rounds off."""
+    seen = coloured(image, label) & (image[..., 1] > 125)
+    assert nearly(mask, seen, pixels=2)
+    if seen.sum() > 150:
+        assert np.sum(mask & seen) / np.sum(mask | seen) > 0.85
+
+
+def hold(image, segmentation, boxes, labels, masks):
+    """Colour, map, boxes and masks (N, H, W) of one picture with at most one object of each class agree; how many there
+    are."""
     height, width = segmentation.shape
     assert nearly(np.abs(image - GREY).max(-1) < 1, segmentation == VOID) or image.std() == 0
     found = 0
@@ -70,6 +88,7 @@ def hold(image, segmentation, boxes, labels):
                 assert min(mine[0, 2] - mine[0, 0], mine[0, 3] - mine[0, 1]) < 1
                 continue
             np.testing.assert_allclose(mine[0], [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], atol=1.01)
+            same_mask(image, label, masks[np.flatnonzero(labels == label)[0]])
             found += 1
         else:
             assert pixels.sum() <= 2 * max(height, width)  # a line at the border, less than half a pixel wide
@@ -90,7 +109,7 @@ HOW = {
 
 @pytest.mark.parametrize("stored", [STORED, SIZE, (40, 48)], ids=["larger", "equal", "smaller"])
 @pytest.mark.parametrize("how", HOW.values(), ids=HOW)
-def test_image_map_and_boxes_hold_together(how, stored):
+def test_image_map_boxes_and_masks_hold_together(how, stored, paste):
     """Of every augmentation that moves pixels, the mosaic of four pictures included."""
     how = dataclasses.replace(NOTHING, **how)
     batch = scenes(stored=stored)
@@ -101,6 +120,8 @@ def test_image_map_and_boxes_hold_together(how, stored):
     assert out["boxes"].shape == (8, 16 if how.mosaic else 4, 4) and out["labels"].shape == out["boxes"].shape[:2]
     padding = out["labels"] < 0
     assert not out["boxes"][padding].any() and (out["labels"][padding] == -1).all()
+    assert out["masks"].shape == (*out["labels"].shape, CROP, CROP) and out["masks"].dtype == np.uint8
+    assert out["frames"].shape == out["boxes"].shape and not out["frames"][padding].any()
     assert out["boxes"].min() >= 0 and out["boxes"].max() <= 1
     real = out["boxes"][~padding]
     assert np.all(real[:, :2] < real[:, 2:])
@@ -108,9 +129,10 @@ def test_image_map_and_boxes_hold_together(how, stored):
     found = 0
     for number in range(8):
         image, segmentation = out["image"][number], out["segmentation"][number]
-        boxes, labels = out["boxes"][number], out["labels"][number]
+        boxes, labels, frames, crops = (out[name][number] for name in ("boxes", "labels", "frames", "masks"))
         if number >= round(8 * how.mosaic):
-            found += hold(image, segmentation, boxes, labels)
+            masks = [label >= 0 and paste(*one, SIZE) for label, *one in zip(labels, crops, frames, strict=True)]
+            found += hold(image, segmentation, boxes, labels, masks)
             continue
         for quarter in range(4):
             corner = np.array([quarter // 2, quarter % 2])
@@ -118,7 +140,11 @@ def test_image_map_and_boxes_hold_together(how, stored):
             inside = np.all(np.floor(boxes[:, :2] + boxes[:, 2:]) == corner, -1) & (labels >= 0)
             local = boxes[inside] * 2 - np.tile(corner, 2)
             assert local.min(initial=0) >= -1e-6 and local.max(initial=1) <= 1 + 1e-6
-            found += hold(image[part], segmentation[part], local, labels[inside])
+            masks = [
+                paste(one, frame * 2 - np.tile(corner, 2), image[part].shape[:2])
+                for one, frame in zip(crops[inside], frames[inside], strict=True)
+            ]
+            found += hold(image[part], segmentation[part], local, labels[inside], masks)
     assert found >= 8  # of 16 or, in mosaics, 64 objects
 
 
@@ -127,7 +153,7 @@ def test_colour_moves_nothing(colour):
     batch = scenes(stored=SIZE)
     batch["image"] //= 2  # so that nothing is clipped
     out = augmented(batch, dataclasses.replace(NOTHING, **{colour: 0.3}))
-    for name in ("boxes", "labels", "segmentation"):
+    for name in ("boxes", "labels", "segmentation", "masks", "frames"):
         np.testing.assert_array_equal(out[name], batch[name])
     changed = np.abs(out["image"] - batch["image"]).max((1, 2, 3))
     assert np.all(changed > 0.03) and len(np.unique(changed)) == 8
@@ -166,6 +192,32 @@ def test_the_same_seed_gives_the_same_batch(how):
     graph = tf.function(lambda seed: augment({k: tf.constant(v) for k, v in batch.items()}, seed, how, SIZE))
     for name, value in graph(tf.constant([1, 2])).items():  # which may round otherwise, not more
         np.testing.assert_allclose(value, one[name], atol=0.01 if name == "image" else 1e-6)
+
+
+def test_a_mirror_turns_frames_inside_out_and_leaves_masks():
+    batch = scenes()
+    out = augmented(batch, dataclasses.replace(NOTHING, flip=1.0))
+    np.testing.assert_array_equal(out["masks"], batch["masks"])
+    y1, x1, y2, x2 = np.moveaxis(batch["frames"], -1, 0)
+    turned = np.stack([y1, 1 - x1, y2, 1 - x2], -1) * (batch["labels"] >= 0)[..., None]
+    np.testing.assert_allclose(out["frames"], turned, atol=1e-6)
+
+
+def test_frames_are_not_clipped():
+    """The picture is the middle half of the image; an object that fills the image reaches half a picture around it."""
+    batch = {
+        "image": np.zeros((1, 16, 16, 3), "uint8"),
+        "boxes": np.array([[[0, 0, 1, 1], [0, 0, 1, 1]]], "float32"),
+        "labels": np.zeros((1, 2), "int32"),
+        "masks": np.full((1, 2, CROP, CROP), 9, "uint8"),
+        "frames": np.array([[[0, 0, 1, 1], [0, 0, 0, 0]]], "float32"),  # the second has no mask
+    }
+    out = augmented(batch, dataclasses.replace(NOTHING, scale=(0.5, 0.5)), (8, 8))
+    np.testing.assert_array_equal(out["boxes"][0], [[0, 0, 1, 1]] * 2)
+    frame, none = out["frames"][0]
+    np.testing.assert_allclose(frame[2:] - frame[:2], [2, 2], atol=1e-5)
+    assert frame[:2].max() <= 0 and frame[2:].min() >= 1
+    assert not none.any()
 
 
 def test_images_of_a_batch_are_moved_differently():
