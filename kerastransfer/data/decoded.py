@@ -137,8 +137,8 @@ def _objects(example, masked, most):
 
 
 def _without_masks(examples, path):
-    """The examples, in order, without their masks; and all masks (T, CROP, CROP) one after the other, which go to a file
-    at `path`, if there is one, as they come. Raises UserError when there is no room."""
+    """The examples, in order, without their masks; and all masks (T, CROP, CROP) one after the other, in a file
+    to which they go as they come where there is a `path`. Raises UserError when there is no room."""
     small, crops = [], [np.zeros((0, CROP, CROP), "uint8")]
     try:
         with path.open("wb") if path else contextlib.nullcontext() as file:

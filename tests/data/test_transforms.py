@@ -64,10 +64,10 @@ def coloured(image, label):
 
 
 def same_mask(image, label, mask):
-    """The mask is where the object of this label is green too, but for corners, which enlarging pixels rounds off."""
+    """The mask is where the object of this label is green too."""
     seen = coloured(image, label) & (image[..., 1] > 125)
-    assert nearly(mask, seen, pixels=2)
-    if seen.sum() > 150:
+    assert nearly(mask, seen) if seen.any() else mask.sum() <= max(mask.shape)  # a line at the border
+    if seen.sum() > 100:
         assert np.sum(mask & seen) / np.sum(mask | seen) > 0.85
 
 
