@@ -1,5 +1,7 @@
 """Arithmetic on boxes (..., (y1, x1, y2, x2)) in any one unit."""
 
+import math
+
 from keras import ops
 
 
@@ -39,6 +41,23 @@ def giou(a, b, epsilon: float = 1e-9):
     both = area(a) + area(b)
     union = both - overlap * (both + epsilon) / (1 + overlap)
     return overlap - (around - union) / (around + epsilon)
+
+
+def ciou(a, b, epsilon: float = 1e-9):
+    """Complete IoU of boxes that correspond: the IoU less the squared distance of their centres, in diagonals of the
+    smallest box around both, and less a term for unlike shapes (Zheng et al. 2020)."""
+    overlap = iou(a, b, epsilon)
+    centres_a, centres_b = to_centres(a), to_centres(b)
+    far, near = ops.maximum(a[..., 2:], b[..., 2:]), ops.minimum(a[..., :2], b[..., :2])
+    diagonal = ops.sum(ops.square(far - near), axis=-1) + epsilon
+    distance = ops.sum(ops.square(centres_a[..., :2] - centres_b[..., :2]), axis=-1) / diagonal
+
+    def slope(centres):
+        return ops.arctan2(ops.maximum(centres[..., 3], epsilon), ops.maximum(centres[..., 2], epsilon))
+
+    unlike = (4 / math.pi**2) * ops.square(slope(centres_a) - slope(centres_b))
+    share = ops.stop_gradient(unlike / (1 - overlap + unlike + epsilon))  # a weight, not a term: as its authors do
+    return overlap - distance - share * unlike
 
 
 def pairwise_iou(a, b):

@@ -52,6 +52,15 @@ def test_pairwise_iou_is_iou_of_each_pair():
             np.testing.assert_allclose(pairs[:, i, j], array(boxes.iou(a[:, i], b[:, j])), atol=1e-6)
 
 
+def test_ciou_by_hand():
+    """Equal boxes; one beside the other, of like shape; one in the middle of the other, of unlike shape."""
+    one = np.array([[0, 0, 2, 2], [0, 0, 2, 2], [0, 0, 4, 4]], "float32")
+    other = np.array([[0, 0, 2, 2], [0, 2, 2, 4], [1, 0, 3, 4]], "float32")
+    unlike = 4 / np.pi**2 * (np.arctan(1) - np.arctan(2)) ** 2  # width over height: 1 and 2
+    shapes = 0.5 - unlike * unlike / (1 - 0.5 + unlike)
+    np.testing.assert_allclose(array(boxes.ciou(one, other)), [1, 0 - 4 / 20, shapes], atol=1e-5)
+
+
 def test_giou_by_hand():
     """Squares of side 2. The smallest box around both is as large as: itself, 9 with 7 covered, 8 with 8, 12 with 8."""
     one = ops.convert_to_tensor([[0, 0, 2, 2]] * 4, dtype="float32")

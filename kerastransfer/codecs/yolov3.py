@@ -1,0 +1,191 @@
+"""YOLOv3: boxes to the anchors of several grids and back (spec/02 sections 5, 6, 7)."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerastransfer.ops.boxes import to_centres, to_corners
+
+
+@dataclasses.dataclass(frozen=True)
+class Priors:
+    """Where each of the A candidates of all levels stands, float32: near (A, (x, y)) corner of its cell, stride (A, 1),
+    anchor (A, (w, h)), all in pixels of the network's input; size ((w, h),) of that input."""
+
+    near: object
+    stride: object
+    anchor: object
+    size: object
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+@dataclasses.dataclass(frozen=True)
+class YoloV3Codec:
+    """What the numbers of the maps mean: for each cell and anchor [tx, ty, tw, th, objectness, class 0 .. C - 1].
+
+    anchors: (w, h) in pixels of the network's input, whatever its size. levels: (name of the map, its stride in pixels,
+        the numbers of its anchors), in the order in which candidates are listed.
+    ratio: 0: an object is learnt by the anchor alone whose shape is nearest, by IoU (Darknet). Above 1: by every anchor
+        whose width and height both differ from its own by less than this factor, and by the nearest.
+    reach: 0: in the cell of its centre alone (Darknet). Above, at most 1: in every cell too whose border the centre is
+        within `reach` cells of.
+    sway: 1: a centre stays in its cell (Darknet). Above: offsets are sway * sigmoid - (sway - 1) / 2, so that a cell
+        can point to the centres that `reach` gives it; 1 + 2 * reach suffices.
+    """
+
+    num_classes: int
+    anchors: tuple[tuple[float, float], ...]
+    levels: tuple[tuple[str, int, tuple[int, ...]], ...]
+    ratio: float = 0.0
+    reach: float = 0.0
+    sway: float = 1.0
+
+    def __post_init__(self) -> None:
+        # As tuples, also where JSON gave lists.
+        object.__setattr__(self, "anchors", tuple((float(w), float(h)) for w, h in self.anchors))
+        levels = tuple((name, int(stride), tuple(map(int, mask))) for name, stride, mask in self.levels)
+        object.__setattr__(self, "levels", levels)
+        if not 0 <= self.reach <= 1:
+            raise ValueError(f"reach {self.reach}: give 0 to 1 cells")
+
+    def get_config(self) -> dict:
+        """The fields, as Keras stores them with a model."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict) -> "YoloV3Codec":
+        return cls(**config)
+
+    def grids(self, predictions: Mapping) -> list[tuple]:
+        """(rows, columns) of each level's map."""
+        maps = [predictions[name] for name, _, _ in self.levels]
+        return [tuple(one.shape[1:3]) if None not in one.shape[1:3] else tuple(ops.shape(one)[1:3]) for one in maps]
+
+    def priors(self, grids: list[tuple]) -> Priors:
+        """The candidates' places: level by level, row by row, cell by cell, anchor by anchor."""
+        near, strides, anchors = [], [], []
+        for (rows, columns), (_, stride, mask) in zip(grids, self.levels, strict=True):
+            y, x = ops.meshgrid(ops.arange(rows), ops.arange(columns), indexing="ij")
+            cells = ops.reshape(ops.cast(ops.stack([x, y], axis=-1), "float32"), (-1, 1, 2)) * stride
+            shapes = ops.reshape(ops.convert_to_tensor([self.anchors[a] for a in mask], "float32"), (1, -1, 2))
+            near.append(ops.reshape(cells + ops.zeros_like(shapes), (-1, 2)))
+            anchors.append(ops.reshape(shapes + ops.zeros_like(cells), (-1, 2)))
+            strides.append(ops.ones_like(near[-1][:, :1]) * stride)
+        (rows, columns), (_, stride, _) = grids[0], self.levels[0]
+        size = ops.cast(ops.stack([columns * stride, rows * stride]), "float32")
+        return Priors(*(ops.concatenate(parts) for parts in (near, strides, anchors)), size)
+
+    def unpack(self, predictions: Mapping) -> tuple:
+        """Raw maps {level: (B, h, w, A_level * (5 + C))} to (tx, ty, tw, th) (B, A, 4), logits of objectness (B, A) and
+        of classes (B, A, C), in the order of `priors`."""
+        numbers = 5 + self.num_classes
+        rows = [
+            ops.reshape(predictions[name], (ops.shape(predictions[name])[0], -1, numbers)) for name, _, _ in self.levels
+        ]
+        raw = ops.cast(ops.concatenate(rows, axis=1), "float32")
+        return raw[..., :4], raw[..., 4], raw[..., 5:]
+
+    def corners(self, parameters, priors: Priors):
+        """(tx, ty, tw, th) (B, A, 4) to boxes (B, A, (y1, x1, y2, x2)) as fractions of the image, not clipped."""
+        offsets = self.sway * ops.sigmoid(parameters[..., :2]) - (self.sway - 1) / 2
+        xy = (priors.near + offsets * priors.stride) / priors.size
+        # 2 ** 10 anchors are larger than any image: the bound keeps an untrained network finite.
+        wh = ops.exp(ops.minimum(parameters[..., 2:], 7.0)) * priors.anchor / priors.size
+        return to_corners(ops.concatenate([ops.flip(xy, -1), ops.flip(wh, -1)], axis=-1))
+
+    def parameters(self, boxes, priors: Priors):
+        """The inverse of `corners`, but the sigmoid of x and y: boxes (B, A, 4) with area to (x, y in [0, 1], tw, th);
+        for a candidate whose cell is too far from the box, x and y end at 0 or 1."""
+        centres = to_centres(boxes)
+        xy, wh = ops.flip(centres[..., :2], -1) * priors.size, ops.flip(centres[..., 2:], -1) * priors.size
+        offsets = ((xy - priors.near) / priors.stride + (self.sway - 1) / 2) / self.sway
+        sizes = ops.log(ops.maximum(wh, 1e-3) / priors.anchor)
+        return ops.concatenate([ops.clip(offsets, 0.0, 1.0), sizes], axis=-1)
+
+    def encode(self, boxes, labels, grids: list[tuple]) -> dict:
+        """boxes (B, N, 4), labels (B, N) to {"state": (B, A) 1 where a candidate learns an object, else 0, "boxes":
+        (B, A, 4) of that object, "classes": (B, A, C) of 0 and 1}.
+
+        Of several objects at one candidate the later is learnt, and before all one whose centre is in that cell; the
+        classes of all those in the cell are kept, as Darknet does. Padding (label < 0) counts nothing.
+        """
+        boxes = ops.cast(boxes, "float32")
+        batch, count = ops.shape(boxes)[0], boxes.shape[1]
+        centres = to_centres(boxes)
+        (rows, columns), (_, stride, _) = grids[0], self.levels[0]
+        size = ops.cast(ops.stack([columns * stride, rows * stride]), "float32")
+        xy, wh = ops.flip(centres[..., :2], -1) * size, ops.flip(centres[..., 2:], -1) * size
+        fits = ops.logical_and(self._fitting(wh), ops.expand_dims(labels >= 0, -1))  # (B, N, anchors)
+        kinds = ops.one_hot(ops.maximum(labels, 0), self.num_classes)
+        state, owner, classes = [], [], []
+        for (rows, columns), (_, stride, mask) in zip(grids, self.levels, strict=True):
+            cell, near = self._cells(xy / stride, (rows, columns))  # (B, N, O) numbers, (B, N, O) bool
+            may = ops.logical_and(
+                ops.expand_dims(near, -1), ops.expand_dims(ops.stack([fits[..., a] for a in mask], -1), 2)
+            )
+            candidates = rows * columns * len(mask)
+            place = ops.expand_dims(cell, -1) * len(mask) + ops.arange(len(mask))  # (B, N, O, A)
+            place = place + ops.reshape(ops.arange(batch), (-1, 1, 1, 1)) * candidates
+            place = ops.where(may, place, batch * candidates)  # a last one, cut off again, for what is not learnt
+            home = ops.reshape(ops.arange(near.shape[-1]) == 0, (1, 1, -1, 1))
+            order = ops.reshape(ops.arange(count), (1, -1, 1, 1)) + ops.where(home, count, 0)
+            order = ops.broadcast_to(order, ops.shape(place))
+
+            def of_each(values, place=place, candidates=candidates):
+                found = ops.segment_max(values, ops.reshape(place, (-1,)), batch * candidates + 1)[:-1]
+                return ops.reshape(found, (batch, candidates, *values.shape[1:]))
+
+            best = of_each(ops.reshape(ops.cast(order, "float32"), (-1,)))
+            taken = best >= 0  # nothing is the smallest number there is
+            state.append(taken)
+            owner.append(ops.cast(ops.where(taken, best, 0.0), "int32") % count)
+            own = ops.broadcast_to(
+                ops.reshape(kinds, (batch, count, 1, 1, self.num_classes))
+                * ops.cast(ops.expand_dims(home, -1), "float32"),
+                (*ops.shape(place), self.num_classes),
+            )
+            classes.append(ops.maximum(of_each(ops.reshape(own, (-1, self.num_classes))), 0.0))
+        state, owner = ops.cast(ops.concatenate(state, 1), "float32"), ops.expand_dims(ops.concatenate(owner, 1), -1)
+        learnt = ops.expand_dims(state, -1)
+        return {
+            "state": state,
+            "boxes": ops.take_along_axis(boxes, owner, axis=1) * learnt,
+            "classes": ops.maximum(ops.concatenate(classes, 1), ops.take_along_axis(kinds, owner, axis=1)) * learnt,
+        }
+
+    def decode(self, predictions: Mapping):
+        """Raw maps to boxes (B, A, (y1, x1, y2, x2)) clipped to the image, and scores (B, A, C): objectness * class."""
+        parameters, objectness, classes = self.unpack(predictions)
+        boxes = self.corners(parameters, self.priors(self.grids(predictions)))
+        scores = ops.expand_dims(ops.sigmoid(objectness), -1) * ops.sigmoid(classes)
+        return ops.clip(boxes, 0.0, 1.0), scores
+
+    def _fitting(self, wh):
+        """wh (B, N, 2) in pixels to (B, N, anchors): which anchors learn a box of this shape."""
+        anchors = np.array(self.anchors, "float32")
+        shared = ops.prod(ops.minimum(ops.expand_dims(wh, 2), anchors), axis=-1)
+        overlap = shared / (ops.prod(ops.expand_dims(wh, 2), axis=-1) + anchors.prod(-1) - shared)
+        fits = ops.argmax(overlap, axis=-1)[..., None] == ops.arange(len(anchors), dtype="int32")
+        if self.ratio:
+            factor = ops.maximum(ops.expand_dims(wh, 2), 1e-3) / anchors
+            worst = ops.max(ops.maximum(factor, 1 / factor), axis=-1)
+            fits = ops.logical_or(fits, worst < self.ratio)
+        return fits
+
+    def _cells(self, xy, grid):
+        """xy (B, N, 2) in cells: the numbers (B, N, O) of the cells around each, its own first, and which learn it."""
+        rows, columns = grid
+        size = ops.cast(ops.stack([columns, rows]), "float32")
+        own = ops.clip(ops.floor(xy), 0.0, size - 1)
+        steps = [(0, 0)]
+        if self.reach:
+            steps += [(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if x or y]
+        around = ops.expand_dims(own, 2) + np.array(steps, "float32")
+        away = ops.max(ops.abs(ops.expand_dims(xy, 2) - around - 0.5), axis=-1) - 0.5  # cells to the nearest border
+        inside = ops.all(ops.logical_and(around >= 0, around < size), axis=-1)
+        first = np.arange(len(steps)) == 0
+        near = ops.logical_and(inside, ops.logical_or(away <= self.reach, first))
+        return ops.cast(around[..., 1] * ops.cast(columns, "float32") + around[..., 0], "int32"), near

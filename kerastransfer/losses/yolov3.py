@@ -1,0 +1,80 @@
+"""YOLOv3's loss as Darknet trains it (spec/02 section 7), and one of ours with a box term that sees overlap."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from keras import ops
+
+from kerastransfer.ops.boxes import ciou, giou, iou, pairwise_iou
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Where the forms differ.
+
+    boxes: "squares" (Darknet: cross-entropy of x and y, half the squares of the sizes' logarithms), "giou" or "ciou"
+        (1 - the generalised, or the complete, IoU); each weighted by 2 - the box's share of the image.
+    rescore: the objectness of an object is to equal the IoU of its predicted box, and not 1.
+    """
+
+    boxes: str
+    rescore: bool = False
+
+
+RULES = {"darknet": Rule("squares"), "giou": Rule("giou", rescore=True), "ciou": Rule("ciou", rescore=True)}
+WEIGHTS = {
+    "darknet": {"coordinates": 1.0, "objectness": 1.0, "background": 1.0, "classes": 1.0},
+    "giou": {"coordinates": 2.0, "objectness": 1.0, "background": 1.0, "classes": 1.0},
+    "ciou": {"coordinates": 2.0, "objectness": 1.0, "background": 1.0, "classes": 1.0},
+}
+
+
+def yolov3_loss(codec, rule: str = "darknet", *, ignore: float = 0.7) -> Callable[[Mapping, Mapping], dict]:
+    """Terms of the loss: `terms({"boxes": (B, N, 4), "labels": (B, N)}, raw maps) -> {name: (B,)}`, each the sum over
+    the candidates of an image.
+
+    rule: a name in RULES. ignore: a candidate that learns no object, but whose box meets one by more than this IoU, is
+    not taught to be background (0.7 in Darknet's files; the report says 0.5).
+    """
+    rule = RULES[rule]
+
+    def terms(annotations: Mapping, predictions: Mapping) -> dict:
+        parameters, objectness, classes = codec.unpack(predictions)
+        grids = codec.grids(predictions)
+        priors = codec.priors(grids)
+        boxes, labels = ops.cast(annotations["boxes"], "float32"), annotations["labels"]
+        targets = codec.encode(boxes, labels, grids)
+        learnt, truth = targets["state"], targets["boxes"]
+
+        guess = codec.corners(parameters, priors)
+        real = ops.expand_dims(ops.cast(labels >= 0, "float32"), 1)
+        meets = ops.max(pairwise_iou(ops.stop_gradient(guess), boxes) * real, axis=-1) > ignore
+        background = (1 - learnt) * ops.cast(ops.logical_not(meets), "float32")
+
+        height, width = truth[..., 2] - truth[..., 0], truth[..., 3] - truth[..., 1]
+        weight = learnt * (2 - height * width)
+        if rule.boxes == "squares":
+            wanted = codec.parameters(truth, priors)
+            centre = _cross_entropy(parameters[..., :2], wanted[..., :2])
+            size = ops.square(parameters[..., 2:] - wanted[..., 2:])
+            coordinates = ops.sum(centre + 0.5 * size, axis=-1)
+        else:
+            coordinates = 1 - {"giou": giou, "ciou": ciou}[rule.boxes](guess, truth, epsilon=1e-9)
+        known = ops.stop_gradient(ops.clip(iou(guess, truth), 0.0, 1.0)) if rule.rescore else ops.ones_like(learnt)
+
+        def per_image(values):
+            return ops.sum(values, axis=tuple(range(1, len(values.shape))))
+
+        return {
+            "coordinates": per_image(weight * coordinates),
+            "objectness": per_image(learnt * _cross_entropy(objectness, known)),
+            "background": per_image(background * _cross_entropy(objectness, ops.zeros_like(objectness))),
+            "classes": per_image(ops.expand_dims(learnt, -1) * _cross_entropy(classes, targets["classes"])),
+        }
+
+    return terms
+
+
+def _cross_entropy(logits, targets):
+    """Of sigmoids, element by element."""
+    return ops.maximum(logits, 0) - logits * targets + ops.softplus(-ops.abs(logits))
