@@ -48,6 +48,10 @@ def read_detector(path: str | Path) -> tuple[Any, Any, Any]:
     network, metadata, codec = trained.read(path)
     if codec is None:
         raise UserError(f"{path} is a segmenter; dense maps need a detector, such as RUN/models/yolov1.keras")
+    if type(codec).__name__ != "YoloV1Codec":
+        raise UserError(
+            f"{path} is a detector of several grids; dense maps read the one of YOLOv1: RUN/models/yolov1.keras"
+        )
     return network, metadata, codec
 
 

@@ -1,6 +1,7 @@
-"""A YOLOv1 detector, trained on boxes: the encoder that the other recipes start from.
+"""A detector of YOLOv1 or YOLOv3, trained on boxes: the encoder that the other recipes start from.
 
     python -m kerastransfer.recipes.detector --data DIR/PennFudanPed
+    python -m kerastransfer.recipes.detector --model yolov3-tiny --width 0.5 --loss ciou --data DIR/PennFudanPed
 
 Writes the detector, its encoder (`models/encoder.npz`, for `yolo_segnet --encoder`), its score on the test images, the
 exported files and the report to saved_models/detector-PennFudanPed.
@@ -11,37 +12,59 @@ from typing import Literal
 
 from kerastransfer.errors import UserError
 from kerastransfer.recipes import config as configs
-from kerastransfer.recipes import outcome, training
+from kerastransfer.recipes import families, outcome, training
 from kerastransfer.recipes.run_folder import RunFolder
-
-STRIDES = {"small": 16, "fast_yolo": 64, "yolov1": 64}  # said here too, so that --help needs no Keras
 
 
 @dataclasses.dataclass
 class DetectorConfig(training.TrainingConfig):
     """Flags of every recipe that trains a detector."""
 
-    model: Literal["small", "fast_yolo", "yolov1"] = "small"
-    """The encoder: ours for two cores, Fast YOLO's 9 convolutions, YOLOv1's 24."""
-    head: Literal["fully_conv", "paper_fc", "darknet_local"] = "fully_conv"
-    """Convolutions (paper A), YOLOv1's dense layers, or Darknet's locally connected one."""
-    boxes_per_cell: int = 1
-    """Boxes that each cell of the grid predicts."""
-    sizes: Literal["cell", "image", "root"] = "root"
-    """Unit of predicted widths and heights: cells (paper A), the image (YOLOv1), roots of its fractions (Darknet)."""
-    score: Literal["confidence", "product"] = "product"
-    """Of a box: its confidence (paper A), or confidence times class (Darknet)."""
+    model: Literal["small", "fast_yolo", "yolov1", "yolov3-tiny", "yolov3", "yolov3-spp"] = "small"
+    """YOLOv1 on our encoder for two cores, on Fast YOLO's 9 convolutions or its 24; or a net of YOLOv3's family."""
+    loss: Literal["paper", "darknet", "author", "giou", "ciou"] = "giou"
+    """Whose reading of the loss: for YOLOv1 the paper's, Darknet's, paper A's author's, or Darknet's with a GIoU term;
+    for YOLOv3 Darknet's, or with GIoU or CIoU in place of its squares."""
     reach: float = 1.0
-    """Cells whose border is this near to an object's centre learn it too; 0 is YOLOv1's one cell for an object."""
-    loss: Literal["paper", "darknet", "author", "giou"] = "giou"
-    """Whose reading of YOLOv1's loss: the paper's, Darknet's, paper A's author's, or Darknet's with a GIoU term."""
+    """Cells whose border is this near to an object's centre learn it too; 0 is one cell for an object, as published."""
+    head: Literal["fully_conv", "paper_fc", "darknet_local"] = "fully_conv"
+    """YOLOv1: convolutions (paper A), its dense layers, or Darknet's locally connected one."""
+    boxes_per_cell: int = 1
+    """YOLOv1: boxes that each cell of the grid predicts."""
+    sizes: Literal["cell", "image", "root"] = "root"
+    """YOLOv1: unit of widths and heights: cells (paper A), the image (YOLOv1), roots of its fractions (Darknet)."""
+    score: Literal["confidence", "product"] = "product"
+    """YOLOv1: a box's score is its confidence (paper A), or confidence times class (Darknet)."""
+    cfg: str | None = None
+    """YOLOv3: a Darknet cfg file of your own, in place of the net of --model."""
+    width: float = 1.0
+    """YOLOv3: factor of the number of filters; 0.5 suits two cores."""
+    activation: Literal["relu6", "leaky"] = "relu6"
+    """YOLOv3: Darknet's is leaky; relu6 loses less in an int8 file."""
+    anchors: tuple[float, ...] = ()
+    """YOLOv3: width and height of each, in pixels of the input, small ones first; by itself fitted to the data."""
+    ratio: float = 4.0
+    """YOLOv3: an anchor learns an object whose sides differ from its own by less than this factor, and the nearest one
+    does in any case; 0: the nearest alone, as published."""
+    ignore: float = 0.7
+    """YOLOv3: what overlaps an object by more than this is not taught to be background."""
     detector_epochs: int = 120
     """Epochs of the detector."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        configs.require_positive(self, "boxes_per_cell", "detector_epochs")
-        stride = STRIDES[self.model]
+        configs.require_positive(self, "boxes_per_cell", "detector_epochs", "width")
+        family = families.family(self.model)
+        if self.loss not in families.LOSSES[family]:
+            choice = ", ".join(families.LOSSES[family])
+            raise UserError(f"--loss {self.loss} is none of --model {self.model}: choose {choice}")
+        if family == "yolov3" and not 0 <= self.reach <= 1:
+            raise UserError(f"--reach {self.reach}: --model {self.model} takes 0 to 1 cells")
+        if len(self.anchors) % 2 or any(side <= 0 for side in self.anchors):
+            raise UserError(f"--anchors has {len(self.anchors)} numbers: give a width and a height, above 0, for each")
+        if self.cfg and family != "yolov3":
+            raise UserError(f"--cfg needs --model yolov3, and got {self.model}: the cfg takes the place of its net")
+        stride = {**families.YOLOV1, **families.YOLOV3}[self.model]
         if self.image_size % stride:
             near = max(stride, round(self.image_size / stride) * stride)
             raise UserError(
@@ -51,14 +74,14 @@ class DetectorConfig(training.TrainingConfig):
 
 @dataclasses.dataclass
 class Config(DetectorConfig):
-    """Train a YOLOv1 detector on boxes."""
+    """Train a YOLOv1 or YOLOv3 detector on boxes."""
 
     export: bool = True
     """Write SavedModel and LiteRT files, and check them."""
 
 
 def main(config: Config) -> dict:
-    """Run the recipe; returns {"yolov1": {metric: value}}."""
+    """Run the recipe; returns {"yolov1" or "yolov3": {metric: value}}."""
     return outcome.over_seeds("detector", config, once)
 
 
@@ -72,35 +95,19 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
 
 def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result: outcome.Outcome) -> None:
     """Train, score, export: the phase that the segmentation recipes begin with as well."""
-    from kerastransfer.codecs.yolov1 import YoloV1Codec
-    from kerastransfer.encoders.yolov1 import ACTIVATIONS, ENCODERS, tap_strides
-    from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
-    from kerastransfer.models.yolov1 import yolov1
     from kerastransfer.training import strategy, transfer
 
     train, test = data.parts["boxes"]
-    codec = YoloV1Codec(
-        len(data.dataset.classes),
-        config.boxes_per_cell,
-        sizes=config.sizes,
-        layout="darknet" if config.head == "darknet_local" else "cells",
-        score=config.score,
-        reach=config.reach,
-    )
-
-    def build():
-        encoder = ENCODERS[config.model]()
-        if config.head == "fully_conv":
-            return yolov1(encoder, codec, activation=ACTIVATIONS[config.model])
-        return yolov1(encoder, codec, head=config.head, grid=config.image_size // tap_strides(encoder)["c5"])
+    name = families.family(config.model)
+    method = families.method(config, len(data.dataset.classes), train)
 
     def work():
         with strategy.scope(config.strategy):
-            network = build()
+            network = method.build()
             training.fit(
                 network,
-                yolov1_loss(codec, config.loss),
-                WEIGHTS,
+                method.terms,
+                method.weights,
                 train,
                 config,
                 run,
@@ -112,12 +119,12 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
             )
         if run.leads:
             transfer.save(network.get_layer("encoder"), run.models / "encoder.npz")
-            outcome.keep(run, network, "yolov1", "detection", data.dataset.classes, config.image_size, codec)
+            outcome.keep(run, network, name, "detection", data.dataset.classes, config.image_size, method.codec)
         return {}
 
     training.phase(config, run, "detector", work)
-    result.score("yolov1", "detection", test)
-    result.export("yolov1", train, test)
+    result.score(name, "detection", test)
+    result.export(name, train, test)
 
 
 if __name__ == "__main__":

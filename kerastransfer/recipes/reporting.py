@@ -105,7 +105,7 @@ def _page(run: RunFolder, config: Any, outcome: "Outcome", results: Mapping[str,
     facts = {"Data": config.data, "Split": outcome.data.rule}
     for field, (train, test) in outcome.data.parts.items():
         facts |= {f"Training images with {field}": len(train), f"Test images with {field}": len(test)}
-    what = "A YOLOv1 detector was trained on boxes"
+    what = "A detector was trained on boxes"
     if "map" in outcome.tasks.values():
         what += "; what it says at every few pixels was read as a map, with thresholds chosen by boxes and no mask seen"
     elif "segmentation" in outcome.tasks.values():

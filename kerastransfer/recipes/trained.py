@@ -98,11 +98,12 @@ def read(path: str | Path) -> tuple["keras.Model", "Metadata", Any | None]:
 
     import kerastransfer.models.dense  # noqa: F401  registers the layers that a file may name
     from kerastransfer.codecs.yolov1 import YoloV1Codec
+    from kerastransfer.codecs.yolov3 import YoloV3Codec
     from kerastransfer.export.loading import load_keras
     from kerastransfer.export.metadata import Metadata
     from kerastransfer.export.silence import silenced
 
-    codecs = {"yolov1": YoloV1Codec}
+    codecs = {"yolov1": YoloV1Codec, "yolov3": YoloV3Codec}
     with silenced():
         keras.ops.zeros(())  # the first operation looks for a GPU, and complains if there is none
     model = load_keras(path)

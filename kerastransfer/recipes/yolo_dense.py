@@ -19,7 +19,7 @@ from kerastransfer.data.dataset import Dataset
 from kerastransfer.errors import UserError
 from kerastransfer.metrics import segmentation
 from kerastransfer.recipes import config as configs
-from kerastransfer.recipes import dense_maps, outcome, trained, training
+from kerastransfer.recipes import dense_maps, families, outcome, trained, training
 from kerastransfer.recipes import detector as detection
 from kerastransfer.recipes.run_folder import RunFolder
 
@@ -56,6 +56,8 @@ class Config(detection.DetectorConfig):
         for name in ("tile", "pictures"):
             if getattr(self, name) < 0:
                 raise UserError(f"{configs.flag(name)} is {getattr(self, name)}: it must be at least 0")
+        if self.detector is None and families.family(self.model) != "yolov1":
+            raise UserError(f"--model {self.model}: dense inference reads the grid of YOLOv1; give --model small")
         if self.detector is None and self.head != "fully_conv":
             raise UserError(f"--head {self.head} knows one size of grid: dense inference needs --head fully_conv")
         for path in (*self.beside, *filter(None, [self.detector])):

@@ -17,7 +17,7 @@ import numpy as np
 from kerastransfer import files
 from kerastransfer.errors import UserError
 from kerastransfer.recipes import config as configs
-from kerastransfer.recipes import from_boxes, outcome, training
+from kerastransfer.recipes import families, from_boxes, outcome, training
 from kerastransfer.recipes.detector import DetectorConfig, detector
 from kerastransfer.recipes.run_folder import RunFolder
 
@@ -65,6 +65,8 @@ class Config(DetectorConfig):
             raise UserError(f"--cache-features does not work with --strategy {self.strategy}: leave one of them out")
         if not self.masks:
             raise UserError("--masks names none: give true, from-boxes or both")
+        if "from-boxes" in self.masks and families.family(self.model) != "yolov1":
+            raise UserError(f"--masks from-boxes reads a YOLOv1 detector densely: it does not know {self.model}")
         if "from-boxes" in self.masks and self.head != "fully_conv":
             raise UserError(
                 f"--masks from-boxes reads the detector densely: it needs --head fully_conv, not {self.head}"
@@ -126,7 +128,6 @@ def segmenter(
 
     through: the encoder is trained with the decoder, and not frozen. suffix: of the model's name.
     """
-    from kerastransfer.encoders.yolov1 import ENCODERS
     from kerastransfer.losses.pixels import pixel_loss
     from kerastransfer.models.parts import freeze
     from kerastransfer.models.yolo_unet import DECODERS
@@ -138,7 +139,7 @@ def segmenter(
 
     def work() -> dict:
         with strategy.scope(config.strategy):
-            part = ENCODERS[config.model]()
+            part = families.encoder(config)
             report = transfer.load(part, encoder) if encoder else {"source": "random weights", "copied": []}
             if encoder is None:
                 statistics.estimate(part, training.some_images(train, config))

@@ -60,29 +60,33 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
     assert str(folder / "report.html") in done.stdout
 
 
-def test_the_detector_is_exported_and_checked(tmp_path, capsys):
+YOLOV3 = ["--model", "yolov3-tiny", "--width", "0.25", "--loss", "ciou"]
+
+
+@pytest.mark.parametrize(("name", "flags"), [("yolov1", []), ("yolov3", YOLOV3)])
+def test_the_detector_is_exported_and_checked(name, flags, tmp_path, capsys):
     """Two epochs give a poor model, whose int8 file may lose more than is allowed: then the run says so and exits
     with 1, and everything else is there all the same."""
     from kerastransfer.recipes import config, detector
 
     folder = tmp_path / "run"
     with contextlib.suppress(SystemExit):
-        config.run(detector.main, detector.Config, [*SMALL[:8], "--output", str(folder), "--quiet"])
-    assert (folder / "saved_model/yolov1/saved_model.pb").exists()
-    files = json.loads((folder / "tflite/yolov1.json").read_text())["parity"]["files"]
+        config.run(detector.main, detector.Config, [*SMALL[:8], *flags, "--output", str(folder), "--quiet"])
+    assert (folder / f"saved_model/{name}/saved_model.pb").exists()
+    files = json.loads((folder / f"tflite/{name}.json").read_text())["parity"]["files"]
     assert [file["kind"] for file in files] == ["float32", "float16", "int8"]
     for file in files:
         assert (folder / "tflite" / file["path"]).stat().st_size == file["bytes"]
         assert file["passed"] == (".failed" not in file["path"])
     assert files[0]["passed"] and "exported files: " in capsys.readouterr().out
-    assert "yolov1.tflite" in (folder / "report.html").read_text()
+    assert f"{name}.tflite" in (folder / "report.html").read_text()
 
 
 def test_the_strides_that_help_needs_are_the_encoders():
     from kerastransfer.encoders.yolov1 import ENCODERS, tap_strides
-    from kerastransfer.recipes.detector import STRIDES
+    from kerastransfer.recipes.families import YOLOV1
 
-    assert {name: max(tap_strides(build()).values()) for name, build in ENCODERS.items()} == STRIDES
+    assert {name: max(tap_strides(build()).values()) for name, build in ENCODERS.items()} == YOLOV1
 
 
 def test_frozen_weights_did_not_move(finished):
