@@ -7,7 +7,7 @@ The vocabulary of every docstring in the package:
     image         (B, H, W, 3)              uint8 or float32 in 0..255: an encoder rescales for itself
     boxes         (B, N, (y1, x1, y2, x2))  fractions of the image; zeros pad
     labels        (B, N)                    int32 in [0, K); -1 pads
-    masks         (B, N, H, W)              bool, one per box
+    masks         (B, N, H, W)              bool, one per box; in training crops (B, N, m, m), see data/mask_crops.py
     segmentation  (B, H, W)                 uint8 class per pixel, 0 is background; 255 is void
     label         (B,)                      int32, the class of the whole image
 

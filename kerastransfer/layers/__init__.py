@@ -4,5 +4,6 @@ from kerastransfer.layers.batch_norm import BatchNorm
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 from kerastransfer.layers.locally_connected import LocallyConnected
 from kerastransfer.layers.roi_align import RoIAlign
+from kerastransfer.layers.rois import Fold, Unfold
 
-__all__ = ["BatchNorm", "DilatedMaxPool", "LocallyConnected", "RoIAlign"]
+__all__ = ["BatchNorm", "DilatedMaxPool", "Fold", "LocallyConnected", "RoIAlign", "Unfold"]

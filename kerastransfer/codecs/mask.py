@@ -1,0 +1,94 @@
+"""Masks of boxes: which boxes a mask head learns from and what it is to draw in them, and its masks back (spec/03
+section 6)."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import keras
+from keras import ops
+
+from kerastransfer.ops.boxes import pairwise_iou
+from kerastransfer.ops.masks import of_class
+from kerastransfer.ops.roi_align import roi_align
+
+FULL = 255  # in a crop of data/mask_crops.py: the mask covers the whole cell
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+@dataclasses.dataclass(frozen=True)
+class MaskCodec:
+    """mask_size: M, the side of a mask. most: R, boxes of an image that are trained on. iou: a proposal that overlaps
+    some truth so much is trained on."""
+
+    mask_size: int = 28
+    most: int = 100
+    iou: float = 0.5
+
+    def get_config(self) -> dict:
+        """The fields, as Keras stores them with a model."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict) -> "MaskCodec":
+        return cls(**config)
+
+    def encode(self, annotations: Mapping, proposals=None) -> dict:
+        """annotations {"boxes": (B, N, 4), "labels": (B, N), "masks": (B, N, m, m) crops, "frames": (B, N, 4)} and
+        proposals (B, A, 4) to {"boxes": (B, R, 4), "labels": (B, R), "targets": (B, R, M, M) float32 0 or 1}.
+
+        The boxes are those of the truth, and after them the proposals that overlap a truth enough, in their order, up
+        to R (or N + A, if that is less). Label and mask are those of the truth that a box overlaps most; the target is
+        what the mask fills of the box itself, where it covers at least half of a cell. Truths without a mask (frames
+        of zeros) and what overlaps them most are left out. Zeros and -1 pad.
+        """
+        truths, labels, frames = (annotations[name] for name in ("boxes", "labels", "frames"))
+        truths = ops.cast(truths, "float32")
+        number = ops.shape(truths)[1]
+        boxes, best, good = truths, ops.broadcast_to(ops.arange(number), ops.shape(labels)), labels >= 0
+        if proposals is not None:
+            proposals = ops.stop_gradient(ops.cast(proposals, "float32"))
+            overlap = ops.where(ops.expand_dims(good, 1), pairwise_iou(proposals, truths), -1.0)
+            boxes = ops.concatenate([boxes, proposals], axis=1)
+            best = ops.concatenate([best, ops.cast(ops.argmax(overlap, axis=-1), best.dtype)], axis=1)
+            good = ops.concatenate([good, ops.max(overlap, axis=-1) >= self.iou], axis=1)
+        good = ops.logical_and(good, _rows(ops.any(ops.not_equal(frames, 0), axis=-1), best))
+
+        total = ops.shape(boxes)[1]
+        most = min(total, self.most) if isinstance(total, int) else ops.minimum(total, self.most)
+        rank = ops.where(good, total - ops.arange(total), 0)  # the first first
+        rank, order = ops.top_k(rank, most)
+        chosen, best = rank > 0, _rows(best, order)
+        boxes = ops.where(ops.expand_dims(chosen, -1), _rows(boxes, order), 0.0)
+        targets = self._targets(_rows(annotations["masks"], best), _rows(frames, best), boxes)
+        return {
+            "boxes": boxes,
+            "labels": ops.where(chosen, _rows(labels, best), -1),
+            "targets": ops.where(ops.reshape(chosen, (*ops.shape(chosen), 1, 1)), targets, 0.0),
+        }
+
+    def decode(self, logits, labels):
+        """logits (B, N, M, M, K) and the class of each box (B, N) to the probability of that class (B, N, M, M)."""
+        return ops.sigmoid(of_class(logits, labels))
+
+    def _targets(self, crops, frames, boxes):
+        """Crops (B, R, m, m) over frames (B, R, 4), which a mirror has turned inside out, seen in boxes (B, R, 4)."""
+        near, span = frames[..., :2], frames[..., 2:] - frames[..., :2]
+        span = ops.where(ops.equal(span, 0), 1.0, span)
+        within = ops.concatenate([(boxes[..., :2] - near) / span, (boxes[..., 2:] - near) / span], axis=-1)
+        side, shape = crops.shape[-1], ops.shape(boxes)[:2]
+        covered = roi_align(
+            ops.cast(ops.reshape(crops, (-1, side, side, 1)), "float32"),
+            ops.reshape(within, (-1, 1, 4)),
+            self.mask_size,
+            sampling_ratio=-(-side // self.mask_size),  # every cell of the crop counts, once in the object's own box
+        )
+        covered = ops.reshape(covered, (*shape, self.mask_size, self.mask_size))
+        return ops.cast(covered >= FULL / 2, "float32")
+
+
+def _rows(values, index):
+    """Rows of each image: (B, N, ...), (B, R) to (B, R, ...)."""
+    batch, number = ops.shape(values)[:2]
+    first = ops.expand_dims(ops.arange(batch) * number, 1)
+    flat = ops.reshape(values, (batch * number, *values.shape[2:]))
+    return ops.take(flat, ops.cast(index, first.dtype) + first, axis=0)

@@ -1,0 +1,26 @@
+"""Boxes of a batch as one long batch and back, for the layers that know only one axis of them."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Fold(keras.layers.Layer):
+    """(B, N, ...) to (B * N, ...)."""
+
+    def call(self, x):
+        return ops.reshape(x, (-1, *x.shape[2:]))
+
+    def compute_output_shape(self, shape):
+        return (None, *shape[2:])
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Unfold(keras.layers.Layer):
+    """(B * N, ...) to (B, N, ...), B and N those of a second input (B, N, ...)."""
+
+    def call(self, x, like):
+        return ops.reshape(x, (*ops.shape(like)[:2], *x.shape[1:]))
+
+    def compute_output_shape(self, x_shape, like_shape):
+        return (*like_shape[:2], *x_shape[1:])

@@ -1,0 +1,20 @@
+"""The loss of a mask head (Mask R-CNN section 3; spec/03 section 6)."""
+
+from collections.abc import Mapping
+
+from keras import ops
+
+from kerastransfer.ops.masks import of_class
+
+
+def mask_loss(targets: Mapping, logits) -> dict:
+    """Terms: targets {"labels": (B, R), "targets": (B, R, M, M)}, logits (B, R, M, M, K) to {"mask": (B,)}.
+
+    The mean binary cross-entropy over the cells of all boxes of an image, of the truth's class alone: classes do not
+    compete. Boxes with label -1 count nothing; an image without another has a loss of 0.
+    """
+    labels, truth = targets["labels"], targets["targets"]
+    own = of_class(ops.cast(logits, "float32"), labels)
+    each = ops.mean(ops.binary_crossentropy(truth, own, from_logits=True), axis=(2, 3))
+    counts = ops.cast(labels >= 0, "float32")
+    return {"mask": ops.sum(each * counts, axis=1) / ops.maximum(ops.sum(counts, axis=1), 1)}
