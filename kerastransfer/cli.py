@@ -26,7 +26,11 @@ DESCRIPTION = """Boxes are cheap, masks are dear: put what a detector has learnt
 `kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` tells its flags."""
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MOST_CLASSES = 20  # that a table tells one by one
-FIELD = {"detection": "boxes", "segmentation": "segmentation"}  # what a task's truth is called in a sample
+FIELD = {
+    "detection": "boxes",
+    "instances": "masks",
+    "segmentation": "segmentation",
+}  # what a task's truth is called in a sample
 
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]

@@ -163,17 +163,38 @@ class YoloV3Codec:
         scores = ops.expand_dims(ops.sigmoid(objectness), -1) * ops.sigmoid(classes)
         return ops.clip(boxes, 0.0, 1.0), scores
 
+    def levels_of(self, boxes, size: tuple[int, int]):
+        """boxes (B, N, 4), the input's (H, W) to (B, N) int32: the number of the level that learns each, which is that
+        of the anchor of the nearest shape (0 where no level has it)."""
+        sides = ops.flip(ops.cast(boxes[..., 2:] - boxes[..., :2], "float32"), -1)
+        sides = sides * ops.cast(ops.stack([size[1], size[0]]), "float32")
+        owner = [next((n for n, level in enumerate(self.levels) if a in level[2]), 0) for a in range(len(self.anchors))]
+        return ops.take(np.array(owner, "int32"), ops.argmax(self._overlap(sides), axis=-1))
+
+    def levels_of_candidates(self, numbers, grids: list[tuple]):
+        """The number of the level (B, M) int32 of which each candidate (B, M), counted as in `priors`, is one."""
+        level, first = ops.zeros_like(numbers), 0
+        for (rows, columns), (_, _, mask) in zip(grids[:-1], self.levels[:-1], strict=True):
+            first = first + rows * columns * len(mask)
+            level = level + ops.cast(numbers >= first, level.dtype)
+        return level
+
     def _fitting(self, wh):
         """wh (B, N, 2) in pixels to (B, N, anchors): which anchors learn a box of this shape."""
         anchors = np.array(self.anchors, "float32")
-        shared = ops.prod(ops.minimum(ops.expand_dims(wh, 2), anchors), axis=-1)
-        overlap = shared / (ops.prod(ops.expand_dims(wh, 2), axis=-1) + anchors.prod(-1) - shared)
-        fits = ops.argmax(overlap, axis=-1)[..., None] == ops.arange(len(anchors), dtype="int32")
+        nearest = ops.cast(ops.argmax(self._overlap(wh), axis=-1), "int32")
+        fits = ops.equal(ops.expand_dims(nearest, -1), ops.arange(len(anchors), dtype="int32"))
         if self.ratio:
             factor = ops.maximum(ops.expand_dims(wh, 2), 1e-3) / anchors
             worst = ops.max(ops.maximum(factor, 1 / factor), axis=-1)
             fits = ops.logical_or(fits, worst < self.ratio)
         return fits
+
+    def _overlap(self, wh):
+        """wh (B, N, 2) in pixels to (B, N, anchors): IoU with each anchor, centres aside."""
+        anchors = np.array(self.anchors, "float32")
+        shared = ops.prod(ops.minimum(ops.expand_dims(wh, 2), anchors), axis=-1)
+        return shared / (ops.prod(ops.expand_dims(wh, 2), axis=-1) + anchors.prod(-1) - shared)
 
     def _cells(self, xy, grid):
         """xy (B, N, 2) in cells: the numbers (B, N, O) of the cells around each, its own first, and which learn it."""

@@ -15,6 +15,13 @@ MEANINGS = {
         "boxes": "(1, A, (y1, x1, y2, x2)), fractions of the image, before non-maximum suppression",
         "scores": "(1, A, K), in 0..1, one for each box and class",
     },
+    "instances": {
+        "boxes": "(1, N, (y1, x1, y2, x2)), fractions of the image, after non-maximum suppression, best first",
+        "scores": "(1, N), in 0..1, falling; 0 behind the last detection",
+        "labels": "(1, N), number of the class; -1 behind the last detection",
+        "masks": "(1, N, M, M), probabilities on a grid over the box: the object's pixels are those of 0.5 and more",
+        "count": "(1,), how many of the N rows are detections",
+    },
     "segmentation": {"segmentation": "(1, H, W, K), probabilities of the classes at each pixel; class 0 is background"},
 }
 
@@ -31,7 +38,7 @@ class Thresholds:
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """task: "detection" or "segmentation". labels: names of the K classes. image_size: (H, W) that the model reads.
+    """task: "detection", "instances" or "segmentation". labels: names of the K classes. image_size: (H, W) that the model reads.
     kind: "float32", "float16" or "int8". thresholds: defaults of a detector's predictor."""
 
     task: str

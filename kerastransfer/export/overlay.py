@@ -7,7 +7,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from kerastransfer.export.prediction import Detections, Prediction, Segmentation
+from kerastransfer.export.prediction import Detections, Instances, Prediction, Segmentation
 
 
 def colour(label: int) -> tuple[int, int, int]:
@@ -19,6 +19,8 @@ def draw(image: np.ndarray, prediction: Prediction, alpha: float = 0.5) -> PIL.I
     """`image` (H, W, 3) uint8 with boxes, labels and scores, or with the classes other than background in colour."""
     if isinstance(prediction, Segmentation):
         return draw_segmentation(image, prediction, alpha)
+    if isinstance(prediction, Instances):
+        image = paint_masks(image, prediction, alpha)
     return draw_detections(image, prediction)
 
 
@@ -38,6 +40,15 @@ def draw_detections(image: np.ndarray, prediction: Detections) -> PIL.Image.Imag
         pen.rectangle((left, top + shift, right, bottom + shift), fill=colour(label))
         pen.text((x1, y1 + shift), text, fill=(0, 0, 0), font=font, anchor="lb")
     return picture
+
+
+def paint_masks(image: np.ndarray, prediction: Instances, alpha: float = 0.5) -> np.ndarray:
+    """`image` (H, W, 3) uint8 under its objects' masks, each in a colour of its own, the best on top."""
+    painted = image.astype(np.float32)
+    for number in reversed(range(len(prediction.masks))):
+        mask = prediction.masks[number]
+        painted[mask] = (1 - alpha) * image[mask] + alpha * np.array(colour(number), np.float32)
+    return painted.round().astype(np.uint8)
 
 
 def draw_segmentation(image: np.ndarray, prediction: Segmentation, alpha: float = 0.5) -> PIL.Image.Image:

@@ -137,7 +137,7 @@ def check_outputs(model: keras.Model, task: str, labels: Sequence[str]) -> None:
     wanted = MEANINGS[task]
     if not isinstance(model.output, dict) or set(model.output) != set(wanted):
         raise UserError(f"model {model.name!r} does not give {', '.join(wanted)}: a {task} model must, to be exported")
-    classes = model.output[list(wanted)[-1]].shape[-1]
+    classes = model.output[list(wanted)[-1]].shape[-1] if task != "instances" else len(labels)
     if classes != len(labels):
         raise UserError(f"model {model.name!r} has {classes} classes and got {len(labels)} labels; give one for each")
 

@@ -1,4 +1,4 @@
-"""Outputs of a model to what a person asked for: detections, or the class of every pixel."""
+"""Outputs of a model to what a person asked for: detections, objects with masks, or the class of every pixel."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 
 from kerastransfer.export.metadata import Metadata, Thresholds
+from kerastransfer.export.paste import paste
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,19 @@ class Detections:
 
 
 @dataclasses.dataclass(frozen=True)
+class Instances(Detections):
+    """Detections, and masks (N, H, W) bool: the pixels of the image that each object has."""
+
+    masks: np.ndarray
+
+    def summary(self) -> list[dict]:
+        """As `Detections.summary`, with each object's share of its box."""
+        areas = np.prod(self.pixel_boxes[:, 2:] - self.pixel_boxes[:, :2], axis=1)
+        filled = self.masks.sum(axis=(1, 2)) / np.maximum(areas, 1e-9)
+        return [{**one, "filled": float(share)} for one, share in zip(super().summary(), filled, strict=True)]
+
+
+@dataclasses.dataclass(frozen=True)
 class Segmentation:
     """segmentation (H, W) uint8: the class of every pixel of the image; probabilities (h, w, K) float32 at the model's
     own size; names: of the K classes."""
@@ -46,7 +60,7 @@ class Segmentation:
         return [{"label": name, "fraction": share} for name, share in shares if share > 0]
 
 
-Prediction = Detections | Segmentation
+Prediction = Detections | Instances | Segmentation
 
 
 def interpret(
@@ -57,9 +71,29 @@ def interpret(
         probabilities = outputs["segmentation"]
         return Segmentation(classes_at(probabilities, image_size), probabilities, metadata.labels)
     boxes = np.clip(outputs["boxes"], 0, 1)
+    if metadata.task == "instances":
+        return _instances(outputs, boxes, metadata, image_size, thresholds)
     chosen, labels = suppress(boxes, outputs["scores"], thresholds.score, thresholds.iou, thresholds.detections)
     names = tuple(metadata.labels[label] for label in labels)
     return Detections(boxes[chosen], outputs["scores"][chosen, labels], labels, names, tuple(image_size))
+
+
+def _instances(outputs, boxes, metadata, image_size, thresholds) -> Instances:
+    """The rows that suppression inside the model has left; a stricter `iou` than its own is applied here."""
+    rows = np.arange(len(boxes))
+    found = np.flatnonzero((rows < outputs["count"]) & (outputs["scores"] >= thresholds.score))
+    scores = np.full((len(found), len(metadata.labels)), -1.0, np.float32)
+    scores[np.arange(len(found)), outputs["labels"][found].astype(int)] = outputs["scores"][found]
+    chosen, labels = suppress(boxes[found], scores, thresholds.score, thresholds.iou, thresholds.detections)
+    chosen = found[chosen]
+    return Instances(
+        boxes[chosen],
+        outputs["scores"][chosen],
+        labels,
+        tuple(metadata.labels[label] for label in labels),
+        tuple(image_size),
+        paste(outputs["masks"][chosen], boxes[chosen], image_size),
+    )
 
 
 def suppress(

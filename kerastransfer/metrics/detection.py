@@ -39,11 +39,22 @@ def evaluate(
     Both sides may be generators: masks are compressed one image at a time. Raises ValueError for a detection of an
     image that is not among the truths, for a name that occurs twice, and for masks of another size than the image.
     """
+    truth = coco_truth(truths, classes, iou_type=iou_type)
+    return evaluate_coco(truth, coco_results(detections, truth, iou_type=iou_type), classes, iou_type=iou_type)
+
+
+def evaluate_coco(
+    truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    classes: Sequence[str],
+    *,
+    iou_type: IouType = "bbox",
+) -> dict[str, float]:
+    """`evaluate` of what `coco_truth` and `coco_results` gave."""
     from faster_coco_eval import COCO, COCOeval_faster
 
-    truth = coco_truth(truths, classes, iou_type=iou_type)
     annotated = COCO(truth)
-    found = annotated.loadRes(coco_results(detections, truth, iou_type=iou_type))
+    found = annotated.loadRes([dict(result) for result in results])  # it adds fields of its own
     scorer = COCOeval_faster(annotated, found, iou_type, rle_iou_max_workers=1)
     scorer.run()
     scores = dict(zip(STATISTICS, scorer.stats, strict=True))

@@ -5,6 +5,8 @@ from keras import ops
 
 from kerastransfer.ops.boxes import pairwise_iou
 
+FEWEST = 400  # candidates: a hundred may be of one large object
+
 
 def keep(boxes, iou_threshold: float, labels=None):
     """Which boxes survive greedy suppression: (B, M, 4), sorted by falling score, to (B, M) bool.
@@ -30,19 +32,24 @@ def keep(boxes, iou_threshold: float, labels=None):
     return ops.while_loop(lambda changed, _: changed, again, (ops.convert_to_tensor(True), start))[1]
 
 
-def non_max_suppression(boxes, scores, *, iou_threshold: float, score_threshold: float, max_detections: int):
+def non_max_suppression(
+    boxes, scores, *, iou_threshold: float, score_threshold: float, max_detections: int, numbered: bool = False
+):
     """Per-class greedy NMS.
 
     boxes (B, A, 4), scores (B, A, K) to {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M) int32,
     "count": (B,) int32}: M = max_detections rows by falling score; rows past `count` are zeros with label -1. Scores
-    must be above `score_threshold`. Only the 4 M highest of the A * K scores take part, which bounds the memory.
+    must be above `score_threshold`. Only the 4 M highest of the A * K scores (400 at least) take part, which
+    bounds the memory.
+    numbered: give "candidates" (B, M) int32 too, which of the A each row was; 0 past `count`.
     """
     anchors, classes = ops.shape(scores)[1], ops.shape(scores)[2]
-    total, most = anchors * classes, 4 * max_detections
+    total, most = anchors * classes, max(4 * max_detections, FEWEST)
     candidates = min(total, most) if isinstance(total, int) else ops.minimum(total, most)
     scores, index = ops.top_k(ops.reshape(scores, (-1, total)), candidates)
     labels = ops.cast(index % classes, "int32")
-    boxes = ops.take_along_axis(boxes, ops.expand_dims(index // classes, -1), axis=1)
+    numbers = ops.cast(index // classes, "int32")
+    boxes = ops.take_along_axis(boxes, ops.expand_dims(numbers, -1), axis=1)
 
     stays = ops.logical_and(keep(boxes, iou_threshold, labels), scores > score_threshold)
     # As many rows as were asked for, also where there are fewer candidates.
@@ -50,9 +57,12 @@ def non_max_suppression(boxes, scores, *, iou_threshold: float, score_threshold:
     rank, order = ops.top_k(rank, max_detections)
     valid, order = rank > -np.inf, ops.minimum(order, candidates - 1)
     boxes = ops.take_along_axis(boxes, ops.expand_dims(order, -1), axis=1)
-    return {
+    found = {
         "boxes": ops.where(ops.expand_dims(valid, -1), boxes, 0.0),
         "scores": ops.where(valid, rank, 0.0),
         "labels": ops.where(valid, ops.take_along_axis(labels, order, axis=1), -1),
         "count": ops.sum(ops.cast(valid, "int32"), axis=1),
     }
+    if numbered:
+        found["candidates"] = ops.where(valid, ops.take_along_axis(numbers, order, axis=1), 0)
+    return found

@@ -45,7 +45,8 @@ def classes_of(dataset: Dataset, labels: Sequence[str]) -> Classes:
 
 def read_detector(path: str | Path) -> tuple[Any, Any, Any]:
     """Network, metadata and codec in NAME.keras. Raises UserError for a model that is no detector."""
-    network, metadata, codec = trained.read(path)
+    found = trained.read(path)
+    network, metadata, codec = found.network, found.metadata, found.codec
     if codec is None:
         raise UserError(f"{path} is a segmenter; dense maps need a detector, such as RUN/models/yolov1.keras")
     if type(codec).__name__ != "YoloV1Codec":

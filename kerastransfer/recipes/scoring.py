@@ -43,7 +43,8 @@ def scored(
     know counts nowhere, such a pixel is void (`unknown_classes` names them). progress: wraps the samples, for a bar.
     Raises UserError when no sample is annotated for the task, or no class of the data is known to the model.
     """
-    return {"detection": _detection, "segmentation": _segmentation}[task](predict, dataset, list(labels), progress)
+    of_task = {"detection": _detection, "instances": _instances, "segmentation": _segmentation}
+    return of_task[task](predict, dataset, list(labels), progress)
 
 
 def unknown_classes(dataset: Dataset, task: str, labels: Sequence[str]) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ def unknown_classes(dataset: Dataset, task: str, labels: Sequence[str]) -> tuple
 
 
 def _classes(dataset, task):
-    return dataset.classes if task == "detection" else dataset.segmentation_classes
+    return dataset.segmentation_classes if task == "segmentation" else dataset.classes
 
 
 def _matched(dataset, task, labels, field, unknown):
@@ -91,6 +92,32 @@ def _detection(predict, dataset, labels, progress):
         detections.append({"name": sample.name, "boxes": found.boxes, "scores": found.scores, "labels": found.labels})
     truth = detection.coco_truth(truths, labels)
     return Scored(detection.evaluate(truths, detections, labels), {}, truth, detection.coco_results(detections, truth))
+
+
+def _instances(predict, dataset, labels, progress):
+    """Of boxes and of masks, whose metrics are called mask_AP and so on."""
+    samples, number = _matched(dataset, "instances", labels, "masks", -1)
+    found = []
+
+    def truths(masks):
+        for sample in samples:
+            example = sample.read()
+            truth = {"name": sample.name, "size": example["image"].shape[:2], "labels": number[example["labels"]]}
+            truth |= {key: example[key] for key in ("boxes", "crowd", *masks)}
+            yield truth
+
+    def predictions():
+        for sample in progress(samples):
+            one = predict(sample.read()["image"], score=LOWEST_SCORE)
+            found.append({"name": sample.name, "boxes": one.boxes, "scores": one.scores, "labels": one.labels})
+            yield {**found[-1], "masks": one.masks}
+
+    # Masks are compressed one image at a time: all of them at full size would not fit into memory.
+    truth = detection.coco_truth(truths(["masks"]), labels, iou_type="segm")
+    results = detection.coco_results(predictions(), truth, iou_type="segm")
+    metrics = detection.evaluate(truths([]), found, labels)
+    of_masks = detection.evaluate_coco(truth, results, labels, iou_type="segm")
+    return Scored(metrics | {f"mask_{name}": value for name, value in of_masks.items()}, {}, truth, results)
 
 
 def _segmentation(predict, dataset, labels, progress):

@@ -2,6 +2,8 @@
 
     {"task": "detection", "labels": ["disc", "star"], "image_size": [224, 224],
      "codec": {"name": "yolov1", "num_classes": 2, "boxes_per_cell": 2, ...}}
+    {"task": "instances", "labels": ["person"], "image_size": [320, 320], "codec": {"name": "yolov3", ...},
+     "masks": {"mask_size": 28, ...}, "detections": 20}
     {"task": "segmentation", "labels": ["background", "disc", "star"], "image_size": [224, 224]}
 
 The .keras file gives what the network itself gives (raw predictions, logits); the codec is what turns raw predictions
@@ -29,12 +31,24 @@ if TYPE_CHECKING:
     from kerastransfer.export.parity import ExportedFile
     from kerastransfer.export.prediction import Prediction
 
-MAIN_SCORE = {"detection": "AP50", "segmentation": "iou_mean"}
+MAIN_SCORE = {"instances": "mask_AP50", "detection": "AP50", "segmentation": "iou_mean"}
 # What an exported file must keep. Not AP50: of a few dozen images it moves by hundredths when a few boxes cross an IoU
 # of 0.5, either way; AP takes the mean over ten such bars.
-KEPT_SCORE = {"detection": "AP", "segmentation": "iou_mean"}
+KEPT_SCORE = {"instances": "mask_AP", "detection": "AP", "segmentation": "iou_mean"}
 CALIBRATION_IMAGES = 32
 PARITY_IMAGES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """network: as it is, to raw predictions or logits. codec: a detector's; masks: of its mask branch, and detections,
+    how many boxes get a mask: None, None and 0 where there is none."""
+
+    network: "keras.Model"
+    metadata: "Metadata"
+    codec: Any | None = None
+    masks: Any | None = None
+    detections: int = 0
 
 
 class AnyPredictor(Protocol):
@@ -60,17 +74,22 @@ def write(
     labels: Sequence[str],
     image_size: tuple[int, int],
     codec: Any | None = None,
+    masks: Any | None = None,
+    detections: int = 0,
 ) -> None:
     """Write `model` to `path` (NAME.keras) and NAME.json beside it.
 
-    task: "detection" or "segmentation". labels: names of the classes, "background" first for segmentation.
-    image_size: (H, W) in pixels. codec: the dataclass that decodes a detector's predictions.
+    task: "detection", "instances" or "segmentation". labels: names of the classes, "background" first for segmentation.
+    image_size: (H, W) in pixels. codec, masks: the dataclasses that decode a detector's predictions and its masks.
+    detections: how many boxes of an image get a mask.
     """
     from kerastransfer.export import loading
 
     described = {"task": task, "labels": list(labels), "image_size": list(image_size)}
     if codec is not None:
         described["codec"] = {"name": type(codec).__module__.rpartition(".")[2], **dataclasses.asdict(codec)}
+    if masks is not None:
+        described |= {"masks": dataclasses.asdict(masks), "detections": detections}
     loading.write_keras(model, path)
     files.write_json(Path(path).with_suffix(".json"), described)
 
@@ -80,23 +99,29 @@ def load(path: str | Path) -> tuple["keras.Model", "Metadata"]:
 
     Raises UserError when either file is missing, damaged, or not of this package.
     """
-    model, metadata, codec = read(path)
-    from kerastransfer.models import predictor
+    found = read(path)
+    from kerastransfer.models import predictor, yolo_mask
 
-    if codec is None:
-        return predictor.probabilities(model, metadata.image_size), metadata
-    return predictor.candidates(model, codec, metadata.image_size), metadata
+    size = found.metadata.image_size
+    if found.codec is None:
+        return predictor.probabilities(found.network, size), found.metadata
+    if found.masks is None:
+        return predictor.candidates(found.network, found.codec, size), found.metadata
+    graph = yolo_mask.instances(found.network, found.codec, found.masks, size, max_detections=found.detections)
+    return graph, found.metadata
 
 
-def read(path: str | Path) -> tuple["keras.Model", "Metadata", Any | None]:
-    """The network in NAME.keras as it is (to raw predictions, or logits), what it is for, and a detector's codec.
+def read(path: str | Path) -> Trained:
+    """The network in NAME.keras as it is, and what NAME.json says of it.
 
     Raises UserError as `load` does.
     """
     import_keras()
     import keras
 
-    import kerastransfer.models.dense  # noqa: F401  registers the layers that a file may name
+    import kerastransfer.models.dense
+    import kerastransfer.models.yolo_mask  # noqa: F401  both register the layers that a file may name
+    from kerastransfer.codecs.mask import MaskCodec
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.codecs.yolov3 import YoloV3Codec
     from kerastransfer.export.loading import load_keras
@@ -113,9 +138,12 @@ def read(path: str | Path) -> tuple["keras.Model", "Metadata", Any | None]:
         height, width = described["image_size"]
         metadata = Metadata(described["task"], tuple(described["labels"]), (int(height), int(width)))
         if metadata.task == "segmentation":
-            return model, metadata, None
+            return Trained(model, metadata)
         settings = dict(described["codec"])
-        return model, metadata, codecs[settings.pop("name")](**settings)
+        codec = codecs[settings.pop("name")](**settings)
+        if metadata.task == "detection":
+            return Trained(model, metadata, codec)
+        return Trained(model, metadata, codec, MaskCodec(**described["masks"]), int(described["detections"]))
     except OSError as error:
         raise UserError(
             f"{beside}: cannot be read ({error.strerror}); it tells labels and sizes: keep it beside {path}"

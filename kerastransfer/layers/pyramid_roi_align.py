@@ -1,0 +1,37 @@
+"""RoIAlign over several maps, each box on its own."""
+
+import keras
+from keras import ops
+
+from kerastransfer.ops.roi_align import roi_align
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class PyramidRoIAlign(keras.layers.Layer):
+    """Called with maps [(B, h, w, D), ...], boxes (B, N, (y1, x1, y2, x2)) as fractions of the image and levels (B, N),
+    the number of each box's map: gives (B, N, P, P, D). Boxes stay in float32, whatever the layer computes in.
+
+    All boxes are pooled from all maps, and what is of another level counts 0: static shapes, for a compiler's sake.
+    size, sampling_ratio: as in `kerastransfer.ops.roi_align`.
+    """
+
+    def __init__(self, size: int, *, sampling_ratio: int = 2, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.size, self.sampling_ratio = size, sampling_ratio
+
+    def call(self, maps, boxes, levels):
+        total = 0.0
+        for level, features in enumerate(maps):
+            features = ops.cast(features, self.compute_dtype)
+            pooled = roi_align(features, boxes, self.size, sampling_ratio=self.sampling_ratio)
+            if len(maps) > 1:
+                own = ops.cast(ops.equal(ops.cast(levels, "int32"), level), pooled.dtype)
+                pooled = pooled * ops.reshape(own, (*ops.shape(own), 1, 1, 1))
+            total = total + pooled
+        return total
+
+    def compute_output_shape(self, maps_shape, boxes_shape, levels_shape):
+        return (*boxes_shape[:2], self.size, self.size, maps_shape[0][-1])
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "sampling_ratio": self.sampling_ratio}
