@@ -3,6 +3,7 @@ section 6)."""
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Literal
 
 import keras
 from keras import ops
@@ -18,11 +19,13 @@ FULL = 255  # in a crop of data/mask_crops.py: the mask covers the whole cell
 @dataclasses.dataclass(frozen=True)
 class MaskCodec:
     """mask_size: M, the side of a mask. most: R, boxes of an image that are trained on. iou: a proposal that overlaps
-    some truth so much is trained on."""
+    some truth so much is trained on. level: the map that a box is pooled from, "scale": of the grid that found it, or
+    that learns boxes of its shape (paper B section 3.4); "fpn": by its area (`ops.fpn`)."""
 
     mask_size: int = 28
     most: int = 100
     iou: float = 0.5
+    level: Literal["scale", "fpn"] = "scale"
 
     def get_config(self) -> dict:
         """The fields, as Keras stores them with a model."""

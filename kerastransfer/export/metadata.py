@@ -38,8 +38,8 @@ class Thresholds:
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """task: "detection", "instances" or "segmentation". labels: names of the K classes. image_size: (H, W) that the model reads.
-    kind: "float32", "float16" or "int8". thresholds: defaults of a detector's predictor."""
+    """task: "detection", "instances" or "segmentation". labels: names of the K classes. image_size: (H, W) that the
+    model reads. kind: "float32", "float16" or "int8". thresholds: defaults of a detector's predictor."""
 
     task: str
     labels: tuple[str, ...]

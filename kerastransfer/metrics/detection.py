@@ -7,6 +7,7 @@ One dict for each image, boxes as fractions of it. A label below 0 is padding. A
 one on which nothing was found.
 """
 
+import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -53,8 +54,8 @@ def evaluate_coco(
     """`evaluate` of what `coco_truth` and `coco_results` gave."""
     from faster_coco_eval import COCO, COCOeval_faster
 
-    annotated = COCO(truth)
-    found = annotated.loadRes([dict(result) for result in results])  # it adds fields of its own
+    annotated = COCO(copy.deepcopy(truth))  # it turns masks into forms of its own, in place
+    found = annotated.loadRes(copy.deepcopy(results))
     scorer = COCOeval_faster(annotated, found, iou_type, rle_iou_max_workers=1)
     scorer.run()
     scores = dict(zip(STATISTICS, scorer.stats, strict=True))

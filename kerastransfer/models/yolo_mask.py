@@ -4,6 +4,7 @@ One network, {"image", "boxes", "levels"} to raw maps and logits of masks, and t
 which finds the boxes to learn from in the truth and among the detections, and `instances`, which is exported.
 """
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -14,6 +15,7 @@ from kerastransfer.heads.mask import fcn
 from kerastransfer.layers.pyramid_roi_align import PyramidRoIAlign
 from kerastransfer.layers.roi_align import RoIAlign
 from kerastransfer.models.parts import feed
+from kerastransfer.ops.fpn import fpn_level
 from kerastransfer.ops.nms import non_max_suppression
 
 DETECTOR = ("encoder", "decoder", "head")  # the parts that the mask branch is added to
@@ -86,7 +88,8 @@ def trainer(network: keras.Model, codec, mask_codec: MaskCodec, *, proposals: in
         "frames": keras.Input((None, 4), name="frames", dtype="float32"),
     }
     taps, maps, raw = _detect(network, image)
-    found = Detect(codec, iou_threshold=0.6, score_threshold=0.01, max_detections=proposals, name="proposals")(raw)
+    options = {"iou_threshold": 0.6, "score_threshold": 0.01, "max_detections": proposals}
+    found = Detect(codec, mask_codec.level, name="proposals", **options)(raw)
     rois = Rois(codec, mask_codec, name="rois")(annotations, found["boxes"], raw)
     part = network.get_layer("branch")
     masks = feed(part, {**maps, **taps, "boxes": rois["boxes"], "levels": rois["levels"]})
@@ -104,16 +107,29 @@ def instances(
     score_threshold: float = 0.001,
     max_detections: int = 100,
 ) -> keras.Model:
-    """Image (B, H, W, 3) to {"boxes": (B, N, 4), "scores": (B, N), "labels": (B, N), "masks": (B, N, M, M) in 0..1,
-    "count": (B,)}, N = max_detections rows by falling score, padded with zeros and label -1."""
+    """Image (B, H, W, 3) to {"boxes": (B, N, 4), "scores": (B, N), "labels": (B, N), "masks": (B, N, M, M) in
+    0..1, "count": (B,)}, N = max_detections rows by falling score, padded with zeros and label -1."""
     image = keras.Input((*(image_size or (None, None)), 3), name="image")
     taps, maps, raw = _detect(network, image)
     options = {"iou_threshold": iou_threshold, "score_threshold": score_threshold, "max_detections": max_detections}
-    found = Detect(codec, name="detect", **options)(raw)
+    found = Detect(codec, mask_codec.level, name="detect", **options)(raw)
     part = network.get_layer("branch")
     logits = feed(part, {**maps, **taps, "boxes": found["boxes"], "levels": found.pop("levels")})
     masks = DecodeMasks(mask_codec, name="masks")(logits, found["labels"])
     return keras.Model(image, {**found, "masks": masks}, name=network.name)
+
+
+def levels_by_shape(codec, boxes, grids):
+    """(B, N, 4) to (B, N): the number of the level that learns boxes of this shape."""
+    (rows, columns), (_, stride, _) = grids[0], codec.levels[0]
+    return codec.levels_of(boxes, (rows * stride, columns * stride))
+
+
+def levels_by_area(codec, boxes, grids):
+    """(B, N, 4) to (B, N): the number of the level by the rule of feature pyramids, as far as there are such."""
+    (rows, columns), (_, stride, _) = grids[0], codec.levels[0]
+    smallest, largest = (int(math.log2(codec.levels[end][1])) for end in (0, -1))
+    return fpn_level(boxes, (rows * stride, columns * stride), smallest=smallest, largest=largest) - smallest
 
 
 def _detect(network, image):
@@ -127,11 +143,13 @@ def _detect(network, image):
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Detect(keras.layers.Layer):
     """Raw maps to {"boxes", "scores", "labels", "count"} of `ops.nms.non_max_suppression`, and "levels" (B, N) int32:
-    the number of the level that found each box."""
+    the number of the level of each box, by `level` of `MaskCodec`."""
 
-    def __init__(self, codec, *, iou_threshold: float, score_threshold: float, max_detections: int, **kwargs):
+    def __init__(
+        self, codec, level: str, *, iou_threshold: float, score_threshold: float, max_detections: int, **kwargs
+    ):
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.codec = codec
+        self.codec, self.level = codec, level
         self.options = {
             "iou_threshold": iou_threshold,
             "score_threshold": score_threshold,
@@ -141,7 +159,11 @@ class Detect(keras.layers.Layer):
     def call(self, raw):
         boxes, scores = self.codec.decode(raw)
         found = non_max_suppression(boxes, scores, numbered=True, **self.options)
-        found["levels"] = self.codec.levels_of_candidates(found.pop("candidates"), self.codec.grids(raw))
+        grids, candidates = self.codec.grids(raw), found.pop("candidates")
+        if self.level == "fpn":
+            found["levels"] = levels_by_area(self.codec, found["boxes"], grids)
+        else:
+            found["levels"] = self.codec.levels_of_candidates(candidates, grids)
         return found
 
     def compute_output_spec(self, raw):
@@ -156,7 +178,8 @@ class Detect(keras.layers.Layer):
         }
 
     def get_config(self):
-        return {**super().get_config(), "codec": keras.saving.serialize_keras_object(self.codec), **self.options}
+        codec = keras.saving.serialize_keras_object(self.codec)
+        return {**super().get_config(), "codec": codec, "level": self.level, **self.options}
 
     @classmethod
     def from_config(cls, config):
@@ -165,8 +188,7 @@ class Detect(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Rois(keras.layers.Layer):
-    """Annotations, proposals (B, A, 4) and raw maps to what `MaskCodec.encode` gives, and "levels" (B, R): of each box
-    the level that learns boxes of its shape."""
+    """Annotations, proposals (B, A, 4) and raw maps to what `MaskCodec.encode` gives, and "levels" (B, R)."""
 
     def __init__(self, codec, mask_codec, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
@@ -174,8 +196,8 @@ class Rois(keras.layers.Layer):
 
     def call(self, annotations, proposals, raw):
         rois = self.mask_codec.encode(annotations, proposals)
-        (rows, columns), (_, stride, _) = self.codec.grids(raw)[0], self.codec.levels[0]
-        return {**rois, "levels": self.codec.levels_of(rois["boxes"], (rows * stride, columns * stride))}
+        rule = levels_by_area if self.mask_codec.level == "fpn" else levels_by_shape
+        return {**rois, "levels": rule(self.codec, rois["boxes"], self.codec.grids(raw))}
 
     def compute_output_spec(self, annotations, proposals, raw):
         side = self.mask_codec.mask_size

@@ -43,7 +43,7 @@ class Outcome:
             predictor = trained.open_predictor(self.run.models / f"{name}.keras")
             self.say(f"scoring {name} on {len(test)} test images")
             scored = scoring.scored(predictor.predict, test, task, predictor.metadata.labels)
-            kind = "segm" if task == "segmentation" else "bbox"
+            kind = "bbox" if task == "detection" else "segm"
             files.write_json(self.run.predictions / f"{name}.json", scored.coco_results)
             files.write_json(self.run.predictions / f"truth_{kind}.json", scored.coco_truth)
             return {"metrics": scored.metrics, "per_image": scored.per_image}
@@ -100,7 +100,15 @@ class Outcome:
 
 
 def keep(
-    run: RunFolder, network: Any, name: str, task: str, labels: Sequence[str], image_size: int, codec: Any = None
+    run: RunFolder,
+    network: Any,
+    name: str,
+    task: str,
+    labels: Sequence[str],
+    image_size: int,
+    codec: Any = None,
+    masks: Any = None,
+    detections: int = 0,
 ) -> None:
     """models/NAME.keras with NAME.json beside it, in float32 whatever it was trained in, and NAME.weights.h5."""
     from kerastransfer.export.portable import in_float32
@@ -113,6 +121,8 @@ def keep(
         labels=labels,
         image_size=(image_size, image_size),
         codec=codec,
+        masks=masks,
+        detections=detections,
     )
     with files.replacing(run.models / f"{name}.weights.h5") as temporary:
         network.save_weights(temporary)

@@ -14,6 +14,7 @@ from kerastransfer.errors import UserError
 from kerastransfer.recipes.config import CommonConfig, require_positive
 from kerastransfer.recipes.run_folder import RunFolder
 
+MOST_OBJECTS = 400  # of an image
 STORED = 1.2  # decoded images are kept this much larger than the input, so that a cut-out is not blurred
 
 
@@ -138,15 +139,17 @@ def fit(
     fields: tuple[str, ...],
     epochs: int,
     mosaic: float = 0.0,
+    annotated: bool = False,
     **options,
 ) -> None:
-    """Train `network` in place on the samples that have `fields`. options: of `fit_on`."""
+    """Train `network` in place on the samples that have `fields`. annotated: it reads the annotations too, beside
+    "image". options: of `fit_on`."""
     from kerastransfer.data.pipeline import training_batches
 
     decoded = decode(train, fields, config, run, phase, round(config.image_size * STORED))
 
     def batches(first_epoch, share):
-        return training_batches(
+        made = training_batches(
             decoded,
             size=(config.image_size, config.image_size),
             batch_size=config.batch_size,
@@ -156,6 +159,7 @@ def fit(
             plain_from=epochs - epochs // 8,
             share=share,
         )
+        return made.map(lambda image, targets: ({"image": image, **targets}, targets)) if annotated else made
 
     fit_on(batches, len(decoded), network, terms, weights, config, run, phase=phase, epochs=epochs, **options)
 
@@ -166,7 +170,10 @@ def decode(train: Dataset, fields: tuple[str, ...], config: TrainingConfig, run:
 
     own = "" if run.leads else f"-{os.getpid()}"  # every worker keeps its own
     folder = run.checkpoints / f"{phase}-images{own}" if config.cache == "disk" else None
-    return decoded.decode(train, fields, (size, size), folder=folder)
+    found = decoded.decode(train, fields, (size, size), folder=folder, most=MOST_OBJECTS)
+    if found.dropped:
+        print(f"{found.dropped} objects are left out: of an image the largest {MOST_OBJECTS} are trained on")
+    return found
 
 
 def fit_on(
