@@ -3,7 +3,8 @@
 from kerastransfer.layers.batch_norm import BatchNorm
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 from kerastransfer.layers.locally_connected import LocallyConnected
+from kerastransfer.layers.pyramid_roi_align import PyramidRoIAlign
 from kerastransfer.layers.roi_align import RoIAlign
 from kerastransfer.layers.rois import Fold, Unfold
 
-__all__ = ["BatchNorm", "DilatedMaxPool", "Fold", "LocallyConnected", "RoIAlign", "Unfold"]
+__all__ = ["BatchNorm", "DilatedMaxPool", "Fold", "LocallyConnected", "PyramidRoIAlign", "RoIAlign", "Unfold"]
