@@ -34,6 +34,9 @@ FIELD = {
 
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+Cfg = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.cfg")]
+Weights = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.weights")]
+Output = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT.keras")]
 Images = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
 
 
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             run(argv[1:])
         else:
             tyro.extras.subcommand_cli_from_dict(
-                {function.__name__: function for function in (recipes, datasets, evaluate, predict, export)},
+                {function.__name__: function for function in (recipes, datasets, evaluate, predict, export, convert)},
                 prog="kerastransfer",
                 description=DESCRIPTION,
                 args=argv,
@@ -233,6 +236,60 @@ def export(
         raise
     _exported_table(exported)
     print(f"{tflite}\n{saved_model / name}")
+
+
+def convert(
+    cfg: Cfg,
+    weights: Weights,
+    output: Output,
+    /,
+    *,
+    names: Path | None = None,
+    layers: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Make a .keras file of a Darknet cfg with [yolo] sections and its .weights file.
+
+    Args:
+        cfg: The net, as Darknet describes it.
+        weights: Its numbers.
+        output: The model is written here, and OUT.json beside it.
+        names: Names of the classes, one a line; class0, class1, ... by themselves.
+        layers: Read only the first so many sections (75: the trunk of yolov3); what follows keeps its first weights.
+        overwrite: Replace these files if they are there.
+    """
+    if output.suffix != ".keras":
+        raise UserError(f"{output}: the model is written as .keras; give a name that ends so")
+    _refuse_to_replace([output, output.with_suffix(".json")], overwrite)
+    config.import_keras()
+    from kerastransfer.codecs.yolov3 import YoloV3Codec
+    from kerastransfer.export import darknet_weights
+    from kerastransfer.models import darknet_cfg
+    from kerastransfer.models.yolov3 import yolov3
+    from kerastransfer.recipes import trained
+
+    sections = darknet_cfg.parse(_text(cfg))
+    detections = darknet_cfg.anchors_of(sections)
+    classes = range(detections.num_classes)
+    labels = [f"class{number}" for number in classes] if names is None else _text(names).split("\n")
+    labels = [label.strip() for label in labels if label.strip()]
+    if len(labels) != len(classes):
+        raise UserError(f"{names}: {len(labels)} names for the {len(classes)} classes of {cfg}; give one a line")
+    model = yolov3(sections)
+    done = darknet_weights.read(weights, model, layers=layers)
+    codec = YoloV3Codec(detections.num_classes, detections.anchors, detections.levels)
+    size = darknet_cfg.image_size(sections)
+    trained.write(model, output, task="detection", labels=labels, image_size=size, codec=codec)
+    if done["fresh"]:
+        print(f"not in the file, begin anew: {', '.join(done['fresh'])}")
+    print(f"{output}: {len(done['copied'])} layers of {weights}, {len(labels)} classes, {size[0]} x {size[1]} pixels")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error}); give another file") from error
 
 
 def _trained_on(model: str) -> tuple[str, str, str]:

@@ -249,3 +249,65 @@ def test_a_model_without_its_description_is_told(trained_models, tmp_path, photo
         assert code_of(["predict", alone, photos, "--output", tmp_path / "out"]) == 2
         assert "does not describe a model" in capsys.readouterr().err
     assert code_of(["export", alone, "--output", tmp_path / "out"]) == 2
+
+
+@pytest.fixture(scope="module")
+def darknet_files(tmp_path_factory):
+    """(cfg, weights, the net) of a narrow yolov3-tiny with two classes."""
+    from kerastransfer.export import darknet_weights
+    from kerastransfer.models.darknet_cfg import yolov3_cfg
+    from kerastransfer.models.yolov3 import yolov3
+
+    folder = tmp_path_factory.mktemp("darknet")
+    cfg, weights = folder / "tiny.cfg", folder / "tiny.weights"
+    cfg.write_text(yolov3_cfg("yolov3-tiny", num_classes=2, width=0.05, image_size=(64, 96)))
+    net = yolov3(cfg.read_text())
+    darknet_weights.write(net, weights)
+    return cfg, weights, net
+
+
+def test_a_converted_darknet_net_is_read_and_predicts(darknet_files, photos, tmp_path, capsys):
+    from kerastransfer.recipes import trained
+
+    cfg, weights, net = darknet_files
+    model, names = tmp_path / "tiny.keras", tmp_path / "tiny.names"
+    names.write_text("disc\nstar\n\n")
+    assert code_of(["convert", cfg, weights, model, "--names", names]) == 0
+    assert "13 layers of" in capsys.readouterr().out
+    again, metadata, codec = trained.read(model)
+    assert (metadata.task, metadata.labels, metadata.image_size) == ("detection", ("disc", "star"), (64, 96))
+    assert codec.levels == (("p4", 16, (0, 1, 2)), ("p5", 32, (3, 4, 5))) and codec.anchors[5] == (344, 319)
+    for one, other in zip(net.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert code_of(["predict", model, photos, "--output", tmp_path / "seen", "--score", "0"]) == 0
+    seen = json.loads((tmp_path / "seen" / "predictions.json").read_text())
+    assert seen["images"] and {one["label"] for one in seen["images"][0]["predictions"]} <= {"disc", "star"}
+
+
+def test_a_converted_trunk_begins_the_rest_anew(darknet_files, tmp_path, capsys):
+    cfg, weights, _ = darknet_files
+    model = tmp_path / "trunk.keras"
+    assert code_of(["convert", cfg, weights, model, "--layers", 13]) == 0
+    assert "begin anew: conv_13, conv_14, conv_15, conv_18, conv_21, conv_22" in capsys.readouterr().out
+    assert json.loads(model.with_suffix(".json").read_text())["labels"] == ["class0", "class1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("{cfg}", "{weights}", "{folder}/net.h5"), "give a name that ends so"),
+        (("{cfg}", "{cfg}", "{folder}/net.keras"), "tiny.cfg: "),
+        (("{weights}", "{weights}", "{folder}/net.keras"), "cannot be read as text"),
+        (("{cfg}", "{folder}/no.weights", "{folder}/net.keras"), "give the path of a .weights file"),
+        (("{cfg}", "{weights}", "{folder}/net.keras", "--names", "{cfg}"), "names for the 2 classes"),
+        (("{cfg}", "{weights}", "{folder}/there.keras"), "there"),
+    ],
+)
+def test_what_cannot_be_converted(change, told, darknet_files, tmp_path, capsys):
+    cfg, weights, _ = darknet_files
+    (tmp_path / "there.json").write_text("{}")
+    argv = [one.format(cfg=cfg, weights=weights, folder=tmp_path) for one in change]
+    assert code_of(["convert", *argv]) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there.json"]

@@ -35,7 +35,7 @@ filters=8
 size=5
 stride=2
 pad=1
-activation=relu
+activation=mish
 [convolutional]
 batch_normalize=1
 filters=8
@@ -53,6 +53,7 @@ stride=1
 layers=-1,-2
 [convolutional]
 filters=14
+size=1
 activation=linear
 [yolo]
 mask=0,1
@@ -65,6 +66,11 @@ layers=-3
 stride=2
 [route]
 layers=-1,0
+[convolutional]
+batch_normalize=1
+filters=8
+size=1
+activation=swish
 [convolutional]
 filters=7
 size=1
@@ -216,7 +222,7 @@ def test_trunks(own, tmp_path):
         again = yolov3(OWN)
         before = values(again)
         told = darknet_weights.read(path, again, layers=3)
-        assert told["copied"] == ["conv_0", "conv_2"] and told["fresh"] == ["conv_3", "conv_7", "conv_12"]
+        assert told["copied"] == ["conv_0", "conv_2"] and told["fresh"] == ["conv_3", "conv_7", "conv_12", "conv_13"]
         own_values = {variable.path: np.array(variable) for variable in own.weights}
         for variable, old in zip(again.weights, before, strict=True):
             copied = variable.path.startswith(("conv_0", "conv_2"))
@@ -236,8 +242,8 @@ def test_what_is_refused_changes_nothing(own, tmp_path):
     model = yolov3(OWN)
     before = values(model)
     broken = {
-        "longer": (raw + b"\0" * 8, f"goes on after the last layer conv_12, at byte {len(raw)}, with 8 bytes"),
-        "shorter": (raw[:-4], "ends inside layer conv_12, which begins at byte"),
+        "longer": (raw + b"\0" * 8, f"goes on after the last layer conv_13, at byte {len(raw)}, with 8 bytes"),
+        "shorter": (raw[:-4], "ends inside layer conv_13, which begins at byte"),
         "a layer": (
             raw[:first],
             rf"ends inside layer conv_2, which begins at byte {first} and needs 6432, but 0 remain",
@@ -272,8 +278,8 @@ def test_models_without_a_place_are_refused(tmp_path):
 
 
 def darknet(cfg, raw, image):
-    """{index of [yolo]: raw map (H, W, channels)} of one image (H, W, 3) in 0..1, by spec/02 section 8 alone: Darknet's
-    order of axes, its file, its padding, in numpy."""
+    """What each section gives (H, W, channels) for an image (H, W, 3) in 0..1, by spec/02 section 8 alone: Darknet's
+    order of axes, its file, its padding, in numpy. A vector is of shape (1, 1, numbers)."""
     numbers = np.frombuffer(raw[20:], "<f4").astype("float64")
 
     def take(*shape):
@@ -291,26 +297,33 @@ def darknet(cfg, raw, image):
         "relu": lambda x: np.maximum(x, 0),
         "relu6": lambda x: np.clip(x, 0, 6),
         "logistic": lambda x: 1 / (1 + np.exp(-x)),
+        "swish": lambda x: x / (1 + np.exp(-x)),
+        "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
     }
-    maps, answers = [], {}
+    maps = []
     x = image.transpose(2, 0, 1).astype("float64")
     for index, section in enumerate(parse(cfg)[1:]):
         get = section.options.get
-        size, stride = int(get("size", 1)), int(get("stride", 1))
+        size, stride, filters = (int(get(key, 1)) for key in ("size", "stride", "filters"))
+        border = size // 2 if get("pad") == "1" else 0
         if section.kind == "convolutional":
-            filters, groups = int(get("filters", 1)), int(get("groups", 1))
+            groups = int(get("groups", 1))
+            beta, gamma, mean, variance = take(filters), 1, 0, 1 - 1e-5
             if get("batch_normalize"):
-                beta, gamma, mean, variance = (take(filters) for _ in range(4))
-            else:
-                beta, gamma, mean, variance = take(filters), 1, 0, 1 - 1e-5
+                gamma, mean, variance = take(filters), take(filters), take(filters)
             weights = take(groups, filters // groups, len(x) // groups, size, size)
-            border = size // 2 if get("pad") == "1" else 0
             seen = windows(x, size, stride, border, border, 0)
             seen = seen.reshape(groups, -1, *seen.shape[1:])
             x = np.einsum("gchwij,gfcij->gfhw", seen, weights, optimize=True).reshape(filters, *seen.shape[2:4])
             scale = np.broadcast_to(gamma / np.sqrt(variance + 1e-5), filters)
             x = (x - np.broadcast_to(mean, filters)[:, None, None]) * scale[:, None, None] + beta[:, None, None]
-            x = activations[get("activation")](x)
+        elif section.kind == "local":
+            bias, weights = take(filters, *x.shape[1:]), take(*x.shape[1:], filters, len(x), size, size)
+            x = np.einsum("chwij,hwfcij->fhw", windows(x, size, stride, border, border, 0), weights) + bias
+        elif section.kind == "connected":
+            outputs = int(get("output"))
+            bias = take(outputs)
+            x = (take(outputs, x.size) @ x.ravel() + bias)[:, None, None]
         elif section.kind == "maxpool":
             before = (size - 1) // 2
             x = windows(x, size, stride, before, size - 1 - before, -np.inf).max((-2, -1))
@@ -320,12 +333,11 @@ def darknet(cfg, raw, image):
             layers = [int(one) for one in get("layers").split(",")]
             x = np.concatenate([maps[one if one >= 0 else index + one] for one in layers])
         elif section.kind == "shortcut":
-            x = activations[get("activation")](x + maps[index + int(get("from"))])
-        else:
-            answers[index] = x.transpose(1, 2, 0)
+            x = x + maps[index + int(get("from"))]
+        x = activations[get("activation", "linear")](x)
         maps.append(x)
     assert not len(numbers)
-    return answers
+    return [one.transpose(1, 2, 0) for one in maps]
 
 
 def agree(found, expected, tolerance):
@@ -339,27 +351,110 @@ def agree(found, expected, tolerance):
 NETS = {
     "yolov3": yolov3_cfg("yolov3", width=0.05, num_classes=2, image_size=(64, 96)),
     "yolov3-spp": yolov3_cfg("yolov3-spp", width=0.05, num_classes=2, image_size=(64, 96)),
-    "yolov3-tiny": yolov3_cfg("yolov3-tiny", width=0.1, num_classes=2, image_size=(64, 96), activation="relu6"),
+    "yolov3-tiny": yolov3_cfg("yolov3-tiny", width=0.1, num_classes=2, image_size=(64, 96)),
     "own": OWN,
+    "own, relu": OWN.replace("leaky", "relu6").replace("mish", "relu"),
 }
 
 
 @pytest.fixture(scope="module", params=NETS)
 def net(request, tmp_path_factory):
     """Model, cfg file and weights file of one of NETS, and a picture of the cfg's size in 0..255."""
-    folder = tmp_path_factory.mktemp("darknet")
-    cfg, weights = folder / "net.cfg", folder / "net.weights"
-    cfg.write_text(NETS[request.param])
     model = randomised(yolov3(NETS[request.param]), seed=3)
-    darknet_weights.write(model, weights)
-    options = parse(NETS[request.param])[0].options
-    size = int(options["height"]), int(options["width"])
-    return model, cfg, weights, np.random.default_rng(1).integers(0, 256, (*size, 3)).astype("float32")
+    return model, *stored(model, NETS[request.param], tmp_path_factory.mktemp("darknet"))
+
+
+def stored(model, cfg, folder):
+    """(cfg file, weights file, a picture (H, W, 3) of the cfg's size in 0..255)."""
+    (folder / "net.cfg").write_text(cfg)
+    darknet_weights.write(model, folder / "net.weights")
+    options = parse(cfg)[0].options
+    picture = np.random.default_rng(1).integers(0, 256, (int(options["height"]), int(options["width"]), 3))
+    return folder / "net.cfg", folder / "net.weights", picture.astype("float32")
+
+
+def chain_cfg(stages, side, head=""):
+    """The cfg of a chain of convolutions and pools, as yolov1.cfg is."""
+    sections = [f"[net]\nwidth={side}\nheight={side}\n"]
+    for layer in layers_by_name(stages).values():
+        if layer == POOL:
+            sections.append("[maxpool]\nsize=2\nstride=2\n")
+        else:
+            filters, size, stride = (*layer, 1)[:3]
+            sections.append(
+                f"[convolutional]\nbatch_normalize=1\nfilters={filters}\nsize={size}\nstride={stride}\npad=1\n"
+                "activation=leaky\n"
+            )
+    return "".join(sections) + head
+
+
+def raw_maps(cfg):
+    """Indices of the sections before each [yolo]."""
+    return [section.index - 1 for section in parse(cfg)[1:] if section.kind == "yolo"]
+
+
+def by_size(maps):
+    return sorted((np.array(one) for one in maps), key=len)
 
 
 def test_maps_are_those_of_the_specification(net):
     model, cfg, weights, picture = net
-    expected = darknet(cfg.read_text(), weights.read_bytes(), picture / 255)
-    found = sorted((np.array(one[0]) for one in model(picture[None]).values()), key=len)
-    for one, other in zip(found, sorted(expected.values(), key=len), strict=True):
+    maps = darknet(cfg.read_text(), weights.read_bytes(), picture / 255)
+    found = by_size(one[0] for one in model(picture[None]).values())
+    for one, other in zip(found, by_size(maps[index] for index in raw_maps(cfg.read_text())), strict=True):
         agree(one, other, 1e-4)
+
+
+def test_yolov1_is_that_of_the_specification(tmp_path):
+    """Locally connected and connected too; in inference dropout does nothing."""
+    head = (
+        "[local]\nsize=3\npad=1\nfilters=3\nactivation=leaky\n[dropout]\n[connected]\noutput=108\nactivation=linear\n"
+    )
+    model = randomised(native(grid=3))
+    cfg, weights, picture = stored(model, chain_cfg(NARROW, 48, head), tmp_path)
+    maps = darknet(cfg.read_text(), weights.read_bytes(), picture / 255)
+    agree(model(picture[None])[0], maps[-1].ravel(), 1e-4)
+
+
+@pytest.fixture
+def opencv():
+    """(cfg file, weights file, picture, names of layers) to their maps (H, W, channels), by OpenCV."""
+    cv2 = pytest.importorskip("cv2")
+    if not hasattr(cv2.dnn, "readNetFromDarknet"):
+        pytest.skip(f"OpenCV {cv2.__version__} has no Darknet importer; install opencv-python-headless<5")
+
+    def run(cfg, weights, picture, names=None):
+        net = cv2.dnn.readNetFromDarknet(str(cfg), str(weights))
+        net.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None] / 255, dtype="float32"))
+        return net.forward() if names is None else [one[0].transpose(1, 2, 0) for one in net.forward(names)]
+
+    return run
+
+
+def test_maps_are_those_of_opencv(net, opencv):
+    """Which knows no ReLU of slope 0, and adds 1e-6 to a variance."""
+    model, cfg, weights, picture = net
+    if "relu" in cfg.read_text():
+        pytest.skip("OpenCV reads leaky, mish, swish and logistic only")
+    maps = opencv(cfg, weights, picture, [f"conv_{index}" for index in raw_maps(cfg.read_text())])
+    for one, other in zip(by_size(one[0] for one in model(picture[None]).values()), by_size(maps), strict=True):
+        agree(one, other, 1e-3)
+
+
+def test_published_tiny_is_that_of_opencv(tiny, opencv, tmp_path):
+    cfg, weights, picture = stored(tiny, yolov3_cfg("yolov3-tiny"), tmp_path)
+    found = tiny(picture[None])
+    for level, other in zip(("p5", "p4"), opencv(cfg, weights, picture, ["conv_15", "conv_22"]), strict=True):
+        agree(found[level][0], other, 1e-3)
+
+
+def test_convolutions_of_yolov1_are_those_of_opencv(opencv, tmp_path):
+    """A sixteenth of their width; with a connected layer behind them, as OpenCV knows no local one."""
+    stages = [[layer if layer == POOL else (layer[0] // 16, *layer[1:]) for layer in stage] for stage in YOLOV1]
+    image = keras.Input((128, 128, 3), name="image")
+    features = yolov1_encoder(stages)(image)["c5"]
+    x = keras.layers.Dense(11, name="predictions")(keras.layers.Flatten(name="flatten")(features))
+    model = randomised(keras.Model(image, x))
+    cfg = chain_cfg(stages, 128, "[connected]\noutput=11\nactivation=linear\n")
+    cfg, weights, picture = stored(model, cfg, tmp_path)
+    agree(model(picture[None]), opencv(cfg, weights, picture), 1e-3)
