@@ -18,8 +18,11 @@ from kerastransfer.recipes import __main__ as listing
 from kerastransfer.recipes import config
 
 if TYPE_CHECKING:
+    import keras
+
     from kerastransfer.data.dataset import Dataset, Sample
     from kerastransfer.export.parity import ExportedFile
+    from kerastransfer.models.darknet_cfg import Section
 
 DESCRIPTION = """Boxes are cheap, masks are dear: put what a detector has learnt to work on dense prediction.
 
@@ -248,7 +251,7 @@ def convert(
     layers: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Make a .keras file of a Darknet cfg with [yolo] sections and its .weights file.
+    """Make a .keras file of a Darknet cfg, of YOLOv3's family or YOLOv1, and its .weights file.
 
     Args:
         cfg: The net, as Darknet describes it.
@@ -262,27 +265,37 @@ def convert(
         raise UserError(f"{output}: the model is written as .keras; give a name that ends so")
     _refuse_to_replace([output, output.with_suffix(".json")], overwrite)
     config.import_keras()
-    from kerastransfer.codecs.yolov3 import YoloV3Codec
     from kerastransfer.export import darknet_weights
     from kerastransfer.models import darknet_cfg
-    from kerastransfer.models.yolov3 import yolov3
     from kerastransfer.recipes import trained
 
     sections = darknet_cfg.parse(_text(cfg))
-    detections = darknet_cfg.anchors_of(sections)
-    classes = range(detections.num_classes)
-    labels = [f"class{number}" for number in classes] if names is None else _text(names).split("\n")
-    labels = [label.strip() for label in labels if label.strip()]
-    if len(labels) != len(classes):
-        raise UserError(f"{names}: {len(labels)} names for the {len(classes)} classes of {cfg}; give one a line")
-    model = yolov3(sections)
+    model, codec = _darknet_net(sections)
+    labels = [f"class{number}" for number in range(codec.num_classes)]
+    if names is not None:
+        labels = [line.strip() for line in _text(names).splitlines() if line.strip()]
+    if len(labels) != codec.num_classes:
+        raise UserError(f"{names}: {len(labels)} names for the {codec.num_classes} classes of {cfg}; give one a line")
     done = darknet_weights.read(weights, model, layers=layers)
-    codec = YoloV3Codec(detections.num_classes, detections.anchors, detections.levels)
     size = darknet_cfg.image_size(sections)
     trained.write(model, output, task="detection", labels=labels, image_size=size, codec=codec)
     if done["fresh"]:
         print(f"not in the file, begin anew: {', '.join(done['fresh'])}")
     print(f"{output}: {len(done['copied'])} layers of {weights}, {len(labels)} classes, {size[0]} x {size[1]} pixels")
+
+
+def _darknet_net(sections: "Sequence[Section]") -> tuple["keras.Model", Any]:
+    """The net of a cfg and its codec."""
+    if sections[-1].kind == "detection":
+        from kerastransfer.models.yolov1_cfg import yolov1_of_cfg
+
+        return yolov1_of_cfg(sections)
+    from kerastransfer.codecs.yolov3 import YoloV3Codec
+    from kerastransfer.models.darknet_cfg import anchors_of
+    from kerastransfer.models.yolov3 import yolov3
+
+    found = anchors_of(sections)
+    return yolov3(sections), YoloV3Codec(found.num_classes, found.anchors, found.levels)
 
 
 def _text(path: Path) -> str:

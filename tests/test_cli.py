@@ -311,3 +311,30 @@ def test_what_cannot_be_converted(change, told, darknet_files, tmp_path, capsys)
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there.json"]
+
+
+def test_a_converted_yolov1_predicts(photos, tmp_path, monkeypatch):
+    from kerastransfer.encoders import yolov1 as encoders
+    from kerastransfer.export import darknet_weights
+    from kerastransfer.models.darknet_cfg import parse
+    from kerastransfer.models.yolov1_cfg import yolov1_of_cfg
+    from kerastransfer.recipes import trained
+
+    monkeypatch.setitem(encoders.TABLES, "narrow", (((4, 3, 2),),) * 5)
+    convolution = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+    text = (
+        "[net]\nwidth=64\nheight=64\n"
+        + 5 * convolution
+        + "[local]\nsize=3\npad=1\nfilters=2\nactivation=leaky\n[dropout]\n"
+        "[connected]\noutput=28\nactivation=linear\n[detection]\nclasses=2\ncoords=4\nside=2\nnum=1\nsqrt=1\n"
+    )
+    (tmp_path / "old.cfg").write_text(text)
+    net, codec = yolov1_of_cfg(parse(text))
+    darknet_weights.write(net, tmp_path / "old.weights", header=darknet_weights.Header(0, 1))
+    model = tmp_path / "old.keras"
+    assert code_of(["convert", tmp_path / "old.cfg", tmp_path / "old.weights", model]) == 0
+    again, metadata, found = trained.read(model)
+    assert found == codec and metadata.labels == ("class0", "class1")
+    for one, other in zip(net.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert code_of(["predict", model, photos, "--output", tmp_path / "seen"]) == 0

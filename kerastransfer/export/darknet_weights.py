@@ -148,6 +148,8 @@ def _order(model: keras.Model, header: Header) -> Iterator[tuple[int, str, list[
     indices = {layer.name: _index(layer.name, position) for position, layer in enumerate(counted)}
     order = sorted((layer for layer in counted if isinstance(layer, WEIGHTED)), key=lambda layer: indices[layer.name])
     before = {layer.name: flat[: flat.index(layer)] for layer in order}
+    if not order:
+        raise UserError(f"{model.name!r} has no convolution; give a net that a Darknet file can hold")
     found = [(indices[layer.name], layer.name, _places(layer, by_name, before[layer.name], header)) for layer in order]
     placed = {id(place.variable) for *_, places in found for place in places}
     for layer in flat:

@@ -274,6 +274,8 @@ def test_models_without_a_place_are_refused(tmp_path):
     bare = keras.Model(image, keras.layers.Conv2D(2, 1, use_bias=False, name="bare_conv")(image))
     with pytest.raises(UserError, match="'bare_conv' has neither a bias nor a batch norm"):
         darknet_weights.write(bare, tmp_path / "x.weights")
+    with pytest.raises(UserError, match="has no convolution"):
+        darknet_weights.write(keras.Model(image, keras.layers.Flatten()(image), name="flat"), tmp_path / "x.weights")
     assert not list(tmp_path.iterdir())
 
 
