@@ -27,10 +27,7 @@ def worker_environments() -> Callable[[int], list[dict[str, str]]]:
     """Environments for so many workers on this machine, at ports that are free now."""
 
     def environments(count):
-        sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-        cluster = {"worker": [f"localhost:{opened.getsockname()[1]}" for opened in sockets]}
-        for opened in sockets:
-            opened.close()
+        cluster = {"worker": _free_addresses(count)}
         common = {
             **os.environ,
             "CUDA_VISIBLE_DEVICES": "-1",
@@ -41,3 +38,36 @@ def worker_environments() -> Callable[[int], list[dict[str, str]]]:
         return [{**common, "TF_CONFIG": json.dumps(task)} for task in tasks]
 
     return environments
+
+
+@pytest.fixture
+def jax_environments() -> Callable[..., list[dict[str, str]]]:
+    """Environments for so many JAX processes on this machine, each with so many devices."""
+
+    def environments(count, devices=1):
+        compiling = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # most of the time
+        common = {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "KERAS_BACKEND": "jax",
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"{compiling} --xla_force_host_platform_device_count={devices}",
+        }
+        if count == 1:
+            return [common]
+        cluster = {
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": ",".join(_free_addresses(count)),
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+        }
+        return [{**common, **cluster, "KERAS_DISTRIBUTION_PROCESS_ID": str(index)} for index in range(count)]
+
+    return environments
+
+
+def _free_addresses(count):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    addresses = [f"localhost:{opened.getsockname()[1]}" for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return addresses

@@ -20,6 +20,7 @@ import json
 import os
 import sys
 import tomllib
+import traceback
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,8 +63,9 @@ class CommonConfig:
     """Go on with the run in --output where it stopped."""
     overwrite: bool = False
     """Remove the run in --output and start again."""
-    strategy: Literal["none", "mirrored", "multi_worker"] = "none"
-    """Spread a training step over the devices of this machine, or over the workers of TF_CONFIG."""
+    strategy: Literal["none", "mirrored", "multi_worker", "data_parallel"] = "none"
+    """Spread a training step over this machine's devices (`mirrored`), the workers of TF_CONFIG (`multi_worker`), or
+    with KERAS_BACKEND=jax the devices of all processes (`data_parallel`); docs/scale.md."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the arithmetic; weights are float32 always."""
     jit: bool = False
@@ -198,16 +200,37 @@ def one_line_errors() -> Iterator[None]:
             _exit(str(error), 1)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
             _exit("the disk is full; free some space, then run again with --resume", 2)  # HDF5 sets no errno
-        if name in ("UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError"):
+        if name in ("UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError") or _lost(error):
             _exit("another worker has ended or cannot be reached; start all of them again with --resume", 2)
         if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
             _exit("out of memory; choose a smaller --batch-size or --image-size, or a smaller model", 2)
+        if _among_jax_processes():
+            traceback.print_exc()
+            _leave(1)
         raise
 
 
 def _exit(message: str, code: int) -> typing.NoReturn:
     print("error:", " ".join(message.split()), file=sys.stderr)
+    if code == 2 and _among_jax_processes():
+        _leave(code)
     raise SystemExit(code) from None
+
+
+def _among_jax_processes() -> bool:
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether JAX says with `error` that another process has ended; its types of errors tell nothing."""
+    return _among_jax_processes() and any(word in str(error) for word in ("Gloo", "NCCL", "coordination service"))
+
+
+def _leave(code: int) -> typing.NoReturn:
+    """End at once: on its way out JAX waits for the other processes, and then ends this one with a page of its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _typed(value: Any, kind: Any) -> Any:

@@ -12,7 +12,7 @@ from kerastransfer import files
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.errors import UserError
 from kerastransfer.metrics import bootstrap
-from kerastransfer.recipes import scoring, trained
+from kerastransfer.recipes import scoring, trained, under_tensorflow
 from kerastransfer.recipes.config import CommonConfig
 from kerastransfer.recipes.run_folder import RunFolder
 from kerastransfer.recipes.training import Data
@@ -67,15 +67,9 @@ class Outcome:
             return
 
         def work() -> dict:
-            from kerastransfer.export import parity
-
             self.say(f"exporting {name}")
             model = self.run.models / f"{name}.keras"
-            try:
-                records = trained.export(model, train, test, saved_model=self.run.saved_model, tflite=self.run.tflite)
-            except parity.ParityError as error:
-                records = error.files
-            return {"files": [{**dataclasses.asdict(record), "path": record.path.name} for record in records]}
+            return under_tensorflow.call(export_files, model, train, test, self.run.saved_model, self.run.tflite)
 
         self.exported[name] = self.run.phase(f"export_{name}", work)["files"]
 
@@ -97,6 +91,17 @@ class Outcome:
 
         self.run.write_metrics(self.results)
         reporting.write(self)
+
+
+def export_files(model: Path, train: Dataset, test: Dataset, saved_model: Path, tflite: Path) -> dict[str, list[dict]]:
+    """`trained.export`; returns {"files": its records}, of those out of tolerance too."""
+    from kerastransfer.export import parity
+
+    try:
+        records = trained.export(model, train, test, saved_model=saved_model, tflite=tflite)
+    except parity.ParityError as error:
+        records = error.files
+    return {"files": [{**dataclasses.asdict(record), "path": record.path.name} for record in records]}
 
 
 def keep(
@@ -136,10 +141,10 @@ def over_seeds(recipe: str, config: CommonConfig, once: Callable[[Any, RunFolder
     from kerastransfer.training import strategy
 
     strategy.join(config.strategy)
-    index, workers = strategy.worker(config.strategy)
-    if config.batch_size % workers:
-        even = -(-config.batch_size // workers) * workers
-        raise UserError(f"--batch-size {config.batch_size} cannot be shared by {workers} workers: try {even}")
+    index, parts = strategy.worker(config.strategy)[0], strategy.parts(config.strategy)
+    if config.batch_size % parts:
+        even = -(-config.batch_size // parts) * parts
+        raise UserError(f"--batch-size {config.batch_size} cannot be shared by {parts} workers: try {even}")
     if index:
         config = dataclasses.replace(config, quiet=True)
     company = {"leads": index == 0, "meet": functools.partial(strategy.barrier, config.strategy)}

@@ -204,7 +204,7 @@ def fit_on(
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **averaging)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model = strategy.model(config.strategy, network, terms, weights)
-    model.compile(optimizer, jit_compile=config.jit)
+    model.compile(optimizer, jit_compile=strategy.compiled(config.jit))
 
     checkpoint = run.checkpoints / f"{phase}.npz"
     resume = callbacks.Resume(
