@@ -170,11 +170,14 @@ def run(
 
 
 def import_keras() -> None:
-    """Import Keras and its backend in silence: TensorFlow greets on stderr whatever its log level, over our lines."""
+    """Import Keras and TensorFlow, which makes the batches on every backend, in silence: TensorFlow greets on stderr
+    whatever its log level, over our lines."""
     from kerastransfer.export.silence import silenced
 
     with silenced():
         import keras  # noqa: F401
+
+        import kerastransfer.data.pipeline  # noqa: F401
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
+from kerastransfer.recipes.config import import_keras
+
 ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}  # the memory of a GPU is JAX's already
 
 
@@ -20,7 +22,12 @@ def call(work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     if keras.backend.backend() == "tensorflow":
         return work(*arguments, **options)
     with _environment(ENVIRONMENT), futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(work, *arguments, **options).result()
+        return process.submit(_quietly, work, *arguments, **options).result()
+
+
+def _quietly(work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    import_keras()
+    return work(*arguments, **options)
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ def main(output, name, checkpoint=None, die_at="0"):
     strategy.barrier(name)
     if index == 0:
         loss = [row["loss"] for row in resume.rows] if checkpoint else fitted.history["loss"]
-        np.savez(output, loss=loss, **transfer.weights(network))
+        np.savez(output, loss=loss, parts=strategy.parts(name), **transfer.weights(network))
 
 
 if __name__ == "__main__":

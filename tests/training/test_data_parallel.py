@@ -44,6 +44,7 @@ def test_devices_and_processes_end_with_the_weights_of_one_device(jax_environmen
     assert codes == [0, 0], said
 
     one, devices, processes = (dict(np.load(file)) for file in files.values())
+    assert [int(found.pop("parts")) for found in (one, devices, processes)] == [1, 2, 2]
     assert one.keys() == devices.keys() == processes.keys() and len(one) > 10
     for name, value in one.items():
         np.testing.assert_allclose(devices[name], value, atol=1e-5, err_msg=name)

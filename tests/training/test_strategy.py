@@ -1,5 +1,6 @@
 """Two replicas end with the weights of one; seeds and policies are set for the process."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +13,9 @@ import pytest
 from kerastransfer.errors import UserError
 from kerastransfer.training import strategy
 
+needs_jax = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kerastransfer[jax]"
+)
 # In a process of its own, because logical devices are set before anything runs. Two models with each strategy, because
 # a recipe trains one after another.
 SCRIPT = """
@@ -71,8 +75,75 @@ def test_two_replicas_end_with_the_weights_of_one(tmp_path):
 
 
 def test_unknown_strategy():
-    with pytest.raises(UserError, match=r"--strategy everywhere .* choose none, mirrored or multi_worker"):
+    with pytest.raises(UserError, match="--strategy everywhere .* choose none, mirrored, multi_worker or data_parallel"):
         strategy.scope("everywhere")
+
+
+def test_data_parallel_needs_jax():
+    words = "needs KERAS_BACKEND=jax and Keras runs on tensorflow: .* choose --strategy mirrored or multi_worker"
+    for function in (strategy.join, strategy.scope):
+        with pytest.raises(UserError, match=words):
+            function("data_parallel")
+
+
+UNDER_JAX = """
+import keras
+from kerastransfer.errors import UserError
+from kerastransfer.recipes import under_tensorflow
+from kerastransfer.training import strategy
+
+strategy.join("data_parallel")
+print(strategy.worker("data_parallel"), strategy.parts("data_parallel"), strategy.compiled(False))
+for name in ("mirrored", "multi_worker"):
+    try:
+        strategy.join(name)
+    except UserError as error:
+        print(error)
+print(keras.backend.backend(), under_tensorflow.call(keras.backend.backend))
+"""
+
+
+@needs_jax
+def test_under_jax(jax_environments):
+    """One process without variables of Keras is one worker; TensorFlow's strategies are refused; what TensorFlow alone
+    can do runs in a process of its own."""
+    environment = jax_environments(1, devices=3)[0]
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_JAX], env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    workers, mirrored, multi_worker, backends = done.stdout.splitlines()
+    assert workers == "(0, 1) 3 True" and backends == "jax tensorflow"
+    for name, said in (("mirrored", mirrored), ("multi_worker", multi_worker)):
+        assert said.startswith(f"--strategy {name} needs KERAS_BACKEND=tensorflow and Keras runs on jax"), said
+        assert said.endswith("or choose --strategy data_parallel")
+
+
+@needs_jax
+@pytest.mark.parametrize(
+    ("addresses", "count", "index", "wanted"),
+    [
+        (None, None, None, (0, 1)),
+        ("a:1,b:1,c:1", "3", "2", (2, 3)),
+        ("a:1,b:1,c:1", None, "1", (1, 3)),
+        ("a:1", "4", "3", (3, 4)),
+        ("a:1", "4", "4", None),
+        ("a:1,b:1", "3", "0", None),
+        ("a:1,b:1", "2", None, None),
+        (None, "2", "0", None),
+        ("a:1,b:1", "two", "0", None),
+    ],
+)
+def test_which_jax_process_this_is(monkeypatch, addresses, count, index, wanted):
+    for name, value in (("JOB_ADDRESSES", addresses), ("NUM_PROCESSES", count), ("PROCESS_ID", index)):
+        monkeypatch.delenv(f"KERAS_DISTRIBUTION_{name}", raising=False)
+        if value:
+            monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    if wanted:
+        assert strategy.worker("data_parallel") == wanted
+    else:
+        with pytest.raises(UserError, match="cannot read KERAS_DISTRIBUTION_JOB_ADDRESSES=.* see docs/scale.md"):
+            strategy.worker("data_parallel")
 
 
 def test_prepare_sets_policy_and_seeds():

@@ -18,9 +18,15 @@ from kerastransfer.data.layouts.files import split_of
 from kerastransfer.data.layouts.objects import objects
 from kerastransfer.errors import UserError
 
-SEGMENTATION = {
+
+
+def _silhouette(mask: np.ndarray) -> np.ndarray:
+    return cub.silhouette_of(mask).astype(np.uint8)
+
+
+SEGMENTATION = {  # functions of a module, so that samples can be handed to another process
     "oxford_iiit_pet": (oxford_pet.SEGMENTATION_CLASSES, oxford_pet.segmentation),
-    "caltech_birds2011": (cub.SEGMENTATION_CLASSES, lambda mask: cub.silhouette_of(mask).astype(np.uint8)),
+    "caltech_birds2011": (cub.SEGMENTATION_CLASSES, _silhouette),
 }
 CROWD = ("is_crowd", "is_difficult")
 

@@ -1,0 +1,28 @@
+"""A recipe over two JAX processes on loopback, to the report."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+
+FLAGS = "--data toy:20 --image-size 16 --batch-size 8 --detector-epochs 2 --no-export --strategy data_parallel".split()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kerastransfer[jax]"
+)
+def test_a_recipe_over_two_processes(jax_environments, tmp_path):
+    command = [sys.executable, "-m", "kerastransfer.recipes.detector", *FLAGS, "--output", str(tmp_path / "run")]
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for environment in jax_environments(2)
+    ]
+    said = [process.communicate(timeout=280) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert "report.html" in said[0][0] and "report.html" not in said[1][0]
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())["results"]["yolov1"]
+    assert 0 <= metrics["AP50"] <= 1
+    rows = (tmp_path / "run/history.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in rows[1:]] == ["1", "2"]
