@@ -26,7 +26,7 @@ def prepare(*, precision: str = "float32", deterministic: bool = False, seed: in
 
 
 def compiled(jit: bool) -> bool:
-    """Whether XLA compiles the training step: on JAX always, as a step that is not would run one operation at a time."""
+    """Whether XLA compiles the training step: on JAX always, as one that is not runs an operation at a time."""
     return jit or keras.backend.backend() == "jax"
 
 

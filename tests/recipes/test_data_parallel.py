@@ -7,14 +7,15 @@ import sys
 
 import pytest
 
-FLAGS = "--data toy:20 --image-size 16 --batch-size 8 --detector-epochs 2 --no-export --strategy data_parallel".split()
+FLAGS = ["--data", "toy:20", "--image-size", "16", "--batch-size", "8", "--detector-epochs", "2", "--no-export"]
 
 
 @pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kerastransfer[jax]"
 )
 def test_a_recipe_over_two_processes(jax_environments, tmp_path):
-    command = [sys.executable, "-m", "kerastransfer.recipes.detector", *FLAGS, "--output", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "kerastransfer.recipes.detector", *FLAGS]
+    command += ["--strategy", "data_parallel", "--output", str(tmp_path / "run")]
     processes = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for environment in jax_environments(2)

@@ -1,4 +1,4 @@
-"""20 steps of a small net with all that a recipe trains with: batch norm, AdamW with averaged weights, augmented batches.
+"""20 steps of a small net with all that a recipe trains with: batch norm, AdamW, averaged weights, augmented batches.
 
     python small_training.py OUTPUT.npz STRATEGY [CHECKPOINT [DIE_AT_STEP]]
 

@@ -19,7 +19,6 @@ from kerastransfer.data.layouts.objects import objects
 from kerastransfer.errors import UserError
 
 
-
 def _silhouette(mask: np.ndarray) -> np.ndarray:
     return cub.silhouette_of(mask).astype(np.uint8)
 
