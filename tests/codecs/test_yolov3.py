@@ -139,3 +139,10 @@ def test_a_codec_is_stored_and_read_again():
     assert YoloV3Codec(2, [list(a) for a in ANCHORS], [list(level) for level in LEVELS]) == CODEC
     with pytest.raises(ValueError, match="reach"):
         YoloV3Codec(2, ANCHORS, LEVELS, reach=2)
+
+
+def test_levels_of_boxes_and_of_candidates():
+    boxes = np.array([[[0, 0, 13, 10], [0, 0, 119, 59], [0, 0, 0, 0]]]) / [128, 96, 128, 96]  # anchors 0 and 5; padding
+    assert ops.convert_to_numpy(CODEC.levels_of(boxes, (128, 96))).tolist() == [[0, 1, 0]]
+    numbers = np.array([[0, 143, 144, 179]])  # the finer grid has 8 * 6 * 3 candidates
+    assert ops.convert_to_numpy(CODEC.levels_of_candidates(numbers, GRIDS)).tolist() == [[0, 0, 1, 1]]

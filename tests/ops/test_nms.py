@@ -172,3 +172,10 @@ def test_number_of_candidates_may_be_known_only_when_it_runs():
         )
         for name, value in wanted.items():
             np.testing.assert_array_equal(found[name], value)
+
+
+def test_numbered_rows_name_their_candidates():
+    boxes = np.array([[[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0, 0, 0.99, 1], [0.5, 0.5, 1, 1]]], "float32")
+    scores = np.array([[[0.2], [0.9], [0.3], [0.0]]], "float32")
+    found = non_max_suppression(boxes, scores, iou_threshold=0.5, score_threshold=0.1, max_detections=3, numbered=True)
+    assert np.asarray(found["candidates"]).tolist() == [[1, 2, 0]] and int(found["count"][0]) == 2
