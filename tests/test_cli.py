@@ -274,10 +274,11 @@ def test_a_converted_darknet_net_is_read_and_predicts(darknet_files, photos, tmp
     names.write_text("disc\nstar\n\n")
     assert code_of(["convert", cfg, weights, model, "--names", names]) == 0
     assert "13 layers of" in capsys.readouterr().out
-    again, metadata, codec = trained.read(model)
+    read = trained.read(model)
+    metadata, codec = read.metadata, read.codec
     assert (metadata.task, metadata.labels, metadata.image_size) == ("detection", ("disc", "star"), (64, 96))
     assert codec.levels == (("p4", 16, (0, 1, 2)), ("p5", 32, (3, 4, 5))) and codec.anchors[5] == (344, 319)
-    for one, other in zip(net.weights, again.weights, strict=True):
+    for one, other in zip(net.weights, read.network.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     assert code_of(["predict", model, photos, "--output", tmp_path / "seen", "--score", "0"]) == 0
     seen = json.loads((tmp_path / "seen" / "predictions.json").read_text())
@@ -333,8 +334,8 @@ def test_a_converted_yolov1_predicts(photos, tmp_path, monkeypatch):
     darknet_weights.write(net, tmp_path / "old.weights", header=darknet_weights.Header(0, 1))
     model = tmp_path / "old.keras"
     assert code_of(["convert", tmp_path / "old.cfg", tmp_path / "old.weights", model]) == 0
-    again, metadata, found = trained.read(model)
-    assert found == codec and metadata.labels == ("class0", "class1")
-    for one, other in zip(net.weights, again.weights, strict=True):
+    read = trained.read(model)
+    assert read.codec == codec and read.metadata.labels == ("class0", "class1")
+    for one, other in zip(net.weights, read.network.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     assert code_of(["predict", model, photos, "--output", tmp_path / "seen"]) == 0
