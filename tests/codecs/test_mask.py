@@ -96,6 +96,13 @@ def test_a_whole_mask_seen_from_a_box_twice_as_large_is_its_middle():
     np.testing.assert_array_equal(out["targets"], [np.ones((8, 8)), middle])
 
 
+def test_every_part_of_a_cell_counts():
+    """A cell of the target is 4 x 4 of the crop's, of which here the middle ones are not the object's, or are alone."""
+    holes = np.tile(np.pad(np.zeros((2, 2)), 1, constant_values=FULL), (4, 4))
+    out = encode(annotations([A, B], [0, 0], [holes, FULL - holes]))
+    assert (out["targets"][0] == 1).all() and (out["targets"][1] == 0).all()
+
+
 def test_a_frame_wider_than_the_box():
     """The object's box is the right half of the frame, and of it the lower half is the object's."""
     crop = np.zeros((SIDE, SIDE))
