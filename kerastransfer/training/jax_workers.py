@@ -2,6 +2,7 @@
 
 import functools
 import os
+from concurrent import futures
 
 import jax
 import keras
@@ -11,6 +12,7 @@ from kerastransfer.errors import UserError
 
 ADDRESSES, COUNT, INDEX = (f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID"))
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead; JAX's own are 100
+PATIENCE = 300  # seconds to wait for the others at the start
 
 
 def join() -> None:
@@ -20,17 +22,26 @@ def join() -> None:
     if count == 1 or jax.distributed.is_initialized():
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # What `keras.distribution.initialize` does, but for the times, and without a look at the cluster's own variables:
+    # under Slurm JAX would take one GPU for each process, whatever the process may use.
+    initialize = functools.partial(
+        jax.distributed.initialize,
+        address,
+        count,
+        index,
+        cluster_detection_method="deactivate",
+        initialization_timeout=PATIENCE + 60,
+        heartbeat_timeout_seconds=HEARTBEAT,
+    )
     try:
-        # What `keras.distribution.initialize` does, but for the heartbeat, and without a look at the cluster's own
-        # variables: under Slurm JAX would take one GPU for each process, whatever the process may use.
-        jax.distributed.initialize(
-            address, count, index, cluster_detection_method="deactivate", heartbeat_timeout_seconds=HEARTBEAT
-        )
+        # In a thread: where the others do not come, JAX raises no error but aborts the process with a page of its own.
+        futures.ThreadPoolExecutor(1).submit(initialize).result(PATIENCE)
         barrier()  # now, while all are here: the first to come waits for the connections no longer than half a minute
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TimeoutError) as error:
+        reason = str(error).partition("\n")[0][:200] or f"not all came in {PATIENCE} seconds"
         raise UserError(
-            f"--strategy data_parallel: process {index} of {count} cannot join the others at {address} "
-            f"({str(error).splitlines()[0][:200]}); start all of them, each with its own {INDEX}"
+            f"--strategy data_parallel: process {index} of {count} cannot join the others at {address} ({reason}); "
+            f"start all of them, each with its own {INDEX}"
         ) from error
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -144,6 +145,20 @@ def test_which_jax_process_this_is(monkeypatch, addresses, count, index, wanted)
     else:
         with pytest.raises(UserError, match=r"cannot read KERAS_DISTRIBUTION_JOB_ADDRESSES=.* see docs/scale.md"):
             strategy.worker("data_parallel")
+
+
+@needs_jax
+def test_processes_that_do_not_come(monkeypatch):
+    from kerastransfer.training import jax_workers
+
+    monkeypatch.setattr(strategy.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(jax_workers.jax.distributed, "initialize", lambda *_, **__: time.sleep(0.5))
+    monkeypatch.setattr(jax_workers, "PATIENCE", 0.1)
+    for name, value in (("JOB_ADDRESSES", "a:1"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "1")):
+        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    words = r"process 1 of 2 cannot join the others at a:1 \(not all came in 0.1 seconds\); start all of them"
+    with pytest.raises(UserError, match=words):
+        strategy.join("data_parallel")
 
 
 def test_prepare_sets_policy_and_seeds():
