@@ -28,17 +28,42 @@ def tail(content: bytes, *, with_last: bool = False) -> list[str]:
     """Names of the tensors that come out of the operators behind the last ones with learnt weights, on every path: what
     turns raw predictions into boxes and scores, or into probabilities. with_last: and out of those last ones."""
     model = schema.ModelT.InitFromPackedBuf(content)
-    names = [_name(code) for code in model.operatorCodes]
     graph = model.subgraphs[0]
     feeds_learnt, found = set(), []
     for operator in reversed(graph.operators):  # a file lists its operators in the order in which they run
         feeds = not feeds_learnt.isdisjoint(operator.outputs)
-        learnt = names[operator.opcodeIndex] in LEARNT
+        learnt = _is_learnt(model, operator)
         if learnt or feeds:
             feeds_learnt.update(operator.inputs)
         if not feeds and (with_last or not learnt):
             found += [graph.tensors[index].name.decode() for index in operator.outputs]
     return found
+
+
+def decoding(content: bytes, output: str) -> list[str]:
+    """Names of the tensors that come out of the operators between the raw predictions that `output` is decoded from and
+    the next learnt weights, or the end: those of the last operators with learnt weights before `output`, and what is
+    computed from theirs without such weights."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    graph = model.subgraphs[0]
+    (signature,) = model.signatureDefs
+    (wanted,) = (one.tensorIndex for one in signature.outputs if one.name.decode() == output)
+    before, reached = {wanted}, set()
+    for operator in reversed(graph.operators):
+        if before.isdisjoint(operator.outputs):
+            continue
+        if _is_learnt(model, operator):
+            reached.update(operator.outputs)
+        else:
+            before.update(operator.inputs)
+    for operator in graph.operators:
+        if not reached.isdisjoint(operator.inputs) and not _is_learnt(model, operator):
+            reached.update(operator.outputs)
+    return [graph.tensors[index].name.decode() for index in sorted(reached)]
+
+
+def _is_learnt(model: schema.ModelT, operator: schema.OperatorT) -> bool:
+    return _name(model.operatorCodes[operator.opcodeIndex]) in LEARNT
 
 
 def _name(code: schema.OperatorCodeT) -> str:

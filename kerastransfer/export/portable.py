@@ -1,4 +1,5 @@
-"""The same model in layers that a device runs well: float32 throughout, transposed convolutions as matrix products."""
+"""The same model in layers that a device runs well: float32 throughout, transposed convolutions as matrix products, the
+device's own suppression of boxes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +8,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from kerastransfer.models.yolo_mask import Detect
+
 Config = dict[str, Any]
+GRID = 16  # squares side by side
+DETECT = keras.saving.get_registered_name(Detect)
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
@@ -27,6 +32,28 @@ class BlockConv2DTranspose(keras.layers.Conv2DTranspose):
         return self.activation(tf.nn.depth_to_space(blocks, size))
 
 
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class NativeDetect(Detect):
+    """A `Detect` that suppresses by LiteRT's own operator, for a batch of one.
+
+    The loop of `ops.nms.keep` converts as well, but it takes a third of the time of a small network, as every candidate
+    is compared with every other, and the converter's calibration for int8 does not survive a WHILE.
+    """
+
+    @staticmethod
+    def choose(boxes, scores, labels, *, iou_threshold, score_threshold, max_detections):
+        # The operator knows no classes: each gets a square of its own, in a grid of squares, as numbers are the more
+        # exact the smaller they are.
+        places = tf.stack([labels[0] // GRID, labels[0] % GRID], axis=-1)
+        apart = boxes[0] + 2.0 * tf.cast(tf.tile(places, (1, 2)), boxes.dtype)
+        order, count = tf.image.non_max_suppression_padded(
+            apart, scores[0], max_detections, iou_threshold, score_threshold, pad_to_max_output_size=True
+        )
+        valid = tf.range(max_detections)[None] < count
+        # Broadcast to its batch, as the converter takes the operator itself for (1, M) where its rows are reshaped.
+        return tf.where(valid, order, 0), valid
+
+
 def in_float32(model: keras.Model) -> keras.Model:
     """A copy of `model` that computes in float32; `model` itself if it does so already.
 
@@ -41,6 +68,11 @@ def with_blocks(model: keras.Model) -> keras.Model:
     if copy is not model:
         fold_batch_norms(copy)
     return copy
+
+
+def with_native_suppression(model: keras.Model) -> keras.Model:
+    """A copy of `model` with `NativeDetect` for each `Detect`; `model` itself if it has none."""
+    return changed(model, natively_suppressed)
 
 
 def fold_batch_norms(model: keras.Model) -> None:
@@ -102,11 +134,17 @@ def float32_policy(item: Config) -> Config:
 def block_transposed(item: Config) -> Config:
     if item.get("class_name") != "Conv2DTranspose" or not fills_blocks(item["config"]):
         return item
-    return item | {
-        "module": BlockConv2DTranspose.__module__,
-        "class_name": BlockConv2DTranspose.__name__,
-        "registered_name": keras.saving.get_registered_name(BlockConv2DTranspose),
-    }
+    return remade(item, BlockConv2DTranspose)
+
+
+def natively_suppressed(item: Config) -> Config:
+    return remade(item, NativeDetect) if item.get("registered_name") == DETECT else item
+
+
+def remade(item: Config, layer: type[keras.layers.Layer]) -> Config:
+    """The config of a layer as one of another class."""
+    registered = keras.saving.get_registered_name(layer)
+    return item | {"module": layer.__module__, "class_name": layer.__name__, "registered_name": registered}
 
 
 def fills_blocks(layer: Config) -> bool:

@@ -13,8 +13,8 @@ from tensorflow.lite.python.convert import mlir_quantize
 from kerastransfer.data.decoded import resize_image
 from kerastransfer.errors import UserError
 from kerastransfer.export import saved_model
-from kerastransfer.export.graph import outputs, tail
-from kerastransfer.export.portable import in_float32, with_blocks
+from kerastransfer.export.graph import decoding, outputs, tail
+from kerastransfer.export.portable import in_float32, with_blocks, with_native_suppression
 from kerastransfer.export.silence import silenced
 from kerastransfer.models.dense import Vote
 
@@ -43,7 +43,8 @@ def convert(
         raise ValueError(f"kind {kind!r}: choose from {KINDS}")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "model"
-        saved_model.write(with_blocks(in_float32(model)), source, batch_size=1, image_size=image_size)
+        portable = with_native_suppression(with_blocks(in_float32(model)))
+        saved_model.write(portable, source, batch_size=1, image_size=image_size)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if kind != "float32":
@@ -57,14 +58,20 @@ def convert(
         with silenced():
             content = converted(model.name, converter)
             if kind == "int8":  # in the converter's own way to int8 no part can be left in float32
-                kept = tail(content, with_last=ends_in_boxes(model)) + outputs(content, "ADD")
+                kept = in_float(model, content)
                 content = mlir_quantize(content, input_data_type=tf.uint8, denylisted_nodes=kept)
             return content
 
 
-def ends_in_boxes(model: keras.Model) -> bool:
-    """Whether the last layer with weights gives boxes, as a detector's does and a segmenter's whose boxes vote."""
-    return "boxes" in model.output or any(isinstance(layer, Vote) for layer in model._flatten_layers())
+def in_float(model: keras.Model, content: bytes) -> list[str]:
+    """Names of the tensors that an int8 file holds in float32 (`convert` tells why)."""
+    votes = any(isinstance(layer, Vote) for layer in model._flatten_layers())  # the last weights give boxes
+    decoded = [output for output in ("boxes", "scores") if output in model.output]
+    return [
+        *tail(content, with_last=votes),
+        *(name for output in decoded for name in decoding(content, output)),
+        *outputs(content, "ADD"),
+    ]
 
 
 def converted(name: str, converter: tf.lite.TFLiteConverter) -> bytes:

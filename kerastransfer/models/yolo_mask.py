@@ -16,7 +16,7 @@ from kerastransfer.layers.pyramid_roi_align import PyramidRoIAlign
 from kerastransfer.layers.roi_align import RoIAlign
 from kerastransfer.models.parts import feed
 from kerastransfer.ops.fpn import fpn_level
-from kerastransfer.ops.nms import non_max_suppression
+from kerastransfer.ops.nms import first_that_stay, non_max_suppression
 
 DETECTOR = ("encoder", "decoder", "head")  # the parts that the mask branch is added to
 
@@ -145,6 +145,8 @@ class Detect(keras.layers.Layer):
     """Raw maps to {"boxes", "scores", "labels", "count"} of `ops.nms.non_max_suppression`, and "levels" (B, N) int32:
     the number of the level of each box, by `level` of `MaskCodec`."""
 
+    choose = staticmethod(first_that_stay)
+
     def __init__(
         self, codec, level: str, *, iou_threshold: float, score_threshold: float, max_detections: int, **kwargs
     ):
@@ -158,7 +160,7 @@ class Detect(keras.layers.Layer):
 
     def call(self, raw):
         boxes, scores = self.codec.decode(raw)
-        found = non_max_suppression(boxes, scores, numbered=True, **self.options)
+        found = non_max_suppression(boxes, scores, numbered=True, choose=self.choose, **self.options)
         grids, candidates = self.codec.grids(raw), found.pop("candidates")
         if self.level == "fpn":
             found["levels"] = levels_by_area(self.codec, found["boxes"], grids)

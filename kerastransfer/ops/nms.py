@@ -1,5 +1,7 @@
 """Greedy non-maximum suppression of a whole batch, in a form that compiles."""
 
+from collections.abc import Callable
+
 import numpy as np
 from keras import ops
 
@@ -32,8 +34,26 @@ def keep(boxes, iou_threshold: float, labels=None):
     return ops.while_loop(lambda changed, _: changed, again, (ops.convert_to_tensor(True), start))[1]
 
 
+def first_that_stay(boxes, scores, labels, *, iou_threshold: float, score_threshold: float, max_detections: int):
+    """Of boxes (B, C, 4) with scores (B, C), falling, and labels (B, C) the first that stay: their numbers (B, M), M =
+    max_detections, and whether there is one, (B, M) bool."""
+    candidates = ops.shape(scores)[1]
+    stays = ops.logical_and(keep(boxes, iou_threshold, labels), scores > score_threshold)
+    # As many rows as were asked for, also where there are fewer candidates.
+    rank = ops.pad(ops.where(stays, scores, -np.inf), ((0, 0), (0, max_detections)), constant_values=-np.inf)
+    rank, order = ops.top_k(rank, max_detections)
+    return ops.minimum(order, candidates - 1), rank > -np.inf
+
+
 def non_max_suppression(
-    boxes, scores, *, iou_threshold: float, score_threshold: float, max_detections: int, numbered: bool = False
+    boxes,
+    scores,
+    *,
+    iou_threshold: float,
+    score_threshold: float,
+    max_detections: int,
+    numbered: bool = False,
+    choose: Callable = first_that_stay,
 ):
     """Per-class greedy NMS.
 
@@ -42,6 +62,7 @@ def non_max_suppression(
     must be above `score_threshold`. Only the 4 M highest of the A * K scores (400 at least) take part, which
     bounds the memory.
     numbered: give "candidates" (B, M) int32 too, which of the A each row was; 0 past `count`.
+    choose: does what `first_that_stay` does, where a device has its own way.
     """
     anchors, classes = ops.shape(scores)[1], ops.shape(scores)[2]
     total, most = anchors * classes, max(4 * max_detections, FEWEST)
@@ -51,15 +72,12 @@ def non_max_suppression(
     numbers = ops.cast(index // classes, "int32")
     boxes = ops.take_along_axis(boxes, ops.expand_dims(numbers, -1), axis=1)
 
-    stays = ops.logical_and(keep(boxes, iou_threshold, labels), scores > score_threshold)
-    # As many rows as were asked for, also where there are fewer candidates.
-    rank = ops.pad(ops.where(stays, scores, -np.inf), ((0, 0), (0, max_detections)), constant_values=-np.inf)
-    rank, order = ops.top_k(rank, max_detections)
-    valid, order = rank > -np.inf, ops.minimum(order, candidates - 1)
+    limits = {"iou_threshold": iou_threshold, "score_threshold": score_threshold, "max_detections": max_detections}
+    order, valid = choose(boxes, scores, labels, **limits)
     boxes = ops.take_along_axis(boxes, ops.expand_dims(order, -1), axis=1)
     found = {
         "boxes": ops.where(ops.expand_dims(valid, -1), boxes, 0.0),
-        "scores": ops.where(valid, rank, 0.0),
+        "scores": ops.where(valid, ops.take_along_axis(scores, order, axis=1), 0.0),
         "labels": ops.where(valid, ops.take_along_axis(labels, order, axis=1), -1),
         "count": ops.sum(ops.cast(valid, "int32"), axis=1),
     }
