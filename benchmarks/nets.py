@@ -114,7 +114,7 @@ def prepared(path: Path, folder: Path) -> Net:
     import numpy as np
     from graph import flatten, multiply_adds
 
-    from kerastransfer.data.decoded import resize_image
+    from kerastransfer.data.resize import resize_image
     from kerastransfer.export import metadata, tflite
     from kerastransfer.export.portable import in_float32
     from kerastransfer.recipes import trained

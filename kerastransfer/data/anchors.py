@@ -3,17 +3,27 @@
 import numpy as np
 
 from kerastransfer.data.dataset import Dataset
+from kerastransfer.data.letterbox import placement
 from kerastransfer.errors import UserError
 
 
-def fitted(dataset: Dataset, count: int, image_size: tuple[int, int], seed: int = 0) -> list[tuple[float, float]]:
-    """`count` anchors (w, h) in pixels of images stretched to image_size (H, W), by rising area.
+def fitted(
+    dataset: Dataset, count: int, image_size: tuple[int, int], seed: int = 0, resize: str = "stretch"
+) -> list[tuple[float, float]]:
+    """`count` anchors (w, h) in pixels of images brought to image_size (H, W) by `resize` (`data.letterbox`), by rising
+    area.
 
     Raises UserError when the data has no box.
     """
-    examples = (sample.read() for sample in dataset.having("boxes").samples)
-    boxes = [example["boxes"][~example["crowd"]] if "crowd" in example else example["boxes"] for example in examples]
-    boxes = np.concatenate([np.zeros((0, 4)), *boxes])
+
+    def boxes_of(example):
+        boxes = example["boxes"][~example["crowd"]] if "crowd" in example else example["boxes"]
+        if resize == "stretch":
+            return boxes
+        return placement(example["image"].shape[:2], image_size, resize).to_picture(boxes)
+
+    found = [boxes_of(sample.read()) for sample in dataset.having("boxes").samples]
+    boxes = np.concatenate([np.zeros((0, 4)), *found])
     sides = (boxes[:, 2:] - boxes[:, :2])[:, ::-1] * image_size[::-1]
     sides = sides[(sides > 0).all(axis=1)]
     if not len(sides):

@@ -8,32 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from kerastransfer.data.dataset import Dataset, Sample
+from kerastransfer.data.letterbox import Placement, placement
 from kerastransfer.data.mask_crops import CROP, Ragged, crop
 from kerastransfer.errors import UserError
 
 REMEDY = "use --cache memory"
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 stretched to size (height, width), bilinear with antialiasing. Training, scoring and exported
-    files all come through here, so that they see the same pixels."""
-    if image.shape[:2] == tuple(size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-def resize_scores(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) numbers stretched to size, bilinear, as float32."""
-    picture = Image.fromarray(np.ascontiguousarray(scores, np.float32))
-    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-def resize_map(segmentation: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) classes stretched to size by the nearest pixel."""
-    return np.asarray(Image.fromarray(segmentation).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +43,13 @@ def decode(
     folder: Path | None = None,
     threads: int = 4,
     most: int | None = None,
+    resize: str = "stretch",
 ) -> Decoded:
     """Read every sample that has all of `fields`, in order, with images and maps at `size` (height, width). With
     "masks" come boxes and labels too.
 
+    resize: "stretch" or "letterbox": then boxes and frames are fractions of the letterboxed picture, and the map is
+        void around the image.
     folder: keep images, maps and masks in memory-mapped files there, for data larger than memory; it must be empty.
     most: of an image with more objects only so many, the largest; `Decoded.dropped` says how many were left out.
     Raises BadSampleError as `Sample.read` does: a data set that was checked when it was loaded has none.
@@ -82,12 +66,13 @@ def decode(
     def read(index_and_sample: tuple[int, Sample]) -> dict[str, np.ndarray]:
         index, sample = index_and_sample
         example = sample.read()
-        arrays["image"][index] = resize_image(example["image"], size)
+        placed = placement(example["image"].shape[:2], size, resize)
+        arrays["image"][index] = placed.image(example["image"])
         if "segmentation" in fields:
-            arrays["segmentation"][index] = resize_map(example["segmentation"], size)
+            arrays["segmentation"][index] = placed.segmentation(example["segmentation"])
         small = {"label": example["label"]} if "label" in fields else {}
         if "boxes" in fields or "masks" in fields:
-            small |= _objects(example, "masks" in fields, most)
+            small |= _objects(example, placed, "masks" in fields, most)
         return small
 
     with ThreadPoolExecutor(threads) as pool:
@@ -123,16 +108,17 @@ def allocate(path: Path, shape: tuple[int, ...], dtype: str, remedy: str) -> np.
     return array
 
 
-def _objects(example, masked, most):
+def _objects(example, placed: Placement, masked, most):
     """Boxes and labels of an example's objects but crowds, with `masked` masks and frames; how many were dropped."""
     kept = np.flatnonzero(~example["crowd"])
     areas = np.prod(example["boxes"][kept, 2:] - example["boxes"][kept, :2], axis=1)
     largest = kept[np.sort(np.argsort(-areas, kind="stable")[:most])]
-    out = {"boxes": example["boxes"][largest], "labels": example["labels"][largest]}
+    out = {"boxes": placed.to_picture(example["boxes"][largest]), "labels": example["labels"][largest]}
     if masked:
         crops = [crop(example["masks"][index], example["boxes"][index]) for index in largest]
         out["masks"] = np.array([pixels for pixels, _ in crops], "uint8").reshape(-1, CROP, CROP)
-        out["frames"] = np.array([frame for _, frame in crops], "float32").reshape(-1, 4)
+        frames = np.array([frame for _, frame in crops], "float32").reshape(-1, 4)
+        out["frames"] = np.where(frames.any(axis=1, keepdims=True), placed.to_picture(frames), 0)
     return {**out, "dropped": len(kept) - len(largest)}
 
 

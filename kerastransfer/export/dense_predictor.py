@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 from scipy import ndimage
 
-from kerastransfer.data.decoded import resize_image
+from kerastransfer.data.resize import resize_image
 from kerastransfer.data.tiles import Tiles
 from kerastransfer.export.predictor import as_array
 from kerastransfer.models.dense import Vote, receptive_radius

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kerastransfer.data.decoded import resize_image
+from kerastransfer.data.letterbox import placement
 from kerastransfer.export.metadata import Metadata
 from kerastransfer.export.predictor import ImagePredictor
 
@@ -16,6 +16,6 @@ class KerasPredictor(ImagePredictor):
         self.metadata = metadata
 
     def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        pixels = resize_image(image, self.metadata.image_size)[None].astype(np.float32)
-        outputs = self.model.predict_on_batch(pixels)
+        pixels = placement(image.shape[:2], self.metadata.image_size, self.metadata.resize).image(image)
+        outputs = self.model.predict_on_batch(pixels[None].astype(np.float32))
         return {name: np.asarray(value[0], np.float32) for name, value in outputs.items()}

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import kerastransfer
+from kerastransfer.data.letterbox import RESIZES
 from kerastransfer.errors import UserError
 
 MEANINGS = {
@@ -39,7 +40,9 @@ class Thresholds:
 @dataclasses.dataclass(frozen=True)
 class Metadata:
     """task: "detection", "instances" or "segmentation". labels: names of the K classes. image_size: (H, W) that the
-    model reads. kind: "float32", "float16" or "int8". thresholds: defaults of a detector's predictor."""
+    model reads. kind: "float32", "float16" or "int8". thresholds: defaults of a detector's predictor. resize: how an
+    image comes to that size, "stretch" or "letterbox" (`data.letterbox`); boxes are then fractions of the letterboxed
+    picture, and maps are of it."""
 
     task: str
     labels: tuple[str, ...]
@@ -47,6 +50,11 @@ class Metadata:
     kind: str = "float32"
     thresholds: Thresholds = Thresholds()
     version: str = kerastransfer.__version__
+    resize: str = "stretch"
+
+    def __post_init__(self) -> None:
+        if self.resize not in RESIZES:
+            raise ValueError(f"resize {self.resize!r}: known are {RESIZES}")
 
 
 def attach(model: bytes, metadata: Metadata) -> bytes:
@@ -61,7 +69,7 @@ def attach(model: bytes, metadata: Metadata) -> bytes:
             "width": width,
             "channels": "RGB",
             "range": [0, 255],
-            "resize": "stretch, bilinear",
+            "resize": f"{metadata.resize}, bilinear",
         },
         "outputs": MEANINGS[metadata.task],
         "thresholds": dataclasses.asdict(metadata.thresholds),
@@ -95,6 +103,7 @@ def read(path: str | os.PathLike) -> Metadata:
             kind=described["kind"],
             thresholds=Thresholds(**described["thresholds"]),
             version=described["kerastransfer"],
+            resize=image.get("resize", "stretch").partition(",")[0],
         )
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise UserError(

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerastransfer import files
-from kerastransfer.data.decoded import resize_image
+from kerastransfer.data.letterbox import placement
 from kerastransfer.errors import UserError
 from kerastransfer.export import tflite
 from kerastransfer.export.keras_predictor import KerasPredictor
@@ -81,6 +81,7 @@ def export_all(
     score: Callable[[Predict], float] | None = None,
     kinds: Sequence[str] = tflite.KINDS,
     thresholds: Thresholds | None = None,
+    resize: str = "stretch",
     tolerances: Mapping[str, Tolerance] = TOLERANCES,
 ) -> list[ExportedFile]:
     """Write NAME.tflite, NAME_float16.tflite, NAME_int8.tflite and NAME.json (labels, size, parity) to `folder`.
@@ -96,11 +97,11 @@ def export_all(
     """
     folder = Path(folder)
     check_outputs(model, task, labels)
-    metadata = Metadata(task, tuple(labels), tuple(image_size), thresholds=thresholds or Thresholds())
-    samples = [resize_image(image, image_size) for image in images]
+    metadata = Metadata(task, tuple(labels), tuple(image_size), thresholds=thresholds or Thresholds(), resize=resize)
+    samples = [placement(image.shape[:2], metadata.image_size, resize).image(image) for image in images]
     if not samples:
         raise UserError("parity is checked on images and got none: give some that the model was not trained on")
-    calibration = [resize_image(image, image_size) for image in calibration]
+    calibration = [placement(image.shape[:2], metadata.image_size, resize).image(image) for image in calibration]
 
     reference = KerasPredictor(in_float32(model), metadata)
     expected = [reference.outputs(sample) for sample in samples]
@@ -193,6 +194,7 @@ def write_summary(path: Path, metadata: Metadata, images: int, exported: Sequenc
             "task": metadata.task,
             "labels": metadata.labels,
             "image_size": metadata.image_size,
+            "resize": metadata.resize,
             "outputs": MEANINGS[metadata.task],
             "thresholds": dataclasses.asdict(metadata.thresholds),
             "kerastransfer": metadata.version,

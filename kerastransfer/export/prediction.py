@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import PIL.Image
 
+from kerastransfer.data.letterbox import Placement, placement
 from kerastransfer.export.metadata import Metadata, Thresholds
 from kerastransfer.export.paste import paste
 
@@ -47,7 +48,7 @@ class Instances(Detections):
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
     """segmentation (H, W) uint8: the class of every pixel of the image; probabilities (h, w, K) float32 at the model's
-    own size; names: of the K classes."""
+    own size (of a letterboxed picture the image's part); names: of the K classes."""
 
     segmentation: np.ndarray
     probabilities: np.ndarray
@@ -66,34 +67,50 @@ Prediction = Detections | Instances | Segmentation
 def interpret(
     outputs: dict[str, np.ndarray], metadata: Metadata, image_size: tuple[int, int], thresholds: Thresholds
 ) -> Prediction:
-    """The outputs of a model for one image of `image_size`, without the batch axis, as a prediction for that image."""
+    """The outputs of a model for one image of `image_size`, without the batch axis, as a prediction for that image.
+
+    Boxes of a letterboxed picture are suppressed there, as inside a model, and then brought to the image and cut at its
+    border; what lies beside the image is left out.
+    """
+    placed = placement(tuple(image_size), metadata.image_size, metadata.resize)
     if metadata.task == "segmentation":
-        probabilities = outputs["segmentation"]
+        probabilities = placed.cut(outputs["segmentation"])
         return Segmentation(classes_at(probabilities, image_size), probabilities, metadata.labels)
     boxes = np.clip(outputs["boxes"], 0, 1)
     if metadata.task == "instances":
-        return _instances(outputs, boxes, metadata, image_size, thresholds)
+        return _instances(outputs, boxes, metadata, placed, image_size, thresholds)
     chosen, labels = suppress(boxes, outputs["scores"], thresholds.score, thresholds.iou, thresholds.detections)
+    inside, there = _inside(placed.to_image(boxes[chosen]))
+    chosen, labels = chosen[there], labels[there]
     names = tuple(metadata.labels[label] for label in labels)
-    return Detections(boxes[chosen], outputs["scores"][chosen, labels], labels, names, tuple(image_size))
+    return Detections(inside, outputs["scores"][chosen, labels], labels, names, tuple(image_size))
 
 
-def _instances(outputs, boxes, metadata, image_size, thresholds) -> Instances:
+def _instances(outputs, boxes, metadata, placed: Placement, image_size, thresholds) -> Instances:
     """The rows that suppression inside the model has left; a stricter `iou` than its own is applied here."""
     rows = np.arange(len(boxes))
     found = np.flatnonzero((rows < outputs["count"]) & (outputs["scores"] >= thresholds.score))
     scores = np.full((len(found), len(metadata.labels)), -1.0, np.float32)
     scores[np.arange(len(found)), outputs["labels"][found].astype(int)] = outputs["scores"][found]
     chosen, labels = suppress(boxes[found], scores, thresholds.score, thresholds.iou, thresholds.detections)
-    chosen = found[chosen]
+    whole = placed.to_image(boxes[found[chosen]])  # of the mask's grid, also where the image ends
+    inside, there = _inside(whole)
+    chosen, labels = found[chosen][there], labels[there]
     return Instances(
-        boxes[chosen],
+        inside,
         outputs["scores"][chosen],
         labels,
         tuple(metadata.labels[label] for label in labels),
         tuple(image_size),
-        paste(outputs["masks"][chosen], boxes[chosen], image_size),
+        paste(outputs["masks"][chosen], whole[there], image_size),
     )
+
+
+def _inside(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of boxes (N, 4) in 0..1, of those (M, 4) of which this leaves a part, and which these are (N,) bool."""
+    clipped = np.clip(boxes, 0, 1)
+    there = ((clipped[:, 2:] > clipped[:, :2]) == (boxes[:, 2:] > boxes[:, :2])).all(axis=1)
+    return clipped[there], there
 
 
 def suppress(

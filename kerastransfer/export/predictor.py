@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 from ai_edge_litert.interpreter import Interpreter
 
-from kerastransfer.data.decoded import resize_image
+from kerastransfer.data.letterbox import placement
 from kerastransfer.errors import UserError
 from kerastransfer.export import images, metadata, overlay
 from kerastransfer.export.metadata import Metadata
@@ -75,7 +75,7 @@ class Predictor(ImagePredictor):
         self._outputs = runner.get_output_details()
 
     def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        pixels = resize_image(image, self.metadata.image_size)
+        pixels = placement(image.shape[:2], self.metadata.image_size, self.metadata.resize).image(image)
         self._interpreter.set_tensor(self._input["index"], quantised(pixels, self._input)[None])
         self._interpreter.invoke()
         return {

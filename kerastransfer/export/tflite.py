@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
-from kerastransfer.data.decoded import resize_image
+from kerastransfer.data.resize import resize_image
 from kerastransfer.errors import UserError
 from kerastransfer.export import saved_model
 from kerastransfer.export.graph import decoding, outputs, tail

@@ -53,6 +53,8 @@ def read_detector(path: str | Path) -> tuple[Any, Any, Any]:
         raise UserError(
             f"{path} is a detector of several grids; dense maps read the one of YOLOv1: RUN/models/yolov1.keras"
         )
+    if metadata.resize != "stretch":
+        raise UserError(f"{path} was trained with --resize {metadata.resize}; dense maps need one of stretched images")
     return network, metadata, codec
 
 

@@ -119,7 +119,16 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
             )
         if run.leads:
             transfer.save(network.get_layer("encoder"), run.models / "encoder.npz")
-            outcome.keep(run, network, name, "detection", data.dataset.classes, config.image_size, method.codec)
+            outcome.keep(
+                run,
+                network,
+                name,
+                "detection",
+                data.dataset.classes,
+                config.image_size,
+                method.codec,
+                resize=config.resize,
+            )
         return {}
 
     training.phase(config, run, "detector", work)

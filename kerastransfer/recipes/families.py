@@ -82,7 +82,7 @@ def _yolov3(config, classes, train) -> Method:
     shapes = list(zip(config.anchors[::2], config.anchors[1::2], strict=True))
     if not shapes and not config.cfg:
         size = (config.image_size, config.image_size)
-        shapes = anchors.fitted(train, len(darknet_cfg.ANCHORS[config.model]), size, config.seed)
+        shapes = anchors.fitted(train, len(darknet_cfg.ANCHORS[config.model]), size, config.seed, config.resize)
     sections = _sections(config, classes, shapes)
     found = darknet_cfg.anchors_of(sections)
     if found.num_classes != classes:

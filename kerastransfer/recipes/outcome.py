@@ -114,6 +114,7 @@ def keep(
     codec: Any = None,
     masks: Any = None,
     detections: int = 0,
+    resize: str = "stretch",
 ) -> None:
     """models/NAME.keras with NAME.json beside it, in float32 whatever it was trained in, and NAME.weights.h5."""
     from kerastransfer.export.portable import in_float32
@@ -128,6 +129,7 @@ def keep(
         codec=codec,
         masks=masks,
         detections=detections,
+        resize=resize,
     )
     with files.replacing(run.models / f"{name}.weights.h5") as temporary:
         network.save_weights(temporary)

@@ -6,6 +6,7 @@
      "masks": {"mask_size": 28, ...}, "detections": 20}
     {"task": "segmentation", "labels": ["background", "disc", "star"], "image_size": [224, 224]}
 
+"resize" tells how images come to that size ("stretch" where it is missing).
 The .keras file gives what the network itself gives (raw predictions, logits); the codec is what turns raw predictions
 into boxes. Importing this module imports neither Keras nor TensorFlow: a .tflite file runs without them.
 """
@@ -76,16 +77,17 @@ def write(
     codec: Any | None = None,
     masks: Any | None = None,
     detections: int = 0,
+    resize: str = "stretch",
 ) -> None:
     """Write `model` to `path` (NAME.keras) and NAME.json beside it.
 
     task: "detection", "instances" or "segmentation". labels: names of the classes, "background" first for segmentation.
     image_size: (H, W) in pixels. codec, masks: the dataclasses that decode a detector's predictions and its masks.
-    detections: how many boxes of an image get a mask.
+    detections: how many boxes of an image get a mask. resize: how images come to image_size, "stretch" or "letterbox".
     """
     from kerastransfer.export import loading
 
-    described = {"task": task, "labels": list(labels), "image_size": list(image_size)}
+    described = {"task": task, "labels": list(labels), "image_size": list(image_size), "resize": resize}
     if codec is not None:
         described["codec"] = {"name": type(codec).__module__.rpartition(".")[2], **dataclasses.asdict(codec)}
     if masks is not None:
@@ -136,7 +138,8 @@ def read(path: str | Path) -> Trained:
     try:
         described = json.loads(beside.read_text(encoding="utf-8"))
         height, width = described["image_size"]
-        metadata = Metadata(described["task"], tuple(described["labels"]), (int(height), int(width)))
+        size, resize = (int(height), int(width)), described.get("resize", "stretch")
+        metadata = Metadata(described["task"], tuple(described["labels"]), size, resize=resize)
         if metadata.task == "segmentation":
             return Trained(model, metadata)
         settings = dict(described["codec"])
@@ -198,6 +201,7 @@ def export(
         calibration=(sample.read()["image"] for sample in spread(train, CALIBRATION_IMAGES).samples),
         images=(sample.read()["image"] for sample in shown.samples),
         score=score,
+        resize=metadata.resize,
     )
 
 

@@ -36,6 +36,9 @@ class TrainingConfig(CommonConfig):
     """Probability of a mirror image."""
     scale: tuple[float, ...] = (0.6, 1.25)
     """Smallest and largest side of the window that is cut out, as a share of the image's."""
+    resize: Literal["stretch", "letterbox"] = "stretch"
+    """How an image comes to --image-size: stretched, or with its aspect kept and grey around it (Darknet), in training,
+    scores and exported files alike."""
     aspect: float = 1.25
     """Largest factor by which the window's height and width differ."""
     colour: float = 0.3
@@ -118,13 +121,15 @@ def some_images(train: Dataset, config: CommonConfig, batches: int = 8):
     """A few batches (B, H, W, 3) of training images as they are, at the input's size."""
     import numpy as np
 
-    from kerastransfer.data.decoded import resize_image
+    from kerastransfer.data.letterbox import placement
 
-    size = (config.image_size, config.image_size)
+    def resized(sample):
+        image = sample.read()["image"]
+        return placement(image.shape[:2], (config.image_size, config.image_size), config.resize).image(image)
+
     few = train.samples[: batches * config.batch_size]
     for start in range(0, len(few), config.batch_size):
-        batch = [resize_image(sample.read()["image"], size) for sample in few[start : start + config.batch_size]]
-        yield np.stack(batch).astype("float32")
+        yield np.stack([resized(sample) for sample in few[start : start + config.batch_size]]).astype("float32")
 
 
 def fit(
@@ -170,7 +175,7 @@ def decode(train: Dataset, fields: tuple[str, ...], config: TrainingConfig, run:
 
     own = "" if run.leads else f"-{os.getpid()}"  # every worker keeps its own
     folder = run.checkpoints / f"{phase}-images{own}" if config.cache == "disk" else None
-    found = decoded.decode(train, fields, (size, size), folder=folder, most=MOST_OBJECTS)
+    found = decoded.decode(train, fields, (size, size), folder=folder, most=MOST_OBJECTS, resize=config.resize)
     if found.dropped:
         print(f"{found.dropped} objects are left out: of an image the largest {MOST_OBJECTS} are trained on")
     return found

@@ -60,6 +60,8 @@ class Config(detection.DetectorConfig):
             raise UserError(f"--model {self.model}: dense inference reads the grid of YOLOv1; give --model small")
         if self.detector is None and self.head != "fully_conv":
             raise UserError(f"--head {self.head} knows one size of grid: dense inference needs --head fully_conv")
+        if self.resize != "stretch":
+            raise UserError(f"--resize {self.resize}: dense inference stretches images; leave it out")
         for path in (*self.beside, *filter(None, [self.detector])):
             if not Path(path).is_file():
                 raise UserError(f"{path}: no such file; give the path of a trained model")
@@ -164,7 +166,7 @@ def score_beside(path: str, test: Dataset, config: Config, run: RunFolder, resul
         predictor = trained.open_predictor(path)
         if predictor.metadata.task != "segmentation":
             raise UserError(f"--beside {path} is no segmenter; give one, such as RUN/models/yolo_segnet.keras")
-        from kerastransfer.data.decoded import resize_scores
+        from kerastransfer.data.resize import resize_scores
 
         counts, areas = [], []
         for sample in dense_maps.bar(config.quiet, f"{name}: scoring")(test.samples):

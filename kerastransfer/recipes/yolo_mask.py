@@ -111,7 +111,16 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
     def keep(network, name):
         if run.leads:
             outcome.keep(
-                run, network, name, "instances", classes, config.image_size, found.codec, mask_codec, config.detections
+                run,
+                network,
+                name,
+                "instances",
+                classes,
+                config.image_size,
+                found.codec,
+                mask_codec,
+                config.detections,
+                config.resize,
             )
 
     def of_masks(_, predictions):
@@ -180,6 +189,8 @@ def read_detector(path: Path, classes: tuple[str, ...], config: Config) -> train
     if found.metadata.image_size != (config.image_size, config.image_size):
         height, width = found.metadata.image_size
         raise UserError(f"{path} reads {height} x {width} pixels: give --image-size {height}")
+    if found.metadata.resize != config.resize:
+        raise UserError(f"{path} was trained with --resize {found.metadata.resize}: give it here too")
     return found
 
 

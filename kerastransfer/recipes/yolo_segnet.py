@@ -71,6 +71,8 @@ class Config(DetectorConfig):
             raise UserError(
                 f"--masks from-boxes reads the detector densely: it needs --head fully_conv, not {self.head}"
             )
+        if "from-boxes" in self.masks and self.resize != "stretch":
+            raise UserError(f"--masks from-boxes stretches images: leave out --resize {self.resize}")
         if "from-boxes" in self.masks and self.encoder:
             from_boxes.detector_of(self.encoder)
 
@@ -162,7 +164,7 @@ def segmenter(
             )
         after = transfer.weights(part)
         if run.leads:
-            outcome.keep(run, network, name, "segmentation", classes, config.image_size)
+            outcome.keep(run, network, name, "segmentation", classes, config.image_size, resize=config.resize)
         moved = sorted(weight for weight in before if not np.array_equal(before[weight], after[weight]))
         return {
             **report,

@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Sample
-from kerastransfer.data.decoded import decode, resize_image, resize_map
+from kerastransfer.data.decoded import decode
 from kerastransfer.data.mask_crops import CROP, crop
+from kerastransfer.data.resize import resize_image, resize_map
 from kerastransfer.errors import UserError
 
 FIELDS = ("boxes", "segmentation", "label")
@@ -161,20 +161,3 @@ def test_a_bad_sample_is_not_hidden():
 def test_images_of_odd_shapes(size):
     found = decode(dataset(sample(0, size=size)), ("segmentation",), (16, 12)).arrays
     assert found["image"].shape == (1, 16, 12, 3) and found["segmentation"].shape == (1, 16, 12)
-
-
-def test_resizing_an_image():
-    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3)).astype("uint8")
-    assert resize_image(image, (8, 6)) is image
-    constant = np.full((9, 7, 3), 93, "uint8")
-    np.testing.assert_array_equal(resize_image(constant, (4, 11)), np.full((4, 11, 3), 93))
-    stripes = np.tile(np.array([0, 255], "uint8")[:, None, None], (32, 16, 3))
-    assert np.abs(resize_image(stripes, (16, 16)).astype(int) - 127).max() <= 20  # antialiased: grey, not one of them
-    wide = resize_image(image, (16, 12))
-    np.testing.assert_array_equal(wide, np.asarray(Image.fromarray(image).resize((12, 16), Image.Resampling.BILINEAR)))
-
-
-def test_resizing_a_map_makes_no_new_classes():
-    values = np.array([[0, 1], [7, VOID]], "uint8")
-    np.testing.assert_array_equal(resize_map(values, (4, 6)), np.repeat(np.repeat(values, 2, 0), 3, 1))
-    np.testing.assert_array_equal(resize_map(resize_map(values, (4, 6)), (2, 2)), values)

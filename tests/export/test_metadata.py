@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import zipfile
 
@@ -24,6 +25,27 @@ def test_what_was_attached_is_read(tmp_path):
 def test_the_model_comes_first_and_equal_models_give_equal_files():
     assert metadata.attach(MODEL, ABOUT).startswith(MODEL)
     assert metadata.attach(MODEL, ABOUT) == metadata.attach(MODEL, ABOUT)
+
+
+def test_how_images_are_resized(tmp_path):
+    """Files of older versions have nothing to say, and stretch."""
+    path = tmp_path / "model.tflite"
+    boxed = dataclasses.replace(ABOUT, resize="letterbox")
+    whole = metadata.attach(MODEL, boxed)
+    path.write_bytes(whole)
+    assert metadata.read(path) == boxed
+    with zipfile.ZipFile(path) as archive:
+        described = json.loads(archive.read("metadata.json"))
+    assert described["image"].pop("resize") == "letterbox, bilinear"
+    for image, resize in ((described["image"], "stretch"), ({**described["image"], "resize": "crop"}, None)):
+        path.write_bytes(MODEL)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("metadata.json", json.dumps({**described, "image": image}))
+        if resize:
+            assert metadata.read(path).resize == resize
+        else:
+            with pytest.raises(UserError, match="copy or export it again"):
+                metadata.read(path)
 
 
 @pytest.mark.parametrize(

@@ -79,3 +79,43 @@ def test_shares_of_a_segmentation():
     classes = np.array([[0, 2], [2, 2]], np.uint8)
     found = Segmentation(classes, np.zeros((1, 1, 3), np.float32), ("background", "cat", "dog"))
     assert found.summary() == [{"label": "background", "fraction": 0.25}, {"label": "dog", "fraction": 0.75}]
+
+
+# A picture of 100 x 200 in a model of 64 x 64: rows 16 to 48 are the image, and half as high as it thinks.
+BOXED = {"labels": ("cat", "dog"), "image_size": (64, 64), "resize": "letterbox"}
+
+
+def test_boxes_of_a_letterboxed_picture_come_back():
+    boxes = np.array([[0.25, 0.1, 0.5, 0.3], [0.1, 0.5, 0.4, 1.0], [0.0, 0.0, 0.2, 1.0]], np.float32)
+    scores = np.array([[0.9, 0.0], [0.0, 0.8], [0.7, 0.0]], np.float32)
+    found = interpret({"boxes": boxes, "scores": scores}, Metadata("detection", **BOXED), (100, 200), Thresholds())
+    assert found.names == ("cat", "dog"), "the third lies in the grey above the image"
+    np.testing.assert_allclose(found.pixel_boxes, [[0, 20, 50, 60], [0, 100, 30, 200]], atol=1e-3)
+    np.testing.assert_allclose(found.scores, [0.9, 0.8])
+
+
+def test_masks_of_a_letterboxed_picture_come_back():
+    """Also of a box of which the image has only the lower half: the mask is not squeezed into what is left."""
+    outputs = {
+        "boxes": np.array([[0.25, 0.5, 0.5, 1.0], [0.0, 0.0, 0.5, 0.5], [0.8, 0, 1, 1]], np.float32),
+        "scores": np.array([0.9, 0.8, 0.7], np.float32),
+        "labels": np.array([1, 0, 0], np.float32),
+        "masks": np.stack([np.ones((8, 8)), np.repeat([0.0, 1.0], [6, 2])[:, None] * np.ones(8), np.ones((8, 8))]),
+        "count": np.float32(3),
+    }
+    found = interpret(outputs, Metadata("instances", **BOXED), (100, 200), Thresholds())
+    np.testing.assert_allclose(found.pixel_boxes, [[0, 100, 50, 200], [0, 0, 50, 100]], atol=1e-3)
+    first, second = np.argwhere(found.masks[0]), np.argwhere(found.masks[1])
+    np.testing.assert_array_equal([first.min(0), first.max(0)], [(0, 100), (49, 199)])
+    # The box spans rows -50 to 50 of the image; the last quarter of its mask begins at 25, half a cell is soft.
+    assert abs(second[:, 0].min() - 25) <= 1 and second[:, 0].max() == 49
+
+
+def test_a_map_of_a_letterboxed_picture_loses_its_border():
+    probabilities = np.zeros((64, 64, 2), np.float32)
+    probabilities[16:48, :, 0] = probabilities[..., 1] = 0.9  # the grey is foreground, and so is the lower half
+    probabilities[32:48, :, 0] = 0
+    probabilities[16:32, :, 1] = 0.1
+    found = interpret({"segmentation": probabilities}, Metadata("segmentation", **BOXED), (100, 200), Thresholds())
+    assert found.probabilities.shape == (32, 64, 2)
+    np.testing.assert_array_equal(found.segmentation, np.repeat([0, 1], 50)[:, None] * np.ones((1, 200)))

@@ -5,7 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kerastransfer.data.decoded import resize_image
+from kerastransfer.data.resize import resize_image
 from kerastransfer.errors import UserError
 from kerastransfer.export import metadata
 from kerastransfer.export.keras_predictor import KerasPredictor
