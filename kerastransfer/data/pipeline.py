@@ -1,7 +1,7 @@
 """Decoded examples to batches for `fit`, the same for the same seed."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ from kerastransfer.data.decoded import Decoded
 from kerastransfer.data.transforms import PADDING, Augmentation, augment
 
 END = np.iinfo("int32").max  # an epoch that never comes
+STEPS_OF_A_SIZE = 10  # spec/02 section 7
 
 
 def training_batches(
@@ -22,6 +23,7 @@ def training_batches(
     first_epoch: int = 0,
     plain_from: int | None = None,
     share: tuple[int, int] = (0, 1),
+    sides: Sequence[int] = (),
 ) -> tf.data.Dataset:
     """(image (B, H, W, 3) float32, targets) without end, from `first_epoch` on; `steps_per_epoch` of them are an epoch.
 
@@ -31,27 +33,33 @@ def training_batches(
 
     share: (i, n) gives the i-th of n equal parts of every batch, the same images in the same way as in the whole batch
     (but mosaics), so that workers that each ask for theirs train on what one would; no other image is touched.
-    plain_from: the epoch from which no mosaics are made, so that the last epochs see pictures as they are.
+    sides: of square inputs, of which every ten steps another is drawn in place of `size`; all shares draw the same.
+        Height and width of images and maps are then not known before.
+    plain_from: the epoch from which no mosaics are made and no sides drawn, so that the last epochs see pictures as
+        they are.
     """
     part = batch_size // share[1]
 
-    def made(how):
+    def made(how, sides):
         def make(epoch, step, rows):
             rows = rows[share[0] * part : (share[0] + 1) * part]
-            batch = augment(gather(decoded.arrays, rows), step_seed(seed, epoch, step), how, size, share=share)
+            now = _size(sides, seed, epoch * steps + step) if sides else size
+            batch = augment(gather(decoded.arrays, rows), step_seed(seed, epoch, step), how, now, share=share)
             return batch.pop("image"), _widened(batch, boxes)
 
         return make
 
-    def span(first, last, how):
+    def span(first, last, how, sides):
         rows = rows_of_epochs(len(decoded), batch_size, seed, first, last)
-        return rows.map(made(how), num_parallel_calls=1, deterministic=True)
+        return rows.map(made(how, sides), num_parallel_calls=1, deterministic=True)
 
-    plain_from = END if plain_from is None or not how.mosaic else plain_from
+    steps = steps_per_epoch(len(decoded), batch_size)
+    plain_from = END if plain_from is None or not (how.mosaic or sides) else plain_from
     boxes = decoded.arrays["boxes"].shape[1] * (4 if how.mosaic else 1) if "boxes" in decoded.arrays else 0
-    batches = span(first_epoch, plain_from, how)
+    batches = span(first_epoch, plain_from, how, sides)
     if plain_from < END:
-        batches = batches.concatenate(span(max(first_epoch, plain_from), END, dataclasses.replace(how, mosaic=0.0)))
+        plain = dataclasses.replace(how, mosaic=0.0)
+        batches = batches.concatenate(span(max(first_epoch, plain_from), END, plain, ()))
     return ahead(batches)
 
 
@@ -103,6 +111,14 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 def _seed(seed, epoch, step):
     """Two int32 numbers for a stateless operation, different for each (seed, epoch, step)."""
     return tf.stack([tf.cast(seed, "int32"), tf.cast(epoch, "int32") * 100_003 + tf.cast(step, "int32")])
+
+
+def _size(sides, seed, step):
+    """(side, side) of the block of steps that the `step`-th of the whole run is in."""
+    block = tf.cast(step // STEPS_OF_A_SIZE, "int32")
+    number = tf.random.stateless_uniform((), _seed(seed, 0, block) + 5, 0, len(sides), "int32")
+    side = tf.constant(sides, "int32")[number]
+    return side, side
 
 
 def _widened(batch, boxes):

@@ -39,7 +39,7 @@ FLIP_ONLY = Augmentation(scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=
 def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int], *, share: tuple[int, int] = (0, 1)) -> dict:
     """{"image": (B, h, w, 3) uint8, and any of "boxes" (B, N, 4) with "labels" (B, N), "masks" (B, N, m, m) with
     "frames" (B, N, 4) beside boxes, "segmentation" (B, h, w)}, B known, to the same with images float32 in 0..255 and
-    maps at `size`.
+    maps at `size` (H, W), two numbers or two tensors.
 
     A frame moves as its box does, but is not clipped, and in a mirror image it is turned inside out, x1 > x2: its mask
     stays as it is. Where a box is dropped, or there is no mask, the frame is zeros.
@@ -113,7 +113,7 @@ def _sample(images, windows, size, method, outside):
     """Centres of output pixels, spread over the window, look up the image. `crop_and_resize` counts corner to corner,
     from the centre of the first pixel to the centre of the last, so the window is brought to that form."""
     near, far = windows[:, :2], windows[:, 2:]
-    half = (far - near) / (2 * tf.constant(size, "float32"))
+    half = (far - near) / (2 * tf.cast(size, "float32"))
     extent = tf.tile(tf.cast(tf.shape(images)[1:3], "float32"), [2])
     # Between an image's border and the centres of its outer pixels lies no grey: the edge is repeated once.
     images = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
@@ -144,7 +144,7 @@ def _area(boxes):
 
 def _mosaic(batch, seed, how, size, count, share):
     """The first `count` images of the batch, each with three others, in the four quarters of one picture."""
-    middle = size[0] // 2, size[1] // 2
+    middle, extent = (size[0] // 2, size[1] // 2), tf.cast(tuple(size) * 2, "float32")
     quarters = []
     for number, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         others = {name: tf.roll(value, -number, 0)[:count] for name, value in batch.items() if name != "label"}
@@ -153,7 +153,7 @@ def _mosaic(batch, seed, how, size, count, share):
         cut = _cut(others, _windows(count, seed + 11 * (number + 1), how, share), how, part)
         for name in ("boxes", "frames"):
             if name in cut:
-                moved = (cut[name] * (part * 2) + tf.constant(near * 2, "float32")) / tf.constant(size * 2, "float32")
+                moved = (cut[name] * tf.cast(part * 2, "float32") + tf.cast(near * 2, "float32")) / extent
                 there = tf.reduce_any(cut[name] != 0, -1, keepdims=True)
                 cut[name] = tf.where(there, moved, 0.0)
         quarters.append(cut)

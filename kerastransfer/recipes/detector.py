@@ -48,6 +48,9 @@ class DetectorConfig(training.TrainingConfig):
     does in any case; 0: the nearest alone, as published."""
     ignore: float = 0.7
     """YOLOv3: what overlaps an object by more than this is not taught to be background."""
+    multi_scale: bool = False
+    """Train on inputs of about three to five quarters of --image-size, another every ten steps (YOLOv2, YOLOv3); the
+    last eighth of the epochs sees --image-size alone."""
     detector_epochs: int = 120
     """Epochs of the detector."""
 
@@ -64,12 +67,22 @@ class DetectorConfig(training.TrainingConfig):
             raise UserError(f"--anchors has {len(self.anchors)} numbers: give a width and a height, above 0, for each")
         if self.cfg and family != "yolov3":
             raise UserError(f"--cfg needs --model yolov3, and got {self.model}: the cfg takes the place of its net")
-        stride = {**families.YOLOV1, **families.YOLOV3}[self.model]
+        stride = families.STRIDES[self.model]
         if self.image_size % stride:
             near = max(stride, round(self.image_size / stride) * stride)
             raise UserError(
                 f"--image-size {self.image_size} is no multiple of {stride}, the stride of {self.model}: try {near}"
             )
+        if self.multi_scale:
+            if self.jit or self.strategy == "data_parallel":
+                compiled = "--jit" if self.jit else "--strategy data_parallel"
+                raise UserError(f"--multi-scale would have {compiled} compile every size: leave one of them out")
+            if family == "yolov1" and self.head != "fully_conv":
+                raise UserError(f"--head {self.head} knows one size of grid: --multi-scale needs --head fully_conv")
+
+    def sides(self) -> tuple[int, ...]:
+        """The input's sizes that a training phase draws from: none without --multi-scale."""
+        return training.sides(self, families.STRIDES[self.model]) if self.multi_scale else ()
 
 
 @dataclasses.dataclass
@@ -116,6 +129,7 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
                 epochs=config.detector_epochs,
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
+                sides=config.sides(),
             )
         if run.leads:
             transfer.save(network.get_layer("encoder"), run.models / "encoder.npz")

@@ -117,6 +117,14 @@ def augmentation(config: TrainingConfig, *, mosaic: float = 0.0):
     )
 
 
+def sides(config: TrainingConfig, stride: int) -> tuple[int, ...]:
+    """Input sizes of --multi-scale: the multiples of 32 (of `stride`, if that is larger) from about three to five
+    quarters of --image-size."""
+    step = max(32, stride)
+    first, last = config.image_size * 3 // (4 * step), -(-config.image_size * 5 // (4 * step))
+    return tuple(step * number for number in range(max(1, first), last + 1))
+
+
 def some_images(train: Dataset, config: CommonConfig, batches: int = 8):
     """A few batches (B, H, W, 3) of training images as they are, at the input's size."""
     import numpy as np
@@ -145,13 +153,14 @@ def fit(
     epochs: int,
     mosaic: float = 0.0,
     annotated: bool = False,
+    sides: tuple[int, ...] = (),
     **options,
 ) -> None:
     """Train `network` in place on the samples that have `fields`. annotated: it reads the annotations too, beside
-    "image". options: of `fit_on`."""
+    "image". sides: of inputs, where they are to vary. options: of `fit_on`."""
     from kerastransfer.data.pipeline import training_batches
 
-    decoded = decode(train, fields, config, run, phase, round(config.image_size * STORED))
+    decoded = decode(train, fields, config, run, phase, round(max((config.image_size, *sides)) * STORED))
 
     def batches(first_epoch, share):
         made = training_batches(
@@ -163,6 +172,7 @@ def fit(
             first_epoch=first_epoch,
             plain_from=epochs - epochs // 8,
             share=share,
+            sides=sides,
         )
         return made.map(lambda image, targets: ({"image": image, **targets}, targets)) if annotated else made
 

@@ -94,7 +94,7 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
     classes = data.dataset.classes
     found = read_detector(path, classes, config)
     mask_codec = MaskCodec(mask_size=config.mask_size, level=config.mask_level)
-    options = {"config": config, "run": run, "fields": ("boxes", "masks"), "annotated": True}
+    options = {"config": config, "run": run, "fields": ("boxes", "masks"), "annotated": True, "sides": config.sides()}
 
     def build():
         network = yolo_mask.yolo_mask(

@@ -168,3 +168,43 @@ def test_shares_of_a_batch_make_up_the_whole_one(parts):
         np.testing.assert_array_equal(np.concatenate([part[0] for part in own]), image)
         for name, value in targets.items():
             np.testing.assert_array_equal(np.concatenate([part[1][name] for part in own]), value)
+
+
+SIDES = (16, 32, 48)
+
+
+def sides(found):
+    """Of the images and maps of batches."""
+    assert all(image.shape[1] == image.shape[2] == targets["segmentation"].shape[1] for image, targets in found)
+    return [image.shape[1] for image, _ in found]
+
+
+def test_another_side_every_ten_steps():
+    """Drawn by the number of the step in the whole run (five epochs of two steps are a block), the same for the same
+    seed, for a run that resumes, and for every worker."""
+    how = Augmentation(mosaic=0.5)
+    found = batches(60, sides=SIDES)
+    drawn = sides(found)
+    assert all(len(set(drawn[start : start + 10])) == 1 for start in range(0, 60, 10)) and set(drawn) == set(SIDES)
+    assert sides(batches(60, sides=SIDES, seed=1)) != drawn
+    mosaics = batches(12, how=how, sides=SIDES)
+    assert sides(mosaics) == drawn[:12]
+    same(batches(4, how=how, sides=SIDES, first_epoch=4), mosaics[8:])
+    for number, (_, targets) in enumerate(mosaics[:9]):  # the same cuts as ever
+        np.testing.assert_allclose(targets["boxes"], undisturbed(9, how=how)[number][1]["boxes"], atol=1e-6)
+    assert sides(batches(12, sides=SIDES, share=(1, 2))) == drawn[:12]
+
+
+def test_the_last_epochs_have_the_size_itself():
+    found = batches(30, sides=(48,), plain_from=12)
+    assert [image.shape[1:3] for image, _ in found] == [(48, 48)] * 24 + [SIZE] * 6
+    same(found[24:], undisturbed(30)[24:])
+    same(batches(4, sides=(48,), plain_from=12, first_epoch=13), undisturbed(30)[26:])
+
+
+def test_a_larger_side_shows_the_same():
+    """The same windows, twice as large: every second row and column lies between two others."""
+    small, large = (batches(1, how=Augmentation(), sides=(side,))[0] for side in (16, 32))
+    np.testing.assert_allclose(large[1]["boxes"], small[1]["boxes"], atol=1e-6)
+    pooled = large[0].reshape(4, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    assert np.abs(pooled - small[0]).mean() < 2
