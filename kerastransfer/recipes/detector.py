@@ -63,12 +63,15 @@ class DetectorConfig(training.TrainingConfig):
             raise UserError(f"--loss {self.loss} is none of --model {self.model}: choose {choice}")
         if family == "yolov3" and not 0 <= self.reach <= 1:
             raise UserError(f"--reach {self.reach}: --model {self.model} takes 0 to 1 cells")
-        if len(self.anchors) % 2 or any(side <= 0 for side in self.anchors):
+        if len(self.anchors) % 2 or not all(0 < side < float("inf") for side in self.anchors):
             raise UserError(f"--anchors has {len(self.anchors)} numbers: give a width and a height, above 0, for each")
+        if self.anchors and (self.cfg or family != "yolov3"):
+            owner = f"--cfg {self.cfg}, which has its own" if self.cfg else f"--model {self.model}, which has none"
+            raise UserError(f"--anchors does not go with {owner}: leave it out")
         if self.cfg and family != "yolov3":
             raise UserError(f"--cfg needs --model yolov3, and got {self.model}: the cfg takes the place of its net")
         stride = families.STRIDES[self.model]
-        if self.image_size % stride:
+        if self.image_size % stride and not self.cfg:
             near = max(stride, round(self.image_size / stride) * stride)
             raise UserError(
                 f"--image-size {self.image_size} is no multiple of {stride}, the stride of {self.model}: try {near}"
@@ -79,10 +82,6 @@ class DetectorConfig(training.TrainingConfig):
                 raise UserError(f"--multi-scale would have {compiled} compile every size: leave one of them out")
             if family == "yolov1" and self.head != "fully_conv":
                 raise UserError(f"--head {self.head} knows one size of grid: --multi-scale needs --head fully_conv")
-
-    def sides(self) -> tuple[int, ...]:
-        """The input's sizes that a training phase draws from: none without --multi-scale."""
-        return training.sides(self, families.STRIDES[self.model]) if self.multi_scale else ()
 
 
 @dataclasses.dataclass
@@ -129,7 +128,7 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
                 epochs=config.detector_epochs,
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
-                sides=config.sides(),
+                sides=training.sides(config.image_size, method.stride) if config.multi_scale else (),
             )
         if run.leads:
             transfer.save(network.get_layer("encoder"), run.models / "encoder.npz")

@@ -20,9 +20,11 @@ LOSSES = {"yolov1": ("paper", "darknet", "author", "giou"), "yolov3": ("darknet"
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """codec: the dataclass that decodes predictions. build: makes the network. terms, weights: of its loss."""
+    """codec: the dataclass that decodes predictions. stride: the largest of the network's, in pixels. build: makes the
+    network. terms, weights: of its loss."""
 
     codec: Any
+    stride: int
     build: Callable[[], Any]
     terms: Callable
     weights: Mapping[str, float]
@@ -70,7 +72,7 @@ def _yolov1(config, classes, train) -> Method:
             return yolov1(encoder, codec, activation=ACTIVATIONS[config.model])
         return yolov1(encoder, codec, head=config.head, grid=config.image_size // tap_strides(encoder)["c5"])
 
-    return Method(codec, build, yolov1_loss(codec, config.loss), WEIGHTS)
+    return Method(codec, STRIDES[config.model], build, yolov1_loss(codec, config.loss), WEIGHTS)
 
 
 def _yolov3(config, classes, train) -> Method:
@@ -81,6 +83,9 @@ def _yolov3(config, classes, train) -> Method:
     from kerastransfer.models.yolov3 import yolov3
 
     shapes = list(zip(config.anchors[::2], config.anchors[1::2], strict=True))
+    levels = darknet_cfg.TABLES[config.model].count("yolo")
+    if len(shapes) % levels:
+        raise UserError(f"--anchors gives {len(shapes)} for the {levels} grids of {config.model}: give each as many")
     if not shapes and not config.cfg:
         size = (config.image_size, config.image_size)
         shapes = anchors.fitted(train, len(darknet_cfg.ANCHORS[config.model]), size, config.seed, config.resize)
@@ -88,11 +93,15 @@ def _yolov3(config, classes, train) -> Method:
     found = darknet_cfg.anchors_of(sections)
     if found.num_classes != classes:
         raise UserError(f"--cfg {config.cfg} has classes={found.num_classes}, the data {classes}: change the cfg's")
+    stride = found.levels[-1].stride
+    if config.image_size % stride:
+        raise UserError(f"--image-size {config.image_size} is no multiple of {stride}, the largest stride of --cfg")
+    darknet_cfg.shapes(sections, (config.image_size, config.image_size))
     codec = YoloV3Codec(
         classes, found.anchors, found.levels, ratio=config.ratio, reach=config.reach, sway=1 + 2 * config.reach
     )
     terms = yolov3_loss(codec, config.loss, ignore=config.ignore)
-    return Method(codec, lambda: yolov3(sections), terms, WEIGHTS[config.loss])
+    return Method(codec, stride, lambda: yolov3(sections), terms, WEIGHTS[config.loss])
 
 
 def _sections(config, classes, anchors):

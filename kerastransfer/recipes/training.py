@@ -78,6 +78,9 @@ class Data:
 def load_data(config: CommonConfig, *fields: str) -> Data:
     """Read --data, derive what follows from the rest, split, and take --fraction of the training part."""
     dataset = datasets.load(config.data, config.format, max_bad=config.max_bad, progress=not config.quiet)
+    if dataset.bad:
+        first = f"{dataset.bad[0].name}: {dataset.bad[0].reason}"
+        print(f"warning: {len(dataset.bad)} bad samples are left out ({first}); the report names all", file=sys.stderr)
     dataset = derive.require(dataset, *fields)
     rule = splits.resolved(dataset, config.split)
     parts = {}
@@ -117,11 +120,11 @@ def augmentation(config: TrainingConfig, *, mosaic: float = 0.0):
     )
 
 
-def sides(config: TrainingConfig, stride: int) -> tuple[int, ...]:
+def sides(image_size: int, stride: int) -> tuple[int, ...]:
     """Input sizes of --multi-scale: the multiples of 32 (of `stride`, if that is larger) from about three to five
-    quarters of --image-size."""
+    quarters of image_size."""
     step = max(32, stride)
-    first, last = config.image_size * 3 // (4 * step), -(-config.image_size * 5 // (4 * step))
+    first, last = image_size * 3 // (4 * step), -(-image_size * 5 // (4 * step))
     return tuple(step * number for number in range(max(1, first), last + 1))
 
 
@@ -186,8 +189,9 @@ def decode(train: Dataset, fields: tuple[str, ...], config: TrainingConfig, run:
     own = "" if run.leads else f"-{os.getpid()}"  # every worker keeps its own
     folder = run.checkpoints / f"{phase}-images{own}" if config.cache == "disk" else None
     found = decoded.decode(train, fields, (size, size), folder=folder, most=MOST_OBJECTS, resize=config.resize)
-    if found.dropped:
-        print(f"{found.dropped} objects are left out: of an image the largest {MOST_OBJECTS} are trained on")
+    if found.dropped and run.leads:
+        told = f"{found.dropped} objects are left out: of an image the largest {MOST_OBJECTS} are trained on"
+        print(f"warning: {told}", file=sys.stderr)
     return found
 
 

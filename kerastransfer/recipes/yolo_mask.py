@@ -10,6 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from kerastransfer import files
 from kerastransfer.errors import UserError
 from kerastransfer.recipes import config as configs
 from kerastransfer.recipes import detector as detection
@@ -88,13 +89,15 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
     from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
     from kerastransfer.models import yolo_mask
     from kerastransfer.models.parts import freeze
-    from kerastransfer.training import strategy
+    from kerastransfer.training import strategy, transfer
 
     train, test = data.parts["masks"]
     classes = data.dataset.classes
     found = read_detector(path, classes, config)
     mask_codec = MaskCodec(mask_size=config.mask_size, level=config.mask_level)
-    options = {"config": config, "run": run, "fields": ("boxes", "masks"), "annotated": True, "sides": config.sides()}
+    options = {"config": config, "run": run, "fields": ("boxes", "masks"), "annotated": True}
+    if config.multi_scale:
+        options["sides"] = training.sides(config.image_size, max(stride for _, stride, _ in found.codec.levels))
 
     def build():
         network = yolo_mask.yolo_mask(
@@ -129,8 +132,10 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
     def frozen() -> dict:
         with strategy.scope(config.strategy):
             network, graph = build()
-            for part in yolo_mask.DETECTOR:
-                freeze(network.get_layer(part))
+            detector = {part: network.get_layer(part) for part in yolo_mask.DETECTOR}
+            for part in detector.values():
+                freeze(part)
+            before = {name: transfer.weights(part) for name, part in detector.items()}
             training.fit(
                 graph,
                 of_masks,
@@ -142,7 +147,8 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
                 **options,
             )
         keep(network, NAME)
-        return {}
+        after = {name: transfer.weights(part) for name, part in detector.items()}
+        return {"source": str(path), **{name: transfer.compared(before[name], after[name]) for name in detector}}
 
     def together() -> dict:
         """From the weights of the frozen phase, which are the warm start."""
@@ -168,7 +174,11 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
         keep(network, f"{NAME}_end_to_end")
         return {}
 
-    training.phase(config, run, NAME, frozen)
+    report = training.phase(config, run, NAME, frozen)
+    if run.leads:
+        files.write_json(run.path / "transfer_report.json", {NAME: report})
+    if moved := [weight for name in yolo_mask.DETECTOR for weight in report[name]["moved"]]:
+        raise RuntimeError(f"{NAME}: the detector was frozen, but {moved[:3]} moved")
     result.score(NAME, "instances", test)
     result.export(NAME, train, test)
     if config.end_to_end_epochs:

@@ -12,8 +12,6 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from kerastransfer import files
 from kerastransfer.errors import UserError
 from kerastransfer.recipes import config as configs
@@ -165,14 +163,8 @@ def segmenter(
         after = transfer.weights(part)
         if run.leads:
             outcome.keep(run, network, name, "segmentation", classes, config.image_size, resize=config.resize)
-        moved = sorted(weight for weight in before if not np.array_equal(before[weight], after[weight]))
-        return {
-            **report,
-            "frozen": [] if through else sorted(set(before) - set(moved)),
-            "moved": moved,
-            "checksum_before": transfer.checksum_of(before),
-            "checksum_after": transfer.checksum_of(after),
-        }
+        happened = transfer.compared(before, after)
+        return {**report, **happened, "frozen": [] if through else happened["frozen"]}
 
     transfers = run.path / "transfer_report.json"
     report = training.phase(config, run, name, work)

@@ -30,6 +30,18 @@ def checksum_of(values: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def compared(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> dict:
+    """What training did to the weights of a part:
+    {"frozen": [names], "moved": [names], "checksum_before": ..., "checksum_after": ...}."""
+    moved = sorted(name for name in before if not np.array_equal(before[name], after[name]))
+    return {
+        "frozen": sorted(set(before) - set(moved)),
+        "moved": moved,
+        "checksum_before": checksum_of(before),
+        "checksum_after": checksum_of(after),
+    }
+
+
 def save(part: keras.Model, path: str | Path) -> None:
     """Write the weights as .npz, readable without Keras; the file appears whole or not at all."""
     arrays.write(path, weights(part))

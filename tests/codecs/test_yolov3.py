@@ -146,3 +146,28 @@ def test_levels_of_boxes_and_of_candidates():
     assert ops.convert_to_numpy(CODEC.levels_of(boxes, (128, 96))).tolist() == [[0, 1, 0]]
     numbers = np.array([[0, 143, 144, 179]])  # the finer grid has 8 * 6 * 3 candidates
     assert ops.convert_to_numpy(CODEC.levels_of_candidates(numbers, GRIDS)).tolist() == [[0, 0, 1, 1]]
+
+
+def test_inputs_of_any_size_in_one_graph():
+    """As multi-scale training has them: the graph knows no size, and says what it says of each."""
+    import tensorflow as tf
+
+    from kerastransfer.losses.yolov3 import yolov3_loss
+
+    terms = yolov3_loss(NEAR, "ciou")
+
+    def step(maps, boxes, labels):
+        return {**terms({"boxes": boxes, "labels": labels}, maps), "decoded": NEAR.decode(maps)[0]}
+
+    unknown = {name: tf.TensorSpec((2, None, None, 3 * 7)) for name, _, _ in LEVELS}
+    graph = tf.function(step, input_signature=[unknown, tf.TensorSpec((2, 3, 4)), tf.TensorSpec((2, 3), tf.int32)])
+    boxes = np.array([[[0.1, 0.2, 0.5, 0.6], [0.3, 0.1, 0.9, 0.4], [0, 0, 0, 0]]] * 2, "float32")
+    labels = np.array([[0, 1, -1]] * 2, "int32")
+    for rows, columns in ((4, 3), (1, 1), (2, 5)):
+        random = np.random.default_rng(rows)
+        maps = {
+            name: random.normal(size=(2, rows * scale, columns * scale, 3 * 7)).astype("float32")
+            for name, scale in (("p4", 2), ("p5", 1))
+        }
+        for name, value in step(maps, boxes, labels).items():
+            np.testing.assert_allclose(graph(maps, boxes, labels)[name], value, rtol=1e-4, err_msg=name)

@@ -1,0 +1,199 @@
+"""YOLOv3 and its mask branch from data to scores, on small drawn scenes; and input that cannot work."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from kerastransfer.recipes import config, detector, trained, yolo_mask
+
+NET = ["--model", "yolov3-tiny", "--width", "0.25", "--loss", "ciou", "--image-size", "64", "--batch-size", "8"]
+SMALL = [*NET, "--detector-epochs", "2", "--mask-epochs", "2", "--mask-filters", "16", "--mask-convs", "1"]
+SMALL += ["--no-export", "--quiet", "--detections", "10"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run on letterboxed inputs of several sizes."""
+    folder = tmp_path_factory.mktemp("mask") / "run"
+    flags = ["--data", "toy:20", "--resize", "letterbox", "--multi-scale", "--output", str(folder)]
+    config.run(yolo_mask.main, yolo_mask.Config, [*SMALL, *flags])
+    return folder
+
+
+def test_the_run_folder_holds_what_the_contract_says(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["recipe"] == "yolo_mask" and set(metrics["results"]) == {"yolov3", "yolo_mask"}
+    for name, score in (("yolov3", "AP50"), ("yolo_mask", "AP50"), ("yolo_mask", "mask_AP50")):
+        assert 0 <= metrics["results"][name][score] <= 1
+    for name in metrics["results"]:
+        for path in (f"models/{name}.keras", f"models/{name}.json", f"models/{name}.weights.h5"):
+            assert (finished / path).exists(), path
+        assert json.loads((finished / f"models/{name}.json").read_text())["resize"] == "letterbox"
+        assert json.loads((finished / f"predictions/{name}.json").read_text()) is not None
+    assert (finished / "history.csv").read_text().count("\nyolo_mask,") == 2
+    assert "yolo_mask" in (finished / "report.html").read_text()
+
+
+def test_the_detector_was_frozen(finished):
+    report = json.loads((finished / "transfer_report.json").read_text())["yolo_mask"]
+    whole, alone = (trained.read(finished / f"models/{name}.keras").network for name in ("yolo_mask", "yolov3"))
+    from kerastransfer.training import transfer
+
+    for part in ("encoder", "decoder", "head"):
+        assert report[part]["moved"] == [] and len(report[part]["frozen"]) > 0
+        sums = {report[part]["checksum_before"], report[part]["checksum_after"]}
+        sums |= {transfer.checksum(network.get_layer(part)) for network in (whole, alone)}
+        assert len(sums) == 1, part
+
+
+def test_the_model_opens_and_knows_how_it_was_trained(finished):
+    predictor = trained.open_predictor(finished / "models/yolo_mask.keras")
+    assert predictor.metadata.resize == "letterbox"
+    found = predictor.predict(np.full((40, 90, 3), 90, np.uint8), score=0.0)
+    assert found.masks.shape == (len(found.boxes), 40, 90) and len(found.boxes) > 0
+    assert found.boxes.min() >= 0 and found.boxes.max() <= 1
+
+
+def stopped(capsys, recipe, *flags):
+    """What a run says on stderr that ends with exit code 2 and one line after its warnings."""
+    with pytest.raises(SystemExit) as end:
+        config.run(recipe.main, recipe.Config, list(map(str, flags)))
+    assert end.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+BAD_FLAGS = {
+    "anchors that are no pairs": (["--anchors", "10", "20", "30"], "--anchors has 3 numbers"),
+    "anchors without a size": (["--anchors", "10", "0", "30", "40"], "above 0"),
+    "anchors that are no numbers": (["--anchors", "10", "nan", "30", "40"], "above 0"),
+    "anchors that the grids cannot share": (["--anchors", "9", "9", "20", "20", "30", "30"], "gives 3 for the 2 grids"),
+    "a net of another family": (["--model", "small", "--loss", "giou"], "needs a net of YOLOv3's family"),
+    "a size that the stride does not divide": (["--image-size", "72"], "multiple of 32"),
+    "sizes for XLA": (["--multi-scale", "--jit"], "leave one of them out"),
+    "a detector that is missing": (["--detector", "nowhere.keras"], "nowhere.keras: no such file"),
+    "a cfg that is missing": (["--cfg", "nowhere.cfg"], "--cfg nowhere.cfg cannot be read"),
+    "one image": (["--data", "toy:1"], "1 images"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FLAGS)
+def test_flags_that_cannot_work(case, tmp_path, capsys):
+    flags, words = BAD_FLAGS[case]
+    data = ["--data", "toy:10", "--output", tmp_path / "run"]
+    assert words in stopped(capsys, yolo_mask, *SMALL, *data, *flags)
+    assert not (tmp_path / "run/metrics.json").exists() and not (tmp_path / "run/models").exists()
+
+
+def test_a_head_for_one_grid_takes_no_other_size(capsys):
+    flags = ["--multi-scale", "--head", "paper_fc"]
+    assert "needs --head fully_conv" in stopped(capsys, detector, "--data", "toy:10", *flags)
+
+
+CFG = """[net]
+width=64
+height=64
+channels=3
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=16
+pad=1
+activation=relu6
+[convolutional]
+filters=18
+size=1
+activation=linear
+[yolo]
+mask=0,1
+anchors=10,10, 30,30
+classes=4
+num=2
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[yolo]", "[swish]\n[yolo]", "[swish] is unknown"),
+        ("[yolo]", "[route]\nlayers=-9\n[yolo]", "leads to section -7"),
+        ("filters=18", "filters=17", "filters=17 before [yolo]; give 2 * (5 + 4) = 18"),
+        ("classes=4\n", "classes=3\n", "filters=18"),
+        ("filters=18\nsize=1", "filters=14\nsize=1", "filters=14"),
+        ("anchors=10,10, 30,30", "anchors=10,10, 30", "3 numbers in anchors="),
+        ("stride=16", "stride=128", "--image-size 64 is no multiple of 128"),
+        ("stride=16", "stride=15", "power of two"),
+    ],
+)
+def test_a_cfg_that_cannot_work(old, new, words, tmp_path, capsys):
+    path = tmp_path / "net.cfg"
+    path.write_text(CFG.replace(old, new))
+    flags = ["--cfg", path, "--data", "toy:10", "--output", tmp_path / "run"]
+    assert words in stopped(capsys, detector, *NET, "--model", "yolov3", "--quiet", *flags)
+    assert not (tmp_path / "run/models").exists()
+
+
+def test_a_cfg_of_other_classes(tmp_path, capsys):
+    path = tmp_path / "net.cfg"
+    path.write_text(CFG.replace("classes=4", "classes=3").replace("filters=18", "filters=16"))
+    flags = ["--cfg", path, "--data", "toy:10", "--output", tmp_path / "run"]
+    assert "has classes=3, the data 4" in stopped(capsys, detector, *NET, "--quiet", *flags)
+
+
+def test_a_detector_that_does_not_fit(finished, tmp_path, capsys):
+    found = {"yolov3": finished / "models/yolov3.keras", "masks": finished / "models/yolo_mask.keras"}
+    flags = [*SMALL, "--data", "toy:10", "--output", tmp_path / "run"]
+    letterbox = ["--resize", "letterbox"]
+    for path, more, words in (
+        (found["yolov3"], [], "--resize letterbox: give it here too"),
+        (found["yolov3"], [*letterbox, "--image-size", "96"], "reads 64 x 64 pixels: give --image-size 64"),
+        (found["yolov3"], [*letterbox, "--data", coco(tmp_path / "two", TWO)], "knows disc, square, triangle, star"),
+        (found["masks"], letterbox, "is no YOLOv3 detector"),
+        (finished / "models/yolov3.json", letterbox, "not a .keras file"),
+    ):
+        assert words in stopped(capsys, yolo_mask, *flags, *more, "--detector", path, "--overwrite")
+        assert not (tmp_path / "run/models").exists()
+
+
+BOX = {"bbox": [5, 5, 20, 20], "category_id": 1}
+MASK = {**BOX, "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]]}
+TWO = [[MASK, {**MASK, "category_id": 2}]] * 10
+
+
+def coco(folder, objects):
+    """A COCO file of images of 40 x 60 pixels with these objects each."""
+    folder.mkdir()
+    images, annotations = [], []
+    for number, found in enumerate(objects):
+        name = f"{number:03d}.png"
+        PIL.Image.new("RGB", (60, 40), (number, 99, 50)).save(folder / name)
+        images.append({"id": number, "file_name": name, "width": 60, "height": 40})
+        annotations += [{"iscrowd": 0, "area": 400, "image_id": number, **one} for one in found]
+    for number, one in enumerate(annotations):
+        one["id"] = number
+    names = sorted({one["category_id"] for one in annotations} | {1})
+    categories = [{"id": number, "name": f"kind{number}"} for number in names]
+    path = folder / "instances.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+BAD_DATA = {
+    "no image has masks": ([[BOX]] * 10, "masks need an outline or a mask per object"),
+    "no image has an object": ([[]] * 10, "no image"),
+    "every box is outside": ([[{**MASK, "bbox": [50, 5, 20, 20]}]] * 10, "10 of 10 samples are bad"),
+    "every box is empty": ([[{**MASK, "bbox": [5, 5, 0, 20]}]] * 10, "has no area"),
+    "every box is no number": ([[{**MASK, "bbox": [5, float("nan"), 20, 20]}]] * 10, "10 of 10 samples are bad"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_data_that_cannot_work(case, tmp_path, capsys):
+    objects, words = BAD_DATA[case]
+    flags = ["--data", coco(tmp_path / "data", objects), "--output", tmp_path / "run"]
+    assert words in stopped(capsys, yolo_mask, *SMALL, *flags)
+    assert not (tmp_path / "run/models").exists()
