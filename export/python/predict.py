@@ -19,39 +19,112 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 BILINEAR = Image.Resampling.BILINEAR
 
 
-def run(path, photo, threads):
-    """The model's outputs for a photo, {name: float32 array without the batch axis}."""
+def run(path, photo, image, threads):
+    """The model's outputs for a photo, {name: array without the batch axis}; `image` is what the file says of it."""
     interpreter = Interpreter(model_path=path, num_threads=threads)
     model = interpreter.get_signature_runner()
     ((name, entry),) = model.get_input_details().items()
-    _, height, width, _ = entry["shape"]
-    pixels = np.asarray(photo.resize((width, height), BILINEAR))[None]
+    left, top, right, bottom = window(photo.size, image)
+    picture = Image.new("RGB", (image["width"], image["height"]), (128, 128, 128))
+    picture.paste(photo.resize((right - left, bottom - top), BILINEAR), (left, top))
+    pixels = np.asarray(picture)[None]
     outputs = model(**{name: pixels.astype(entry["dtype"])})  # pixels are 0..255 in every kind of file
     return {name: value[0] for name, value in outputs.items()}
 
 
-def detections(outputs, size, labels, score, iou, limit):
-    """Boxes that stay after greedy non-maximum suppression within each class: dicts of label, score and box
-    (y1, x1, y2, x2) in pixels, best first."""
+def window(size, image):
+    """(left, top, right, bottom) of a photo of `size` (width, height) within the model's picture: all of it, or, where
+    it is letterboxed, so much as keeps the photo's aspect, in the middle."""
+    (w, h), width, height = size, image["width"], image["height"]
+    inner = (width, height)
+    if image["resize"].startswith("letterbox"):
+        narrow = (max(1, w * height // h), height)
+        inner = (width, max(1, h * width // w)) if width * h < height * w else narrow
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    return left, top, left + inner[0], top + inner[1]
+
+
+def objects(outputs, size, image, labels, limits):
+    """Dicts of label, score and box (y1, x1, y2, x2) in pixels of the photo, best first; and of a mask (H, W), where
+    the model draws masks."""
     boxes, scores = np.clip(outputs["boxes"], 0, 1), outputs["scores"]
+    if "masks" in outputs:  # it has suppressed boxes by itself, and tells the class of each that is left
+        count = int(outputs["count"])
+        own = outputs["labels"][:count, None] == np.arange(len(labels))
+        boxes, scores = boxes[:count], np.where(own, scores[:count, None], -1)
+    left, top, right, bottom = window(size, image)
+    near, extent = np.array([top, left, top, left]), np.tile([bottom - top, right - left], 2)
+    shape = np.tile([image["height"], image["width"]], 2)
+    found = []
+    for row, k in suppressed(boxes, scores, limits):
+        whole = (boxes[row] * shape - near) / extent * np.tile(size[::-1], 2)
+        box = np.clip(whole, 0, np.tile(size[::-1], 2))
+        if ((box[2:] > box[:2]) != (whole[2:] > whole[:2])).any():
+            continue  # beside a letterboxed photo
+        found.append({"label": labels[k], "score": float(scores[row, k]), "box": box.tolist()})
+        if "masks" in outputs:
+            found[-1]["mask"] = pasted(outputs["masks"][row], whole, size)
+    return found
+
+
+def suppressed(boxes, scores, limits):
+    """(row, class) of the boxes that stay after greedy non-maximum suppression within each class, best first."""
     areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
     found = []
-    for k, label in enumerate(labels):
+    for k in range(scores.shape[1]):
         order = np.argsort(-scores[:, k], kind="stable")
-        order = order[scores[order, k] >= score]
+        order = order[scores[order, k] >= limits["score"]]
         while len(order):
             best, order = order[0], order[1:]
-            found.append({"label": label, "score": float(scores[best, k]), "box": boxes[best] * np.tile(size[::-1], 2)})
+            found.append((best, k))
             sides = np.minimum(boxes[best, 2:], boxes[order, 2:]) - np.maximum(boxes[best, :2], boxes[order, :2])
             shared = sides.clip(0).prod(axis=1)
-            order = order[shared <= iou * (areas[best] + areas[order] - shared)]
-    found.sort(key=lambda one: -one["score"])
-    return [one | {"box": one["box"].tolist()} for one in found[:limit]]
+            order = order[shared <= limits["iou"] * (areas[best] + areas[order] - shared)]
+    found.sort(key=lambda one: -scores[one])
+    return found[: limits["detections"]]
 
 
-def classes(outputs, size):
+def pasted(mask, box, size):
+    """The pixels (H, W) bool of a photo of `size` (width, height) that a mask (M, M) of probabilities over a box (y1,
+    x1, y2, x2), in pixels, covers: bilinear between the middles of its cells, 0 beyond them, from 0.5 on."""
+    whole = np.zeros(size[::-1], bool)
+    if (box[2:] > box[:2]).all():
+        rows, by_row = lookup(box[0], box[2], len(mask), size[1])
+        columns, by_column = lookup(box[1], box[3], len(mask), size[0])
+        whole[rows, columns] = by_row @ mask @ by_column.T >= 0.5
+    return whole
+
+
+def lookup(near, far, cells, length):
+    """Which of `length` pixels a box reaches, and what each cell counts in each of them."""
+    cell = (far - near) / cells
+    first, last = (int(np.clip(end, 0, length)) for end in (np.floor(near - cell), np.ceil(far + cell)))
+    places = (np.arange(first, last) + 0.5 - near) / cell - 0.5
+    return slice(first, last), np.maximum(1 - np.abs(places[:, None] - np.arange(cells)), 0)
+
+
+def run_lengths(mask):
+    """A mask as COCO's tools read it: how many pixels, column by column, are 0, then 1, then 0, and so on."""
+    flat = np.concatenate([[False], mask.ravel(order="F")])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    return {"size": list(mask.shape), "counts": np.diff([0, *changes, mask.size]).tolist()}
+
+
+def told(one):
+    """A detection as JSON takes it: its mask in run lengths, and its share of the box."""
+    if "mask" not in one:
+        return one
+    y1, x1, y2, x2 = one["box"]
+    filled = float(one["mask"].sum() / max((y2 - y1) * (x2 - x1), 1e-9))
+    return {**one, "filled": filled, "mask": run_lengths(one["mask"])}
+
+
+def classes(outputs, size, image):
     """The class of every pixel of the photo (H, W): probabilities are scaled to the photo, then compared."""
-    probabilities = np.moveaxis(outputs["segmentation"], -1, 0)
+    probabilities = outputs["segmentation"]
+    scale = np.divide(probabilities.shape[1::-1], (image["width"], image["height"]))
+    left, top, right, bottom = np.round(window(size, image) * np.tile(scale, 2)).astype(int)
+    probabilities = np.moveaxis(probabilities[top : max(bottom, top + 1), left : max(right, left + 1)], -1, 0)
     layers = (
         np.asarray(Image.fromarray(layer).resize(size, BILINEAR)) for layer in map(np.ascontiguousarray, probabilities)
     )
@@ -66,8 +139,18 @@ def colour(k):
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(k * 0.618034 % 1, 0.85, 1))
 
 
-def draw_boxes(photo, found, labels):
-    picture = photo.copy()
+def paint_masks(photo, found):
+    """Each object in a colour of its own, the best on top."""
+    pixels = np.asarray(photo)
+    painted = pixels.copy()
+    for number, one in reversed(list(enumerate(found))):
+        if "mask" in one:
+            painted[one["mask"]] = (pixels[one["mask"]] + np.array(colour(number), float)) / 2
+    return Image.fromarray(painted)
+
+
+def draw_objects(photo, found, labels):
+    picture = paint_masks(photo, found)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(max(10, min(photo.size) // 25))
     for one in reversed(found):
         y1, x1, y2, x2 = one["box"]
@@ -96,22 +179,23 @@ def main():
         photo = ImageOps.exif_transpose(Image.open(given.photo)).convert("RGB")
         with zipfile.ZipFile(given.model) as appended:
             about = json.loads(appended.read("metadata.json"))
-        outputs = run(given.model, photo, given.threads)
+        outputs = run(given.model, photo, about["image"], given.threads)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         sys.exit(f"{given.model} on {given.photo}: {error}")
 
     labels, limits = about["labels"], about["thresholds"]
-    if about["task"] == "detection":
-        score = limits["score"] if given.score is None else given.score
-        found = detections(outputs, photo.size, labels, score, limits["iou"], limits["detections"])
-        picture = draw_boxes(photo, found, labels)
-    else:
-        chosen = classes(outputs, photo.size)
+    if about["task"] == "segmentation":
+        chosen = classes(outputs, photo.size, about["image"])
         shares = np.bincount(chosen.ravel(), minlength=len(labels)) / chosen.size
         found = [
             {"label": label, "fraction": float(share)} for label, share in zip(labels, shares, strict=True) if share
         ]
         picture = draw_classes(photo, chosen, labels)
+    else:
+        limits = limits if given.score is None else limits | {"score": given.score}
+        found = objects(outputs, photo.size, about["image"], labels, limits)
+        picture = draw_objects(photo, found, labels)
+        found = [told(one) for one in found]
 
     if given.output:
         picture.save(given.output)
@@ -119,7 +203,8 @@ def main():
         print(json.dumps(found, indent=2))
     else:
         for one in found:
-            print(*(f"{value:.3f}" if isinstance(value, float) else value for value in one.values()))
+            values = [value for name, value in one.items() if name != "mask"]
+            print(*(f"{value:.3f}" if isinstance(value, float) else value for value in values))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Export with proof: every file is compared with the Keras model on real images before it gets its name."""
 
 import dataclasses
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from kerastransfer import files
 from kerastransfer.data.letterbox import placement
 from kerastransfer.errors import UserError
-from kerastransfer.export import tflite
+from kerastransfer.export import pairing, tflite
 from kerastransfer.export.keras_predictor import KerasPredictor
 from kerastransfer.export.metadata import MEANINGS, Metadata, Thresholds, attach
 from kerastransfer.export.portable import in_float32
@@ -36,17 +37,27 @@ class ParityError(Exception):
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
     """How far a file may be from the Keras model: the largest and the mean absolute difference of any output, and what
-    the task metric may lose. None: any distance."""
+    the task metric may lose. None: any distance.
+
+    Rows of "instances" are compared in pairs (`export.pairing`). unpaired: how many detections, of the scores that a
+    person sees (`Thresholds.score`), may be in one of both alone, as a share of all, rounded up.
+    """
 
     maximum: float | None = None
     mean: float | None = None
     metric: float | None = 0.01
+    unpaired: float | None = 0.0
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
     "float32": Tolerance(maximum=1e-3),
     "float16": Tolerance(maximum=0.05, mean=0.005),
     "int8": Tolerance(mean=0.05),
+}
+INSTANCES: Mapping[str, Tolerance] = {
+    **TOLERANCES,
+    "float16": dataclasses.replace(TOLERANCES["float16"], unpaired=0.02),
+    "int8": Tolerance(mean=0.05, metric=0.02, unpaired=0.1),
 }
 
 
@@ -55,7 +66,8 @@ class ExportedFile:
     """A file, and how it compares with the Keras model (computing in float32) that it was made from.
 
     differences: {output: {"maximum", "mean"}} of the absolute difference over the images. metric: {"keras", "file"},
-    None without a score. milliseconds: {threads: median for one image}. reason: why it did not pass, or "".
+    None without a score. milliseconds: {threads: median for one image}. reason: why it did not pass, or "". unpaired:
+    of "instances", how many detections there are, are missing and are extra (`pairing.differences`).
     """
 
     path: Path
@@ -66,6 +78,7 @@ class ExportedFile:
     milliseconds: dict[int, float]
     passed: bool
     reason: str
+    unpaired: dict[str, int] | None = None
 
 
 def export_all(
@@ -82,13 +95,14 @@ def export_all(
     kinds: Sequence[str] = tflite.KINDS,
     thresholds: Thresholds | None = None,
     resize: str = "stretch",
-    tolerances: Mapping[str, Tolerance] = TOLERANCES,
+    tolerances: Mapping[str, Tolerance] | None = None,
 ) -> list[ExportedFile]:
     """Write NAME.tflite, NAME_float16.tflite, NAME_int8.tflite and NAME.json (labels, size, parity) to `folder`.
 
     model: image to the outputs of `metadata.MEANINGS[task]`. calibration, images: (h, w, 3) uint8 of any size, the
     first from training, the second not. score: a task metric, higher is better, of a function that is called like
-    `Predictor.predict`; it is called for the Keras model and for each file.
+    `Predictor.predict`; it is called for the Keras model and for each file. tolerances: TOLERANCES, or INSTANCES for
+    that task.
 
     A file out of tolerance is kept, for a look, as NAME_int8.failed.tflite, and a good one of an earlier export goes;
     when all are written, ParityError is raised. NAME.json is removed first and written last: where it is, it tells
@@ -96,6 +110,7 @@ def export_all(
     there are no images.
     """
     folder = Path(folder)
+    tolerances = tolerances or (INSTANCES if task == "instances" else TOLERANCES)
     check_outputs(model, task, labels)
     metadata = Metadata(task, tuple(labels), tuple(image_size), thresholds=thresholds or Thresholds(), resize=resize)
     samples = [placement(image.shape[:2], metadata.image_size, resize).image(image) for image in images]
@@ -155,12 +170,13 @@ def compared(
     """The record of the file at `path`, from its outputs for `samples` beside the `expected` ones."""
     predictor = Predictor(path)
     got = [predictor.outputs(sample) for sample in samples]
-    differences = {}
-    for name in expected[0]:
-        apart = np.stack([np.abs(g[name] - e[name]) for g, e in zip(got, expected, strict=True)])
-        differences[name] = {"maximum": float(apart.max()), "mean": float(apart.mean())}
+    unpaired = None
+    if predictor.metadata.task == "instances":
+        differences, unpaired = pairing.differences(expected, got, predictor.metadata.thresholds.score)
+    else:
+        differences = row_by_row(expected, got)
     metric = score and {"keras": keras_metric, "file": float(score(predictor.predict))}
-    reason = ", ".join(excesses(differences, metric, tolerance))
+    reason = ", ".join(excesses(differences, metric, tolerance, unpaired))
     return ExportedFile(
         path=path,
         kind=kind,
@@ -170,11 +186,26 @@ def compared(
         milliseconds={threads: Predictor(path, threads).latency() for threads in (1, 2)},
         passed=not reason,
         reason=reason,
+        unpaired=unpaired,
     )
 
 
+def row_by_row(
+    expected: Sequence[dict[str, np.ndarray]], got: Sequence[dict[str, np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """{output: {"maximum", "mean"}} of the absolute difference."""
+    found = {}
+    for name in expected[0]:
+        apart = np.stack([np.abs(g[name] - e[name]) for g, e in zip(got, expected, strict=True)])
+        found[name] = {"maximum": float(apart.max()), "mean": float(apart.mean())}
+    return found
+
+
 def excesses(
-    differences: dict[str, dict[str, float]], metric: dict[str, float] | None, tolerance: Tolerance
+    differences: dict[str, dict[str, float]],
+    metric: dict[str, float] | None,
+    tolerance: Tolerance,
+    unpaired: dict[str, int] | None = None,
 ) -> Iterator[str]:
     """Words for all that is out of tolerance, or not a number."""
     limits = {"maximum": tolerance.maximum, "mean": tolerance.mean}
@@ -182,6 +213,10 @@ def excesses(
         for which, limit in limits.items():
             if limit is not None and not values[which] <= limit:
                 yield f"{which} difference of {name} {values[which]:.3g} where {limit:g} is allowed"
+    if unpaired and tolerance.unpaired is not None:
+        missing, extra, limit = unpaired["missing"], unpaired["extra"], tolerance.unpaired * unpaired["detections"]
+        if missing + extra > math.ceil(limit):
+            yield f"{missing} of {unpaired['detections']} detections missing and {extra} extra"
     if metric and tolerance.metric is not None and not metric["keras"] - metric["file"] <= tolerance.metric:
         yield f"metric {metric['file']:.4f} after {metric['keras']:.4f} where a loss of {tolerance.metric:g} is allowed"
 

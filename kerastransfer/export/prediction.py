@@ -39,10 +39,11 @@ class Instances(Detections):
     masks: np.ndarray
 
     def summary(self) -> list[dict]:
-        """As `Detections.summary`, with each object's share of its box."""
+        """As `Detections.summary`, with each object's share of its box and its mask in run lengths (`run_lengths`)."""
         areas = np.prod(self.pixel_boxes[:, 2:] - self.pixel_boxes[:, :2], axis=1)
         filled = self.masks.sum(axis=(1, 2)) / np.maximum(areas, 1e-9)
-        return [{**one, "filled": float(share)} for one, share in zip(super().summary(), filled, strict=True)]
+        found = zip(super().summary(), filled.tolist(), self.masks, strict=True)
+        return [{**one, "filled": share, "mask": run_lengths(mask)} for one, share, mask in found]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +138,14 @@ def suppress(
     chosen, labels = np.array(kept, np.int32).reshape(-1, 2).T
     order = np.argsort(-scores[chosen, labels], kind="stable")[:detections]
     return chosen[order], labels[order]
+
+
+def run_lengths(mask: np.ndarray) -> dict:
+    """A mask (H, W) bool as COCO's tools read it: {"size": [H, W], "counts"}: how many pixels, column by column, are 0,
+    then 1, then 0, and so on."""
+    flat = np.concatenate([[False], mask.ravel(order="F")])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    return {"size": list(mask.shape), "counts": np.diff([0, *changes, mask.size]).tolist()}
 
 
 def classes_at(probabilities: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
