@@ -278,7 +278,8 @@ def convert(
         raise UserError(f"{names}: {len(labels)} names for the {codec.num_classes} classes of {cfg}; give one a line")
     done = darknet_weights.read(weights, model, layers=layers)
     size = darknet_cfg.image_size(sections)
-    trained.write(model, output, task="detection", labels=labels, image_size=size, codec=codec)
+    resize = "stretch" if sections[-1].kind == "detection" else "letterbox"  # as Darknet runs YOLOv1 and YOLOv3
+    trained.write(model, output, task="detection", labels=labels, image_size=size, codec=codec, resize=resize)
     if done["fresh"]:
         print(f"not in the file, begin anew: {', '.join(done['fresh'])}")
     print(f"{output}: {len(done['copied'])} layers of {weights}, {len(labels)} classes, {size[0]} x {size[1]} pixels")

@@ -1,14 +1,17 @@
 """The client outside the package says what the package's predictor says."""
 
+import dataclasses
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from kerastransfer.export import metadata
 from kerastransfer.export.predictor import Predictor
 
 CLIENT = Path(__file__).resolve().parents[2] / "export" / "python" / "predict.py"
@@ -34,6 +37,35 @@ def test_the_client_equals_the_predictor(exported, photo_paths, tmp_path, task, 
     with PIL.Image.open(overlay) as drawn, PIL.Image.open(photo_paths[1]) as photo:
         assert drawn.size == photo.size
         assert (np.asarray(drawn) != np.asarray(photo.convert("RGB"))).any()
+
+
+@pytest.fixture(scope="module")
+def letterboxed(exported, tmp_path_factory):
+    """{task: path} of files that say that images are letterboxed."""
+    paths = {}
+    for task in ("detection", "segmentation"):
+        whole = exported[task, "float32"]
+        with zipfile.ZipFile(whole) as archive:
+            end = archive.infolist()[0].header_offset
+        boxed = dataclasses.replace(metadata.read(whole), resize="letterbox")
+        paths[task] = tmp_path_factory.mktemp("boxed") / f"{task}.tflite"
+        paths[task].write_bytes(metadata.attach(whole.read_bytes()[:end], boxed))
+    return paths
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_letterboxed_photos(letterboxed, exported, photo_paths, task):
+    done = run(letterboxed[task], photo_paths[1], "--json")
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout)
+    expected, stretched = (
+        Predictor(path).predict(photo_paths[1]).summary() for path in (letterboxed[task], exported[task, "float32"])
+    )
+    assert [one["label"] for one in got] == [one["label"] for one in expected]
+    for mine, theirs in zip(got, expected, strict=True):
+        for name in mine.keys() - {"label"}:
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-4)
+    assert expected != stretched and len(expected) > 0
 
 
 def test_the_client_stands_alone():
