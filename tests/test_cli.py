@@ -278,6 +278,7 @@ def test_a_converted_darknet_net_is_read_and_predicts(darknet_files, photos, tmp
     metadata, codec = read.metadata, read.codec
     assert (metadata.task, metadata.labels, metadata.image_size) == ("detection", ("disc", "star"), (64, 96))
     assert codec.levels == (("p4", 16, (0, 1, 2)), ("p5", 32, (3, 4, 5))) and codec.anchors[5] == (344, 319)
+    assert metadata.resize == "letterbox"
     for one, other in zip(net.weights, read.network.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     assert code_of(["predict", model, photos, "--output", tmp_path / "seen", "--score", "0"]) == 0
