@@ -1,25 +1,75 @@
 """YOLOv3 and its mask branch from data to scores, on small drawn scenes; and input that cannot work."""
 
+import contextlib
+import csv
+import io
 import json
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from kerastransfer.recipes import config, detector, trained, yolo_mask
+from kerastransfer.recipes import config, detector, trained, training, yolo_mask
 
 NET = ["--model", "yolov3-tiny", "--width", "0.25", "--loss", "ciou", "--image-size", "64", "--batch-size", "8"]
 SMALL = [*NET, "--detector-epochs", "2", "--mask-epochs", "2", "--mask-filters", "16", "--mask-convs", "1"]
 SMALL += ["--no-export", "--quiet", "--detections", "10"]
 
 
+BOX = {"bbox": [5, 5, 20, 20], "category_id": 1}
+MASK = {**BOX, "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]]}
+OTHER = {"bbox": [30, 10, 20, 25], "category_id": 2, "segmentation": [[30, 10, 50, 10, 40, 35]]}
+BROKEN = {**MASK, "bbox": [5, float("nan"), 20, 20]}
+MIXED = [[MASK, OTHER]] * 10 + [[], [BOX], [BOX, MASK, OTHER, OTHER], [BROKEN], [MASK]] + [[MASK, OTHER]] * 5
+
+
+def coco(folder, objects):
+    """A COCO file of images of 40 x 60 pixels with these objects each."""
+    folder.mkdir()
+    images, annotations = [], []
+    for number, found in enumerate(objects):
+        name = f"{number:03d}.png"
+        PIL.Image.new("RGB", (60, 40), (number, 99, 50)).save(folder / name)
+        images.append({"id": number, "file_name": name, "width": 60, "height": 40})
+        annotations += [{"iscrowd": 0, "area": 400, "image_id": number, **one} for one in found]
+    for number, one in enumerate(annotations):
+        one["id"] = number
+    names = sorted({one["category_id"] for one in annotations} | {1})
+    categories = [{"id": number, "name": f"kind{number}"} for number in names]
+    path = folder / "instances.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run on letterboxed inputs of several sizes."""
-    folder = tmp_path_factory.mktemp("mask") / "run"
-    flags = ["--data", "toy:20", "--resize", "letterbox", "--multi-scale", "--output", str(folder)]
-    config.run(yolo_mask.main, yolo_mask.Config, [*SMALL, *flags])
-    return folder
+def run(tmp_path_factory):
+    """A run on letterboxed inputs of several sizes, and what it said on stderr: one image has no object, two no mask
+    for each, one too many objects, and one is broken."""
+    folder, told = tmp_path_factory.mktemp("mask"), io.StringIO()
+    flags = ["--data", str(coco(folder / "data", MIXED)), "--output", str(folder / "run")]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(told):
+        patch.setattr(training, "MOST_OBJECTS", 3)
+        config.run(yolo_mask.main, yolo_mask.Config, [*SMALL, *flags, "--resize", "letterbox", "--multi-scale"])
+    return folder / "run", told.getvalue()
+
+
+@pytest.fixture
+def finished(run):
+    return run[0]
+
+
+def test_what_is_left_out_is_told_even_when_quiet(run):
+    """Once for each phase that decodes; the masks' phase reads no image with a box that has none."""
+    warnings = [line for line in run[1].splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2, run[1]
+    assert "1 bad samples are left out (data/013: " in warnings[0] and "outside the image" in warnings[0]
+    assert warnings[1].startswith("warning: 1 objects are left out: of an image the largest 3 are trained on")
+
+
+def test_losses_are_finite_with_images_of_no_object(finished):
+    rows = list(csv.DictReader((finished / "history.csv").read_text().splitlines()))
+    assert [row["phase"] for row in rows] == ["detector"] * 2 + ["yolo_mask"] * 2
+    assert all(np.isfinite(float(row["loss"])) for row in rows)
 
 
 def test_the_run_folder_holds_what_the_contract_says(finished):
@@ -32,7 +82,6 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
             assert (finished / path).exists(), path
         assert json.loads((finished / f"models/{name}.json").read_text())["resize"] == "letterbox"
         assert json.loads((finished / f"predictions/{name}.json").read_text()) is not None
-    assert (finished / "history.csv").read_text().count("\nyolo_mask,") == 2
     assert "yolo_mask" in (finished / "report.html").read_text()
 
 
@@ -146,12 +195,12 @@ def test_a_cfg_of_other_classes(tmp_path, capsys):
 
 def test_a_detector_that_does_not_fit(finished, tmp_path, capsys):
     found = {"yolov3": finished / "models/yolov3.keras", "masks": finished / "models/yolo_mask.keras"}
-    flags = [*SMALL, "--data", "toy:10", "--output", tmp_path / "run"]
+    flags = [*SMALL, "--data", coco(tmp_path / "data", [[MASK, OTHER]] * 5), "--output", tmp_path / "run"]
     letterbox = ["--resize", "letterbox"]
     for path, more, words in (
         (found["yolov3"], [], "--resize letterbox: give it here too"),
         (found["yolov3"], [*letterbox, "--image-size", "96"], "reads 64 x 64 pixels: give --image-size 64"),
-        (found["yolov3"], [*letterbox, "--data", coco(tmp_path / "two", TWO)], "knows disc, square, triangle, star"),
+        (found["yolov3"], [*letterbox, "--data", "toy:10"], "knows kind1, kind2, the data disc, square"),
         (found["masks"], letterbox, "is no YOLOv3 detector"),
         (finished / "models/yolov3.json", letterbox, "not a .keras file"),
     ):
@@ -159,35 +208,13 @@ def test_a_detector_that_does_not_fit(finished, tmp_path, capsys):
         assert not (tmp_path / "run/models").exists()
 
 
-BOX = {"bbox": [5, 5, 20, 20], "category_id": 1}
-MASK = {**BOX, "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]]}
-TWO = [[MASK, {**MASK, "category_id": 2}]] * 10
-
-
-def coco(folder, objects):
-    """A COCO file of images of 40 x 60 pixels with these objects each."""
-    folder.mkdir()
-    images, annotations = [], []
-    for number, found in enumerate(objects):
-        name = f"{number:03d}.png"
-        PIL.Image.new("RGB", (60, 40), (number, 99, 50)).save(folder / name)
-        images.append({"id": number, "file_name": name, "width": 60, "height": 40})
-        annotations += [{"iscrowd": 0, "area": 400, "image_id": number, **one} for one in found]
-    for number, one in enumerate(annotations):
-        one["id"] = number
-    names = sorted({one["category_id"] for one in annotations} | {1})
-    categories = [{"id": number, "name": f"kind{number}"} for number in names]
-    path = folder / "instances.json"
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    return path
-
-
 BAD_DATA = {
     "no image has masks": ([[BOX]] * 10, "masks need an outline or a mask per object"),
-    "no image has an object": ([[]] * 10, "no image"),
+    "no image has an object": ([[]] * 10, "masks need an outline or a mask per object"),
     "every box is outside": ([[{**MASK, "bbox": [50, 5, 20, 20]}]] * 10, "10 of 10 samples are bad"),
     "every box is empty": ([[{**MASK, "bbox": [5, 5, 0, 20]}]] * 10, "has no area"),
-    "every box is no number": ([[{**MASK, "bbox": [5, float("nan"), 20, 20]}]] * 10, "10 of 10 samples are bad"),
+    "every box is no number": ([[BROKEN]] * 10, "10 of 10 samples are bad"),
+    "too few images have masks": ([[BOX]] * 4 + [[MASK]] + [[BOX]] * 5, "leave 0 to train and 1 to test"),
 }
 
 
@@ -196,4 +223,10 @@ def test_data_that_cannot_work(case, tmp_path, capsys):
     objects, words = BAD_DATA[case]
     flags = ["--data", coco(tmp_path / "data", objects), "--output", tmp_path / "run"]
     assert words in stopped(capsys, yolo_mask, *SMALL, *flags)
+    assert not (tmp_path / "run/models").exists()
+
+
+def test_a_detector_of_nothing(tmp_path, capsys):
+    flags = ["--data", coco(tmp_path / "data", [[]] * 10), "--output", tmp_path / "run", "--quiet"]
+    assert "has no object to fit anchors to" in stopped(capsys, detector, *NET, *flags)
     assert not (tmp_path / "run/models").exists()
