@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kerastransfer.recipes.outcome import Outcome
 
 SHOWN_DETECTIONS = 6
-HIGHLIGHTS = {"AP50": "AP50 of", "iou_mean": "mean IoU of"}
+HIGHLIGHTS = {"mask_AP50": "mask AP50 of", "AP50": "AP50 of", "iou_mean": "mean IoU of"}
 PAIRS = (  # which differences say something: (better, worse)
     ("yolo_unet", "yolo_segnet"),
     ("yolo_unet", "segnet_matched"),
@@ -35,6 +35,9 @@ METRICS = (
     "AP",
     "AP50",
     "AP75",
+    "mask_AP",
+    "mask_AP50",
+    "mask_AP75",
     "AR100",
     "auc_mean",
     "auc_min",
@@ -106,7 +109,9 @@ def _page(run: RunFolder, config: Any, outcome: "Outcome", results: Mapping[str,
     for field, (train, test) in outcome.data.parts.items():
         facts |= {f"Training images with {field}": len(train), f"Test images with {field}": len(test)}
     what = "A detector was trained on boxes"
-    if "map" in outcome.tasks.values():
+    if "instances" in outcome.tasks.values():
+        what += ", and was frozen while a branch learnt to draw a mask in each of its boxes"
+    elif "map" in outcome.tasks.values():
         what += "; what it says at every few pixels was read as a map, with thresholds chosen by boxes and no mask seen"
     elif "segmentation" in outcome.tasks.values():
         what += "; its encoder was frozen, and decoders were trained on it with masks"
@@ -127,7 +132,7 @@ def _page(run: RunFolder, config: Any, outcome: "Outcome", results: Mapping[str,
         command=f"python -m kerastransfer.recipes.{run.recipe} --config {run.path / 'config.toml'}",
         results=results,
         exported=[_exported(record) for records in outcome.exported.values() for record in records],
-        exported_metric="AP or mean IoU",
+        exported_metric="AP, mask AP or mean IoU",
         left_out=[(bad.name, bad.reason) for bad in dataset.bad],
         machine={"Processor": _processor(), "Cores": os.cpu_count(), "System": platform.platform(terse=True)},
     )
@@ -177,14 +182,23 @@ def _pictures(outcome: "Outcome") -> Iterator[tuple[str, Figure, Any]]:
     """(name of the file, figure without its image, what to draw) of detections and of masks."""
     kept = [model for model in outcome.results if not model.endswith(("_random", "_through"))]
     for model in kept:
-        if outcome.tasks[model] == "detection":
+        if outcome.tasks[model] in ("detection", "instances"):
             predictor = trained.open_predictor(outcome.run.models / f"{model}.keras")
-            _, test = outcome.data.parts["boxes"]
+            masked = outcome.tasks[model] == "instances"
+            _, test = outcome.data.parts["masks" if masked else "boxes"]
             examples = [sample.read() for sample in trained.spread(test, SHOWN_DETECTIONS).samples]
             found = [dataclasses.asdict(predictor.predict(example["image"])) for example in examples]
             images = [example["image"] for example in examples]
             picture = pictures.detections(images, examples, found, outcome.data.dataset.classes)
-            yield "detections", Figure("Detections", "Truth and what the detector finds, test images.", b""), picture
+            if masked:
+                figure = Figure("Instances", f"Truth and what {model} finds, test images.", b"")
+                yield f"instances_{model}", figure, picture
+            else:
+                yield (
+                    "detections",
+                    Figure("Detections", "Truth and what the detector finds, test images.", b""),
+                    picture,
+                )
 
     segmenters = [model for model in kept if outcome.tasks[model] == "segmentation"]
     if not segmenters:

@@ -78,15 +78,30 @@ def detections(
 ) -> Image.Image:
     """Images, each twice: with its true boxes, and with those found at `least_score` or above.
 
-    truths: {"boxes" (N, 4), "labels" (N,)} of each image; found: {"boxes", "labels", "scores"}.
+    truths: {"boxes" (N, 4), "labels" (N,)} of each image; found: {"boxes", "labels", "scores"}; in both "masks"
+    (N, H, W), if the found have them: then each object has a colour of its own.
     """
     tiles = []
     for image, truth, detected in zip(images, truths, found, strict=True):
         kept = np.asarray(detected["scores"]) >= least_score
         boxes, labels, scores = (np.asarray(detected[name])[kept] for name in ("boxes", "labels", "scores"))
-        tiles.append(("", draw_boxes(image, truth["boxes"], truth["labels"], classes)))
-        tiles.append(("", draw_boxes(image, boxes, labels, classes, scores=scores)))
+        left, right = image, image
+        if "masks" in detected:
+            left, right = (
+                np.asarray(draw_map(image, numbered(one)))
+                for one in (truth["masks"], np.asarray(detected["masks"])[kept][::-1])
+            )
+        tiles.append(("", draw_boxes(left, truth["boxes"], truth["labels"], classes)))
+        tiles.append(("", draw_boxes(right, boxes, labels, classes, scores=scores)))
     return sheet(tiles, columns=2 * columns, headings=("truth", "found") * columns)
+
+
+def numbered(masks: np.ndarray) -> np.ndarray:
+    """Masks (N, H, W) to a map (H, W) uint8 with a number for each object, 0 where none is; the last is on top."""
+    number = np.zeros(masks.shape[1:], np.uint8)
+    for index, mask in enumerate(masks):
+        number[np.asarray(mask, bool)] = 1 + index % (VOID - 1)
+    return number
 
 
 def masks(

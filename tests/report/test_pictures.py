@@ -87,3 +87,22 @@ def test_contact_sheet_shows_every_kind_of_sample():
     assert sheet.height > 1.5 * pictures.TILE  # two rows, one of them of wide images
     assert pictures.contact_sheet(dataset, count=2).width == 2 * pictures.TILE + pictures.GAP
     pictures.contact_sheet(Dataset("empty", ()))
+
+
+def test_each_object_has_a_number_and_the_last_is_on_top():
+    masks = np.zeros((3, 4, 5), bool)
+    masks[0, :2], masks[1, 1:3], masks[2, 3, 4] = True, True, True
+    np.testing.assert_array_equal(pictures.numbered(masks), [[1] * 5, [2] * 5, [2] * 5, [0, 0, 0, 0, 3]])
+    assert (pictures.numbered(np.ones((255, 2, 2), bool)) == 1).all()  # 255 would be void
+
+
+def test_instances_are_tinted_where_their_masks_are():
+    image = np.full((64, 64, 3), 128, np.uint8)
+    box = {"boxes": np.array([[0.0, 0, 1, 1]]), "labels": np.array([0])}
+    mask = np.zeros((1, 64, 64), bool)
+    mask[0, :32] = True
+    found = {**box, "scores": np.array([0.9])}
+    plain = np.asarray(pictures.detections([image], [box], [found], ("disc",), columns=1).convert("RGB"))
+    tinted = pictures.detections([image], [{**box, "masks": mask}], [{**found, "masks": mask}], ("disc",), columns=1)
+    changed = (np.asarray(tinted.convert("RGB")) != plain).any(-1)
+    assert changed.any(axis=1).mean() == pytest.approx(0.5, abs=0.1)  # the upper half of both tiles
