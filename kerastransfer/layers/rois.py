@@ -12,7 +12,7 @@ class Fold(keras.layers.Layer):
         return ops.reshape(x, (-1, *x.shape[2:]))
 
     def compute_output_shape(self, shape):
-        return (None, *shape[2:])
+        return (None if None in shape[:2] else shape[0] * shape[1], *shape[2:])
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
