@@ -36,13 +36,14 @@ def main():
         answer(lambda: prepare(flags.contestant, *flags.threads))
         return
     with one_line_errors(), tempfile.TemporaryDirectory() as folder:
-        graphs, size = both(flags)
+        graph, size = trained_graph(flags.model) if flags.model else random_graph(flags)
+        graphs = {"detector": without_masks(graph), "with masks": graph}
         counts = write(graphs, size, flags.kinds, Path(folder))
         print(describe("ai-edge-litert", "tensorflow", "keras"))
-        name, number = graphs["with masks"].name, graphs["with masks"].output["masks"].shape[1]
+        number = graph.output["masks"].shape[1]
         print(f"{flags.model or f'{flags.detector}, width {flags.width:g}, random weights'}:", end=" ")
-        print(f"{name}, {size[0]} x {size[1]}, masks of {number} boxes", end="; ")
-        print(f"{counts['detector'] / 1e9:.2f} GMAC and {(counts['with masks'] - counts['detector']) / 1e9:.2f} GMAC")
+        print(f"{size[0]} x {size[1]}, {counts['detector'] / 1e9:.2f} GMAC, and masks of {number} boxes,", end=" ")
+        print(f"{(counts['with masks'] - counts['detector']) / 1e9:.2f} GMAC")
         print(f"One image, {flags.rounds} rounds of {flags.steps} runs: median (smallest-largest)\n")
         columns = ("threads", "type", "detector, ms", "with masks, ms", "mask branch, ms", "mask branch / detector")
         print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
@@ -67,16 +68,6 @@ def cells(detector: Sequence[float], with_masks: Sequence[float]) -> list[str]:
     branch = [whole - part for whole, part in zip(with_masks, detector, strict=True)]
     shares = [own / part for own, part in zip(branch, detector, strict=True)]
     return [*(spread(values, ".2f") for values in (detector, with_masks, branch, shares))]
-
-
-def both(flags) -> tuple[dict, tuple[int, int]]:
-    """{name of a file: its graph}, and the image size. Raises UserError."""
-    graph, size = trained_graph(flags.model) if flags.model else random_graph(flags)
-    quiet_keras()
-    import keras
-
-    found = {name: value for name, value in graph.output.items() if name != "masks"}
-    return {"detector": keras.Model(graph.input, found, name="detector"), "with masks": graph}, size
 
 
 def trained_graph(path: Path):
@@ -106,6 +97,14 @@ def random_graph(flags):
     found = darknet_cfg.anchors_of(darknet_cfg.parse(cfg))
     codec = YoloV3Codec(NUM_CLASSES, found.anchors, found.levels)
     return yolo_mask.instances(network, codec, MaskCodec(), size, max_detections=flags.detections), size
+
+
+def without_masks(graph):
+    """The same graph, but for its masks and what they alone need."""
+    import keras
+
+    found = {name: value for name, value in graph.output.items() if name != "masks"}
+    return keras.Model(graph.input, found, name="detector")
 
 
 def write(graphs: dict, size: tuple[int, int], kinds: Sequence[str], folder: Path) -> dict[str, int]:

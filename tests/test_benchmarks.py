@@ -1,5 +1,9 @@
 """What the benchmarks' tables rest on: counted multiply-adds, and a net in PyTorch that is the one in Keras."""
 
+import argparse
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,13 +20,15 @@ from kerastransfer.models.yolov1 import yolov1
 
 SIZE = (64, 96)
 NARROW = (((4, 3, 2),), ((6, 7, 2), ((4, 1), (6, 3))), ((6, 3), "pool"), ((8, 3, 2),), ((8, 3), ((4, 1), (8, 3))))
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+MODULES = [path.stem for path in BENCHMARKS.glob("*.py")]
 
 
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in ("graph", "torch_graph", "rounds", "machine", "roi_align"):
+    for name in MODULES:
         sys.modules.pop(name, None)
 
 
@@ -106,3 +112,83 @@ def test_ways_to_align_are_the_same(backward):
     assert np.ptp(first) > 0.5
     for other in others:
         np.testing.assert_allclose(other, first, atol=1e-4)
+
+
+def test_multiply_adds_of_yolov3_tiny():
+    """Darknet prints 5.57 billion operations at 416, two for each."""
+    from gpu_nets import net
+
+    assert round(2 * net("yolov3-tiny", "detector", 416, 1).multiply_adds() / 1e9, 2) == 5.57
+
+
+def test_a_mask_branch_for_a_gpu():
+    import keras
+    from gpu_nets import net
+
+    keras.utils.set_random_seed(1)
+    own = net("yolov3-tiny", "mask branch", 64, 2, tiny=True)
+    assert own.inference(own.given).shape == (2, 20, 28, 28, 80)
+    maps = {name: own.given[name].shape for name in ("p4", "p5")}
+    lateral = sum(height * width * depth * 32 for _, height, width, depth in maps.values())
+    head = 20 * (14 * 14 * (4 * 9 * 32 * 32 + 4 * 32 * 32) + 28 * 28 * 32 * 80)
+    assert own.multiply_adds() == lateral + head
+
+    (loss,) = own.terms(own.targets, own.network(own.inputs)).values()
+    np.testing.assert_allclose(loss, [np.log(2)] * 2, atol=0.01)  # it begins with logits near 0
+    assert {variable.path.split("/")[0] for variable in own.network.trainable_variables} == {
+        variable.path.split("/")[0] for variable in own.inference.trainable_variables
+    }
+
+
+def on_jax(*command, answer=""):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    script = [sys.executable, str(BENCHMARKS / "gpu.py"), "--models", "yolov3-tiny", *command]
+    done = subprocess.run(script, input=answer, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_gpu_where_there_is_none():
+    pytest.importorskip("jax", reason="jax is not installed: pip install kerastransfer[jax]")
+    assert "there is no GPU" in on_jax()
+
+
+def test_gpu_on_the_processor():
+    """A contestant, which itself makes sure that nothing imports TensorFlow."""
+    pytest.importorskip("jax", reason="jax is not installed: pip install kerastransfer[jax]")
+    said = on_jax("--cpu", "--contestant", "yolov3-tiny/mask branch/bfloat16", answer="1\n")
+    first, turn = map(json.loads, said.splitlines())
+    assert abs(first["loss"] - np.log(2)) < 0.01
+    assert {"training", "inference", "one_image"} < turn.keys()
+
+
+def test_files_with_and_without_masks(tmp_path):
+    from mask_branch import FILES, cells, path_of, prepare, random_graph, without_masks, write
+    from runtimes import litert
+
+    flags = argparse.Namespace(detector="yolov3-tiny", width=0.125, image_size=32, detections=3)
+    flags.fine, flags.mask_filters, flags.mask_convs = ["c3"], 8, 1
+    graph, size = random_graph(flags)
+    detector, whole = write(
+        {"detector": without_masks(graph), "with masks": graph}, size, ["float32"], tmp_path
+    ).values()
+    depths = {name: graph.get_layer("branch").input[name].shape[-1] for name in ("p4", "p5", "c3")}
+    lateral = 8 * sum(depths[name] * (32 // stride) ** 2 for name, stride in (("p4", 16), ("p5", 32), ("c3", 8)))
+    assert whole - detector == lateral + 3 * (14 * 14 * (9 * 8 * 8 + 4 * 8 * 8) + 28 * 28 * 8)
+
+    found = []
+    for name in FILES:
+        path = str(path_of(tmp_path, name, "float32"))
+        _, run = prepare(path, 1)
+        assert run(1).keys() == {"milliseconds", "cpu_milliseconds"}
+        interpreter, detail = litert(path, 1)
+        interpreter.set_tensor(detail["index"], np.load(tmp_path / "image.npy")[None].astype("float32"))
+        interpreter.invoke()
+        outputs = interpreter.get_signature_runner().get_output_details()
+        found.append({key: interpreter.get_tensor(output["index"]) for key, output in outputs.items()})
+    assert found[1].pop("masks").shape == (1, 3, 28, 28)
+    assert found[0].keys() == found[1].keys() == {"boxes", "scores", "labels", "count"}
+    for key, values in found[0].items():
+        np.testing.assert_array_equal(values, found[1][key])
+
+    assert cells([2.0, 4.0, 4.0], [3.0, 5.0, 7.0])[2:] == ["1.00 (1.00-3.00)", "0.50 (0.25-0.75)"]
