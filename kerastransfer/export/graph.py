@@ -1,8 +1,10 @@
 """What is inside a .tflite file."""
 
 import os
+from collections.abc import Set
 from pathlib import Path
 
+import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
@@ -21,7 +23,7 @@ def outputs(content: bytes, operator: str) -> list[str]:
     model = schema.ModelT.InitFromPackedBuf(content)
     graph = model.subgraphs[0]
     chosen = [op for op in graph.operators if _name(model.operatorCodes[op.opcodeIndex]) == operator]
-    return [graph.tensors[index].name.decode() for op in chosen for index in op.outputs]
+    return [name for op in chosen for name in _made(graph, op)]
 
 
 def tail(content: bytes, *, with_last: bool = False) -> list[str]:
@@ -36,7 +38,7 @@ def tail(content: bytes, *, with_last: bool = False) -> list[str]:
         if learnt or feeds:
             feeds_learnt.update(operator.inputs)
         if not feeds and (with_last or not learnt):
-            found += [graph.tensors[index].name.decode() for index in operator.outputs]
+            found += _made(graph, operator)
     return found
 
 
@@ -48,22 +50,45 @@ def decoding(content: bytes, output: str) -> list[str]:
     graph = model.subgraphs[0]
     (signature,) = model.signatureDefs
     (wanted,) = (one.tensorIndex for one in signature.outputs if one.name.decode() == output)
-    before, reached = {wanted}, set()
+    before, reached, found = {wanted}, set(), []
     for operator in reversed(graph.operators):
         if before.isdisjoint(operator.outputs):
             continue
         if _is_learnt(model, operator):
             reached.update(operator.outputs)
+            found += _made(graph, operator)
         else:
             before.update(operator.inputs)
     for operator in graph.operators:
         if not reached.isdisjoint(operator.inputs) and not _is_learnt(model, operator):
             reached.update(operator.outputs)
-    return [graph.tensors[index].name.decode() for index in sorted(reached)]
+            found += _made(graph, operator)
+    return found
+
+
+def without_ranges(content: bytes, kept: Set[str]) -> bytes:
+    """A calibrated file without the ranges of the tensors in `kept` that nothing else reads.
+
+    The quantiser knows the operators that it shall keep in float32 by the names of what they make, but one that makes
+    several tensors, as TOPK_V2, by no name: it is left alone where there are no ranges.
+    """
+    model = schema.ModelT.InitFromPackedBuf(content)
+    graph = model.subgraphs[0]
+    read = {index for op in graph.operators if not kept.issuperset(_made(graph, op)) for index in op.inputs}
+    for index, tensor in enumerate(graph.tensors):
+        if tensor.name.decode() in kept and index not in read:
+            tensor.quantization = None
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _is_learnt(model: schema.ModelT, operator: schema.OperatorT) -> bool:
     return _name(model.operatorCodes[operator.opcodeIndex]) in LEARNT
+
+
+def _made(graph: schema.SubGraphT, operator: schema.OperatorT) -> list[str]:
+    return [graph.tensors[index].name.decode() for index in operator.outputs]
 
 
 def _name(code: schema.OperatorCodeT) -> str:

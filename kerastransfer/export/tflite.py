@@ -13,7 +13,7 @@ from tensorflow.lite.python.convert import mlir_quantize
 from kerastransfer.data.resize import resize_image
 from kerastransfer.errors import UserError
 from kerastransfer.export import saved_model
-from kerastransfer.export.graph import decoding, outputs, tail
+from kerastransfer.export.graph import decoding, outputs, tail, without_ranges
 from kerastransfer.export.portable import in_float32, with_blocks, with_native_suppression
 from kerastransfer.export.silence import silenced
 from kerastransfer.models.dense import Vote
@@ -34,7 +34,10 @@ def convert(
         whole numbers up to the last layer with weights, and in float32 from there to the outputs. (Decoded in int8, the
         boxes of a detector are off by cells: LiteRT quantises 0 of a one-hot to 0.5, and coordinates and scores share
         one scale, that of the coordinates. For the same reason a detector's last layer, whose output holds both, stays
-        in float32 as well.)
+        in float32 as well.) Where masks are drawn in the boxes, layers with weights follow, in whole numbers; from raw
+        predictions to these, RoIAlign's products included, all is float32. (Of a mask AP of 0.178 on toy images 0.001
+        was lost so, 0.011 with the raw predictions and 0.029 with their decoding in int8 too. In int8 the products of
+        RoIAlign lost nothing, but the file took three times as long.)
     calibration: (h, w, 3) uint8 training images, from which "int8" takes the range of every activation. 100 will do.
 
     Raises UserError if the model needs an operator that LiteRT does not have, or "int8" has no calibration images.
@@ -59,7 +62,9 @@ def convert(
             content = converted(model.name, converter)
             if kind == "int8":  # in the converter's own way to int8 no part can be left in float32
                 kept = in_float(model, content)
-                content = mlir_quantize(content, input_data_type=tf.uint8, denylisted_nodes=kept)
+                content = mlir_quantize(
+                    without_ranges(content, set(kept)), input_data_type=tf.uint8, denylisted_nodes=kept
+                )
             return content
 
 

@@ -5,6 +5,51 @@ import pytest
 
 SIZE = (64, 96)
 CLASSES = 3
+LABELS = ("cat", "dog", "hen")
+# A trunk of four convolutions, and a grid at each of the strides 16 and 8.
+SMALL = """
+[net]
+width=96
+height=64
+channels=3
+{trunk}
+{convolution}filters=12
+size=1
+stride=1
+pad=1
+activation=relu6
+[convolutional]
+size=1
+stride=1
+pad=1
+filters=8
+activation=linear
+[yolo]
+mask=1
+anchors=20,14, 40,50
+classes=3
+num=2
+[route]
+layers=2
+{convolution}filters=8
+size=1
+stride=1
+pad=1
+activation=relu6
+[convolutional]
+size=1
+stride=1
+pad=1
+filters=8
+activation=linear
+[yolo]
+mask=0
+anchors=20,14, 40,50
+classes=3
+num=2
+"""
+CONVOLUTION = "[convolutional]\nbatch_normalize=1\n"
+STRIDED = "size=3\nstride=2\npad=1\nactivation=relu6\n"
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +84,55 @@ def networks():
     x = layers.Conv2DTranspose(8, 2, 2)(layers.Concatenate()([x, taps["c1"]]))
     x = layers.Softmax(dtype="float32")(layers.Conv2D(CLASSES, 1, bias_initializer="random_normal")(3 * x))
     return {"detection": detector, "segmentation": keras.Model(image, {"segmentation": x}, name="segmenter")}
+
+
+@pytest.fixture(scope="session")
+def instance_network():
+    """Image to boxes, scores, labels, masks and count: a net that finds much in a photo, and nothing in a black one.
+
+    Its weights are random, those of raw predictions and masks large; black passes all but the last biases as 0.
+    """
+    import keras
+
+    from kerastransfer.codecs.mask import MaskCodec
+    from kerastransfer.codecs.yolov3 import YoloV3Codec
+    from kerastransfer.models import darknet_cfg, yolo_mask
+    from kerastransfer.models.yolov3 import yolov3
+
+    keras.utils.set_random_seed(2)
+    trunk = "".join(f"{CONVOLUTION}{STRIDED}filters={filters}\n" for filters in (8, 8, 8, 10))
+    cfg = SMALL.format(convolution=CONVOLUTION, trunk=trunk)
+    sections = darknet_cfg.parse(cfg)
+    found = darknet_cfg.anchors_of(sections)
+    network = yolo_mask.yolo_mask(yolov3(sections), CLASSES, fine=("c2",), filters=8, convs=1, activation="relu6")
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[0] == 1:
+            raw = layer.name in ("conv_5", "conv_9")
+            layer.kernel.assign(keras.random.normal(layer.kernel.shape, stddev=1.8 if raw else 1.0, seed=3))
+    codec = YoloV3Codec(CLASSES, found.anchors, found.levels)
+    return yolo_mask.instances(network, codec, MaskCodec(), SIZE, score_threshold=0.25, max_detections=30)
+
+
+@pytest.fixture(scope="session")
+def instance_contents(instance_network, drawn):
+    """{kind: the content of a file without metadata}."""
+    from kerastransfer.export import tflite
+
+    return {kind: tflite.convert(instance_network, SIZE, kind, drawn) for kind in tflite.KINDS}
+
+
+@pytest.fixture(scope="session")
+def instance_files(instance_contents, tmp_path_factory):
+    """{kind: path} of files with metadata."""
+    from kerastransfer.export import metadata
+
+    folder = tmp_path_factory.mktemp("instances")
+    paths = {}
+    for kind, content in instance_contents.items():
+        about = metadata.Metadata("instances", LABELS, SIZE, kind, metadata.Thresholds(score=0.3))
+        paths[kind] = folder / f"instances_{kind}.tflite"
+        paths[kind].write_bytes(metadata.attach(content, about))
+    return paths
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import pytest
 from keras import layers
 
 from kerastransfer.export import graph, portable, tflite
+from kerastransfer.ops.nms import first_that_stay
 
 IMAGE = np.random.default_rng(0).uniform(0, 1, (2, 5, 6, 3)).astype(np.float32)
 
@@ -79,3 +80,32 @@ def test_mixed_precision_becomes_float32_with_the_same_weights(policy):
 def test_float32_is_not_copied():
     model = transposed(kernel_size=2, strides=2)
     assert portable.in_float32(model) is model
+
+
+def test_the_devices_own_suppression_is_ours():
+    """For one class and for so many that they fill more than a row of the grid that keeps them apart."""
+    random = np.random.default_rng(4)
+    limits = {"iou_threshold": 0.4, "score_threshold": 0.3, "max_detections": 30}
+    for classes in (1, 40):
+        corner = random.uniform(0, 0.3, (1, 200, 2))
+        boxes = np.concatenate([corner, corner + random.uniform(0.3, 0.6, (1, 200, 2))], -1).astype("float32")
+        scores = -np.sort(-random.uniform(size=(1, 200)).astype("float32"))
+        labels = random.integers(0, classes, (1, 200)).astype("int32")
+        rows, valid = (np.asarray(one) for one in portable.NativeDetect.choose(boxes, scores, labels, **limits))
+        expected, there = (np.asarray(one) for one in first_that_stay(boxes, scores, labels, **limits))
+        np.testing.assert_array_equal(valid, there)
+        np.testing.assert_array_equal(rows[valid], expected[there])
+        assert (valid.sum() == 30) == (classes == 40) and valid.sum() > 1
+
+
+def test_suppression_is_changed_in_a_copy(instance_network, drawn):
+    copy = portable.with_native_suppression(instance_network)
+    assert type(copy.get_layer("detect")) is portable.NativeDetect
+    assert type(instance_network.get_layer("detect")) is not portable.NativeDetect
+    assert portable.with_native_suppression(copy) is copy
+    image = drawn[0][None, :64, :64].astype("float32")
+    image = np.concatenate([image, image[:, :, :32]], axis=2)
+    expected, got = instance_network(image), copy(image)
+    assert int(expected["count"][0]) > 0
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, atol=1e-6)

@@ -104,6 +104,27 @@ def test_the_tail_begins_behind_the_last_weights_of_every_path():
     assert only in types  # the sigmoid; the tanh feeds a convolution
 
 
+def test_decoding_lies_between_raw_predictions_and_the_next_weights():
+    image = keras.Input((8, 8, 3))
+    shared = layers.Conv2D(4, 1, activation="relu", name="shared")(image)
+    raw = layers.Conv2D(4, 1, name="raw")(shared)
+    boxes = ops.sigmoid(raw)
+    masks = layers.Conv2D(2, 1, name="masks")(shared * ops.tanh(boxes))
+    model = keras.Model(image, {"boxes": boxes, "masks": ops.exp(masks)})
+    content = tflite.convert(model, (8, 8))
+    described = schema.ModelT.InitFromPackedBuf(content)
+    made = {
+        described.subgraphs[0].tensors[op.outputs[0]].name.decode(): graph._name(
+            described.operatorCodes[op.opcodeIndex]
+        )
+        for op in described.subgraphs[0].operators
+    }
+    assert sorted(made.values()) == ["CONV_2D"] * 3 + ["EXP", "LOGISTIC", "MUL", "TANH"]
+    found = graph.decoding(content, "boxes")
+    assert sorted(made[name] for name in found) == ["CONV_2D", "LOGISTIC", "MUL", "TANH"]
+    assert not set(found) & set(graph.tail(content)), "what follows the masks' weights"
+
+
 def test_one_hot_decoding_survives_int8(drawn):
     """Quantised itself, LiteRT's ONE_HOT gives 0.5 for 0, and what it chooses among is mixed with the rest."""
     keras.utils.set_random_seed(0)
