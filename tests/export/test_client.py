@@ -68,6 +68,35 @@ def test_letterboxed_photos(letterboxed, exported, photo_paths, task):
     assert expected != stretched and len(expected) > 0
 
 
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_the_client_draws_instances(instance_files, instance_contents, photo_paths, tmp_path, kind, resize):
+    about = dataclasses.replace(metadata.read(instance_files[kind]), resize=resize)
+    model = tmp_path / "model.tflite"
+    model.write_bytes(metadata.attach(instance_contents[kind], about))
+    overlay = tmp_path / "overlay.png"
+    done = run(model, photo_paths[4], "--output", overlay, "--json")
+    assert done.returncode == 0, done.stderr
+    predictor = Predictor(model)
+    assert predictor.metadata.resize == resize
+    prediction = predictor.predict(photo_paths[4])
+    got, expected = json.loads(done.stdout), prediction.summary()
+    assert [one["label"] for one in got] == [one["label"] for one in expected] != []
+    for mine, theirs in zip(got, expected, strict=True):
+        assert mine.keys() == theirs.keys() == {"label", "score", "box", "filled", "mask"}
+        for name in ("score", "box", "filled"):
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-3)
+        assert mine["mask"]["size"] == theirs["mask"]["size"]
+        assert sum(mine["mask"]["counts"]) == np.prod(mine["mask"]["size"])
+        inked = [sum(one["mask"]["counts"][1::2]) for one in (mine, theirs)]
+        assert inked[0] == pytest.approx(inked[1], rel=1e-3, abs=2)
+    with PIL.Image.open(overlay) as drawn, PIL.Image.open(photo_paths[4]) as photo:
+        changed = (np.asarray(drawn) != np.asarray(photo.convert("RGB"))).any(axis=-1)
+    assert changed[prediction.masks.any(axis=0)].mean() > 0.9
+    told = run(model, photo_paths[4]).stdout.splitlines()
+    assert len(told) == len(expected) and "counts" not in told[0]
+
+
 def test_the_client_stands_alone():
     source = CLIENT.read_text()
     assert "import kerastransfer" not in source

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kerastransfer.export.metadata import Metadata, Thresholds
-from kerastransfer.export.prediction import Segmentation, classes_at, interpret, suppress
+from kerastransfer.export.prediction import Segmentation, classes_at, interpret, run_lengths, suppress
 
 BOXES = np.array(
     [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.0, 0.0, 0.5, 0.2], [0.6, 0.6, 1.0, 1.0]], np.float32
@@ -79,6 +79,45 @@ def test_shares_of_a_segmentation():
     classes = np.array([[0, 2], [2, 2]], np.uint8)
     found = Segmentation(classes, np.zeros((1, 1, 3), np.float32), ("background", "cat", "dog"))
     assert found.summary() == [{"label": "background", "fraction": 0.25}, {"label": "dog", "fraction": 0.75}]
+
+
+def test_instances_by_hand():
+    """Rows past `count` are nothing, thresholds apply on top, and the second cat overlaps the first by 0.8."""
+    outputs = {
+        "boxes": np.concatenate([BOXES, BOXES[:1]]),
+        "scores": np.array([0.9, 0.8, 0.7, 0.4, 0.95], np.float32),
+        "labels": np.array([0, 0, 1, 1, 0], np.float32),
+        "masks": np.array([0.9, 0.9, 0.4, 0.6, 0.9], np.float32)[:, None, None] * np.ones((5, 4, 4), np.float32),
+        "count": np.float32(4),
+    }
+    about = Metadata("instances", ("cat", "dog"), (64, 64))
+    found = interpret(outputs, about, (10, 20), Thresholds(score=0.4, iou=0.9))
+    assert found.names == ("cat", "cat", "dog", "dog")
+    np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.7, 0.4])
+    assert found.masks.shape == (4, 10, 20)
+    np.testing.assert_allclose(found.pixel_boxes[3], [6, 12, 10, 20], rtol=1e-6)
+    rows, columns = np.nonzero(found.masks[3])
+    # A cell is two columns wide: the box's outer ones lie at three quarters of 0.6, which is below a half.
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 9, 13, 18)
+    assert not found.masks[2].any(), "0.4 is below a half"
+    told = found.summary()
+    assert told[2]["filled"] == 0 and told[2]["mask"] == {"size": [10, 20], "counts": [200]}
+    assert told[0]["filled"] == pytest.approx(found.masks[0].sum() / 50)
+
+    stricter = interpret(outputs, about, (10, 20), Thresholds(score=0.5, iou=0.5, detections=2))
+    assert stricter.names == ("cat", "dog")
+    np.testing.assert_allclose(stricter.scores, [0.9, 0.7])
+
+
+def test_run_lengths_are_those_of_cocos_tools():
+    from faster_coco_eval.core import mask as coco
+
+    random = np.random.default_rng(3)
+    for share in (0.0, 0.3, 1.0):
+        mask = random.uniform(size=(7, 5)) < share
+        counted = run_lengths(mask)
+        np.testing.assert_array_equal(coco.decode(coco.frPyObjects(counted, 7, 5)).astype(bool), mask)
+    assert run_lengths(np.array([[True, False], [True, True]])) == {"size": [2, 2], "counts": [0, 2, 1, 1]}
 
 
 # A picture of 100 x 200 in a model of 64 x 64: rows 16 to 48 are the image, and half as high as it thinks.
