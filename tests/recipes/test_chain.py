@@ -31,7 +31,7 @@ def command(recipe, *flags):
 
 
 def run(recipe, *flags, **options):
-    return subprocess.run(command(recipe, *flags), capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(command(recipe, *flags), capture_output=True, text=True, timeout=900, **options)
 
 
 @pytest.fixture(scope="module")
