@@ -56,7 +56,9 @@ TOLERANCES: Mapping[str, Tolerance] = {
 }
 INSTANCES: Mapping[str, Tolerance] = {
     **TOLERANCES,
-    "float16": dataclasses.replace(TOLERANCES["float16"], unpaired=0.02),
+    # No maximum: of two candidates whose scores differ by less than half precision knows, suppression may keep the
+    # other, with a box beside the first one's and a mask from another map (once in 421 rows of 27 photos).
+    "float16": Tolerance(mean=0.005, unpaired=0.02),
     "int8": Tolerance(mean=0.05, metric=0.02, unpaired=0.1),
 }
 
