@@ -115,10 +115,10 @@ def test_ways_to_align_are_the_same(backward):
 
 
 def test_multiply_adds_of_yolov3_tiny():
-    """Darknet prints 5.57 billion operations at 416, two for each."""
+    """Its author's page says 5.56 billion operations at 416, two for each."""
     from gpu_nets import net
 
-    assert round(2 * net("yolov3-tiny", "detector", 416, 1).multiply_adds() / 1e9, 2) == 5.57
+    assert round(2 * net("yolov3-tiny", "detector", 416, 1).multiply_adds() / 1e9, 2) == 5.56
 
 
 def test_a_mask_branch_for_a_gpu():
@@ -141,7 +141,8 @@ def test_a_mask_branch_for_a_gpu():
 
 
 def on_jax(*command, answer=""):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # most of the time compiles
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     script = [sys.executable, str(BENCHMARKS / "gpu.py"), "--models", "yolov3-tiny", *command]
     done = subprocess.run(script, input=answer, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -156,7 +157,7 @@ def test_gpu_where_there_is_none():
 def test_gpu_on_the_processor():
     """A contestant, which itself makes sure that nothing imports TensorFlow."""
     pytest.importorskip("jax", reason="jax is not installed: pip install kerastransfer[jax]")
-    said = on_jax("--cpu", "--contestant", "yolov3-tiny/mask branch/bfloat16", answer="1\n")
+    said = on_jax("--cpu", "--batch-size", "1", "--contestant", "yolov3-tiny/mask branch/bfloat16", answer="1\n")
     first, turn = map(json.loads, said.splitlines())
     assert abs(first["loss"] - np.log(2)) < 0.01
     assert {"training", "inference", "one_image"} < turn.keys()
