@@ -157,10 +157,10 @@ def test_gpu_where_there_is_none():
 def test_gpu_on_the_processor():
     """A contestant, which itself makes sure that nothing imports TensorFlow."""
     pytest.importorskip("jax", reason="jax is not installed: pip install kerastransfer[jax]")
-    said = on_jax("--cpu", "--batch-size", "1", "--contestant", "yolov3-tiny/mask branch/bfloat16", answer="1\n")
+    said = on_jax("--cpu", "--batch-size", "1", "--contestant", "yolov3-tiny/instances/bfloat16", answer="1\n")
     first, turn = map(json.loads, said.splitlines())
-    assert abs(first["loss"] - np.log(2)) < 0.01
-    assert {"training", "inference", "one_image"} < turn.keys()
+    assert first.keys() == {"multiply_adds"}  # nothing of it trains
+    assert {"inference", "one_image"} < turn.keys()
 
 
 def test_files_with_and_without_masks(tmp_path):
