@@ -179,3 +179,13 @@ def test_numbered_rows_name_their_candidates():
     scores = np.array([[[0.2], [0.9], [0.3], [0.0]]], "float32")
     found = non_max_suppression(boxes, scores, iou_threshold=0.5, score_threshold=0.1, max_detections=3, numbered=True)
     assert np.asarray(found["candidates"]).tolist() == [[1, 2, 0]] and int(found["count"][0]) == 2
+
+
+def test_many_candidates_of_strong_objects_do_not_hide_weak_ones():
+    """15 objects with 60 candidates each, those of one object all stronger than those of the next."""
+    random = np.random.default_rng(0)
+    near = np.stack(np.meshgrid(np.arange(5) / 5, np.arange(3) / 3, indexing="ij"), -1).reshape(15, 1, 2)
+    boxes = np.concatenate([near, near + 0.15], -1) + random.uniform(0, 0.005, (15, 60, 4))
+    scores = np.linspace(0.9, 0.2, 900).reshape(15, 60)
+    found = suppress(boxes.reshape(1, 900, 4), scores.reshape(1, 900, 1), MODES.args[1][-1])
+    assert found["count"][0] == 15
