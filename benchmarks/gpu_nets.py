@@ -71,11 +71,11 @@ def of_yolov3(name: str, part: str, image_size: int, batch_size: int, width: flo
     from kerastransfer.codecs.yolov3 import YoloV3Codec
     from kerastransfer.losses.mask import mask_loss
     from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
-    from kerastransfer.models import darknet_cfg, yolo_mask
+    from kerastransfer.models import darknet_cfg, darknet_nets, yolo_mask
     from kerastransfer.models.parts import freeze
     from kerastransfer.models.yolov3 import yolov3
 
-    cfg = darknet_cfg.yolov3_cfg(name, num_classes=COCO, width=width, image_size=image_size)
+    cfg = darknet_nets.yolov3_cfg(name, num_classes=COCO, width=width, image_size=image_size)
     found = darknet_cfg.anchors_of(darknet_cfg.parse(cfg))
     codec, detector = YoloV3Codec(COCO, found.anchors, found.levels), yolov3(cfg)
     images, targets = batch(image_size, batch_size, COCO)

@@ -83,12 +83,12 @@ def random_graph(flags):
     keras = quiet_keras()
     from kerastransfer.codecs.mask import MaskCodec
     from kerastransfer.codecs.yolov3 import YoloV3Codec
-    from kerastransfer.models import darknet_cfg, yolo_mask
+    from kerastransfer.models import darknet_cfg, darknet_nets, yolo_mask
     from kerastransfer.models.yolov3 import yolov3
 
     keras.utils.set_random_seed(1)
     size = (flags.image_size, flags.image_size)
-    cfg = darknet_cfg.yolov3_cfg(
+    cfg = darknet_nets.yolov3_cfg(
         flags.detector, num_classes=NUM_CLASSES, width=flags.width, image_size=size, activation="relu6"
     )
     options = {"fine": flags.fine, "filters": flags.mask_filters, "convs": flags.mask_convs, "activation": "relu6"}

@@ -255,7 +255,7 @@ def test_a_model_without_its_description_is_told(trained_models, tmp_path, photo
 def darknet_files(tmp_path_factory):
     """(cfg, weights, the net) of a narrow yolov3-tiny with two classes."""
     from kerastransfer.export import darknet_weights
-    from kerastransfer.models.darknet_cfg import yolov3_cfg
+    from kerastransfer.models.darknet_nets import yolov3_cfg
     from kerastransfer.models.yolov3 import yolov3
 
     folder = tmp_path_factory.mktemp("darknet")

@@ -79,16 +79,16 @@ def _yolov3(config, classes, train) -> Method:
     from kerastransfer.codecs.yolov3 import YoloV3Codec
     from kerastransfer.data import anchors
     from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
-    from kerastransfer.models import darknet_cfg
+    from kerastransfer.models import darknet_cfg, darknet_nets
     from kerastransfer.models.yolov3 import yolov3
 
     shapes = list(zip(config.anchors[::2], config.anchors[1::2], strict=True))
-    levels = darknet_cfg.TABLES[config.model].count("yolo")
+    levels = darknet_nets.TABLES[config.model].count("yolo")
     if len(shapes) % levels:
         raise UserError(f"--anchors gives {len(shapes)} for the {levels} grids of {config.model}: give each as many")
     if not shapes and not config.cfg:
         size = (config.image_size, config.image_size)
-        shapes = anchors.fitted(train, len(darknet_cfg.ANCHORS[config.model]), size, config.seed, config.resize)
+        shapes = anchors.fitted(train, len(darknet_nets.ANCHORS[config.model]), size, config.seed, config.resize)
     sections = _sections(config, classes, shapes)
     found = darknet_cfg.anchors_of(sections)
     if found.num_classes != classes:
@@ -106,11 +106,11 @@ def _yolov3(config, classes, train) -> Method:
 
 def _sections(config, classes, anchors):
     """The net of --cfg, or of --model."""
-    from kerastransfer.models import darknet_cfg
+    from kerastransfer.models import darknet_cfg, darknet_nets
 
     if not config.cfg:
         return darknet_cfg.parse(
-            darknet_cfg.yolov3_cfg(
+            darknet_nets.yolov3_cfg(
                 config.model,
                 num_classes=classes,
                 anchors=anchors or None,

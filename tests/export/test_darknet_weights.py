@@ -11,7 +11,8 @@ from kerastransfer.encoders.yolov1 import POOL, YOLOV1, layers_by_name, yolov1_e
 from kerastransfer.errors import UserError
 from kerastransfer.export import darknet_weights
 from kerastransfer.export.darknet_weights import Header
-from kerastransfer.models.darknet_cfg import parse, yolov3_cfg
+from kerastransfer.models.darknet_cfg import parse
+from kerastransfer.models.darknet_nets import yolov3_cfg
 from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.models.yolov3 import yolov3
 

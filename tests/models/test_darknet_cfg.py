@@ -3,7 +3,8 @@
 import pytest
 
 from kerastransfer.errors import UserError
-from kerastransfer.models.darknet_cfg import Section, anchors_of, parse, shapes, yolov3_cfg
+from kerastransfer.models.darknet_cfg import Section, anchors_of, parse, shapes
+from kerastransfer.models.darknet_nets import yolov3_cfg
 
 NET = "[net]\nwidth=64\nheight=32\n"
 HEAD = "[conv]\nfilters=14\nactivation=linear\n[yolo]\nanchors=1,2, 3,4\nclasses=2\n"

@@ -6,7 +6,7 @@ from kerastransfer.codecs.mask import MaskCodec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
 from kerastransfer.data.mask_crops import CROP
 from kerastransfer.losses.mask import mask_loss
-from kerastransfer.models import darknet_cfg, yolo_mask
+from kerastransfer.models import darknet_cfg, darknet_nets, yolo_mask
 from kerastransfer.models.parts import freeze
 from kerastransfer.models.yolov3 import yolov3
 from kerastransfer.training.terms import TermModel
@@ -21,7 +21,7 @@ def parts():
     """A detector of random weights, its codec and the network with a branch."""
     keras.utils.set_random_seed(3)
     cfg = darknet_cfg.parse(
-        darknet_cfg.yolov3_cfg("yolov3-tiny", num_classes=2, width=0.25, image_size=SIDE, activation="relu6")
+        darknet_nets.yolov3_cfg("yolov3-tiny", num_classes=2, width=0.25, image_size=SIDE, activation="relu6")
     )
     found = darknet_cfg.anchors_of(cfg)
     detector = yolov3(cfg, rare_objects=False)

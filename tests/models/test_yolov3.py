@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kerastransfer.errors import UserError
-from kerastransfer.models.darknet_cfg import yolov3_cfg
+from kerastransfer.models.darknet_nets import yolov3_cfg
 from kerastransfer.models.yolov3 import yolov3
 
 # {name: (sections of the trunk, {level: the last convolution before the head})}: spec/02, spec/03 section 1.
