@@ -99,7 +99,7 @@ def work(flags):
         model = strategy.model(name, *detector_parts())
         model.compile(keras.optimizers.AdamW(1e-3))
     batches = strategy.distributed(name, lambda _: tf.data.Dataset.from_tensors((image, targets)).repeat())
-    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.perf_counter()))
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter()))
     model.fit(batches, steps_per_epoch=WARM_UP + flags.steps, shuffle=False, verbose=0, callbacks=[clock])
     strategy.barrier(name)
     print(json.dumps(np.diff(ends)[WARM_UP - 1 :].tolist()))

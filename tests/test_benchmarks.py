@@ -193,3 +193,10 @@ def test_files_with_and_without_masks(tmp_path):
         np.testing.assert_array_equal(values, found[1][key])
 
     assert cells([2.0, 4.0, 4.0], [3.0, 5.0, 7.0])[2:] == ["1.00 (1.00-3.00)", "0.50 (0.25-0.75)"]
+
+
+def test_two_workers_time_their_steps():
+    from scale import run
+
+    seconds = run(argparse.Namespace(image_size=32, batch_size=2, steps=3), 2)
+    assert len(seconds) == 3 and all(value > 0 for value in seconds)
