@@ -2,7 +2,7 @@
 
     python benchmarks/mask_branch.py [RUN/models/yolo_mask.keras] [--threads 1 2] [--kinds float32 int8] [--rounds 9]
 
-By default a yolov3-tiny of half width at 320 x 320 that draws masks in 20 boxes, by a branch of two convolutions, 48
+By default a yolov3-tiny of half width at 320 x 320 that draws masks in 20 boxes, by a branch of four convolutions, 32
 wide, that pools from c3 as well; with random weights, whose statistics are those of drawn scenes. int8 is calibrated on
 drawn scenes.
 
@@ -143,8 +143,8 @@ def arguments():
     parser.add_argument("--detector", choices=MODELS, default="yolov3-tiny")
     parser.add_argument("--width", type=float, default=0.5, help="of the detector")
     parser.add_argument("--image-size", type=int, default=320)
-    parser.add_argument("--mask-filters", type=int, default=48, help="width of the branch")
-    parser.add_argument("--mask-convs", type=int, default=2)
+    parser.add_argument("--mask-filters", type=int, default=32, help="width of the branch")
+    parser.add_argument("--mask-convs", type=int, default=4)
     parser.add_argument("--fine", nargs="*", choices=("c1", "c2", "c3", "c4"), default=["c3"])
     parser.add_argument("--detections", type=int, default=20, help="boxes that get a mask")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["float32", "int8"])

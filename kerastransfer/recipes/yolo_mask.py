@@ -35,7 +35,7 @@ class Config(detection.DetectorConfig):
     mask_size: Literal[28, 14, 7] = 28
     """Side of a mask; 7 is what the paper ended with."""
     mask_filters: int = 256
-    """Width of the branch: Mask R-CNN's 256; 48 suits two cores and phones."""
+    """Width of the branch: Mask R-CNN's 256; 32 suits two cores and phones."""
     mask_convs: int = 4
     """Its 3 x 3 convolutions before the mask doubles in size."""
     mask_level: Literal["scale", "fpn"] = "scale"
