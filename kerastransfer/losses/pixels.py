@@ -45,6 +45,6 @@ def _truth(segmentation, num_classes):
 
 def _softmax(logits):
     """(B, H, W, K) to logits whose largest is 0, and their exponentials: (K, B, H, W) each."""
-    planes = ops.moveaxis(logits, -1, 0)
+    planes = ops.moveaxis(ops.cast(logits, "float32"), -1, 0)
     shifted = planes - ops.stop_gradient(ops.max(planes, axis=0))
     return shifted, ops.exp(shifted)
