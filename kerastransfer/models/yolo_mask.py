@@ -89,6 +89,7 @@ def trainer(network: keras.Model, codec, mask_codec: MaskCodec, *, proposals: in
     }
     taps, maps, raw = _detect(network, image)
     options = {"iou_threshold": 0.6, "score_threshold": 0.01, "max_detections": proposals}
+    options["candidates"] = 10 * proposals  # a thousand would take most of a step's time
     found = Detect(codec, mask_codec.level, name="proposals", **options)(raw)
     rois = Rois(codec, mask_codec, name="rois")(annotations, found["boxes"], raw)
     part = network.get_layer("branch")
@@ -148,7 +149,15 @@ class Detect(keras.layers.Layer):
     choose = staticmethod(first_that_stay)
 
     def __init__(
-        self, codec, level: str, *, iou_threshold: float, score_threshold: float, max_detections: int, **kwargs
+        self,
+        codec,
+        level: str,
+        *,
+        iou_threshold: float,
+        score_threshold: float,
+        max_detections: int,
+        candidates: int | None = None,
+        **kwargs,
     ):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.codec, self.level = codec, level
@@ -156,6 +165,7 @@ class Detect(keras.layers.Layer):
             "iou_threshold": iou_threshold,
             "score_threshold": score_threshold,
             "max_detections": max_detections,
+            "candidates": candidates,
         }
 
     def call(self, raw):

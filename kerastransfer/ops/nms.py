@@ -52,6 +52,7 @@ def non_max_suppression(
     iou_threshold: float,
     score_threshold: float,
     max_detections: int,
+    candidates: int | None = None,
     numbered: bool = False,
     choose: Callable = first_that_stay,
 ):
@@ -59,13 +60,14 @@ def non_max_suppression(
 
     boxes (B, A, 4), scores (B, A, K) to {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M) int32,
     "count": (B,) int32}: M = max_detections rows by falling score; rows past `count` are zeros with label -1. Scores
-    must be above `score_threshold`. Only the 10 M highest of the A * K scores (1000 at least) take part, which
-    bounds the memory.
+    must be above `score_threshold`.
+    candidates: so many of the highest of the A * K scores take part, by default 10 M and 1000 at least, which bounds
+        the memory. Time grows with their square.
     numbered: give "candidates" (B, M) int32 too, which of the A each row was; 0 past `count`.
     choose: does what `first_that_stay` does, where a device has its own way.
     """
     anchors, classes = ops.shape(scores)[1], ops.shape(scores)[2]
-    total, most = anchors * classes, max(10 * max_detections, FEWEST)
+    total, most = anchors * classes, candidates or max(10 * max_detections, FEWEST)
     candidates = min(total, most) if isinstance(total, int) else ops.minimum(total, most)
     scores, index = ops.top_k(ops.reshape(scores, (-1, total)), candidates)
     labels = ops.cast(index % classes, "int32")

@@ -189,3 +189,10 @@ def test_many_candidates_of_strong_objects_do_not_hide_weak_ones():
     scores = np.linspace(0.9, 0.2, 900).reshape(15, 60)
     found = suppress(boxes.reshape(1, 900, 4), scores.reshape(1, 900, 1), MODES.args[1][-1])
     assert found["count"][0] == 15
+
+
+def test_candidates_bound_what_takes_part():
+    boxes = [[[0, i / 10, 0.1, i / 10 + 0.1] for i in range(10)]]
+    found = suppress(boxes, np.arange(1, 11).reshape(1, 10, 1) / 10, candidates=4)
+    np.testing.assert_array_equal(found["count"], [4])
+    np.testing.assert_allclose(found["scores"][0, :5], [1.0, 0.9, 0.8, 0.7, 0])
