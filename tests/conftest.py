@@ -15,6 +15,10 @@ LONG = ("test_backends.py", "test_chain.py", "test_data_parallel.py", "test_mult
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # or pytest-xdist would begin with the files of the most tests
+
+
 def pytest_collection_modifyitems(items):
     """The longest files come first, so that of two processes none ends long before the other."""
     items.sort(key=lambda item: item.path.name not in LONG)

@@ -33,7 +33,7 @@ class DensePredictor:
     def __init__(self, network: keras.Model, vote: Vote, tile: int = 0):
         self.network, self.vote, self.tile = network, vote, tile
         self._halo = receptive_radius(network)
-        network.compile(jit_compile=True)  # TensorFlow's own convolutions reach half of XLA's rate on maps so wide
+        network.jit_compile = True  # TensorFlow's own convolutions reach half of XLA's rate on maps so wide
 
     def maps(
         self, image: np.ndarray | PIL.Image.Image | str | os.PathLike, progress: Callable[[Iterable], Iterable] = iter
