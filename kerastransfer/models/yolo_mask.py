@@ -88,8 +88,8 @@ def trainer(network: keras.Model, codec, mask_codec: MaskCodec, *, proposals: in
         "frames": keras.Input((None, 4), name="frames", dtype="float32"),
     }
     taps, maps, raw = _detect(network, image)
-    options = {"iou_threshold": 0.6, "score_threshold": 0.01, "max_detections": proposals}
-    options["candidates"] = 10 * proposals  # a thousand would take most of a step's time
+    limits = {"max_detections": proposals, "candidates": 10 * proposals}  # a thousand take most of a step's time
+    options = {"iou_threshold": 0.6, "score_threshold": 0.01, **limits}
     found = Detect(codec, mask_codec.level, name="proposals", **options)(raw)
     rois = Rois(codec, mask_codec, name="rois")(annotations, found["boxes"], raw)
     part = network.get_layer("branch")

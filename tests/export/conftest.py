@@ -6,14 +6,12 @@ import pytest
 SIZE = (64, 96)
 CLASSES = 3
 LABELS = ("cat", "dog", "hen")
-# A trunk of four convolutions, and a grid at each of the strides 16 and 8.
-SMALL = """
-[net]
-width=96
-height=64
-channels=3
-{trunk}
-{convolution}filters=12
+CONVOLUTION = "[convolutional]\nbatch_normalize=1\n"
+STRIDED = "size=3\nstride=2\npad=1\nactivation=relu6\n"
+NET = "\n[net]\nwidth=96\nheight=64\nchannels=3\n"
+GRID = """[convolutional]
+batch_normalize=1
+filters={filters}
 size=1
 stride=1
 pad=1
@@ -25,31 +23,17 @@ pad=1
 filters=8
 activation=linear
 [yolo]
-mask=1
-anchors=20,14, 40,50
-classes=3
-num=2
-[route]
-layers=2
-{convolution}filters=8
-size=1
-stride=1
-pad=1
-activation=relu6
-[convolutional]
-size=1
-stride=1
-pad=1
-filters=8
-activation=linear
-[yolo]
-mask=0
+mask={mask}
 anchors=20,14, 40,50
 classes=3
 num=2
 """
-CONVOLUTION = "[convolutional]\nbatch_normalize=1\n"
-STRIDED = "size=3\nstride=2\npad=1\nactivation=relu6\n"
+
+
+def small() -> str:
+    """A cfg: a trunk of four convolutions, and a grid at each of the strides 16 and 8."""
+    trunk = "".join(f"{CONVOLUTION}{STRIDED}filters={filters}\n" for filters in (8, 8, 8, 10))
+    return f"{NET}{trunk}{GRID.format(filters=12, mask=1)}[route]\nlayers=2\n{GRID.format(filters=8, mask=0)}"
 
 
 @pytest.fixture(scope="session")
@@ -100,9 +84,7 @@ def instance_network():
     from kerastransfer.models.yolov3 import yolov3
 
     keras.utils.set_random_seed(2)
-    trunk = "".join(f"{CONVOLUTION}{STRIDED}filters={filters}\n" for filters in (8, 8, 8, 10))
-    cfg = SMALL.format(convolution=CONVOLUTION, trunk=trunk)
-    sections = darknet_cfg.parse(cfg)
+    sections = darknet_cfg.parse(small())
     found = darknet_cfg.anchors_of(sections)
     network = yolo_mask.yolo_mask(yolov3(sections), CLASSES, fine=("c2",), filters=8, convs=1, activation="relu6")
     for layer in network._flatten_layers():
