@@ -1,4 +1,4 @@
-"""Masks for training, from boxes: what the votes say, sharpened by the colours in and around each box.
+"""Masks for training, from boxes: an ellipse in each, sharpened by the colours in and around it.
 
 A histogram of colours for the object and one for what surrounds it (Boykov and Jolly 2001), taken in turns with the
 mask, as GrabCut does with mixtures (Rother et al. 2004). In place of a graph cut, neighbours agree by smoothing.
@@ -26,18 +26,15 @@ SMOOTHING = 1.0, 1.5  # pixels of a crop: of the odds of colours, and of neighbo
 UNSURE = (0.35, 0.65)  # probabilities between which a pixel is void
 
 
-def pseudo_mask(
-    image: np.ndarray, boxes: np.ndarray, classes: Sequence[int], votes: np.ndarray, thresholds: Sequence[float]
-) -> np.ndarray:
-    """image (H, W, 3) uint8, boxes (N, 4) as fractions, their classes (from 1), votes (H, W, K) with a threshold for
-    each class, to a segmentation (H, W) uint8: background outside every box, VOID where odds are nearly even."""
+def pseudo_mask(image: np.ndarray, boxes: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """image (H, W, 3) uint8, boxes (N, 4) as fractions and their classes (from 1) to a segmentation (H, W) uint8:
+    background outside every box, VOID where odds are nearly even."""
     size = image.shape[:2]
     outside = ~inside_boxes(boxes, size)
     best = np.zeros(size, np.float32)
     found = np.zeros(size, np.uint8)
     for box, value in zip(boxes, classes, strict=True):
-        odds = votes[..., value - 1] / thresholds[value - 1]
-        there, probability = in_box(image, box, outside, odds)
+        there, probability = in_box(image, box, outside)
         if probability.size:
             better = probability > best[there]
             found[there] = np.where(better, value, found[there])
@@ -47,12 +44,10 @@ def pseudo_mask(
     return found
 
 
-def in_box(
-    image: np.ndarray, box: np.ndarray, outside: np.ndarray, odds: np.ndarray
-) -> tuple[tuple[slice, slice], np.ndarray]:
+def in_box(image: np.ndarray, box: np.ndarray, outside: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray]:
     """The pixels of a box as slices, and the probability (h, w) of each to be the object's.
 
-    outside (H, W) bool: pixels in no box at all. odds (H, W): votes over their threshold.
+    outside (H, W) bool: pixels in no box at all.
     """
     size = image.shape[:2]
     y1, x1, y2, x2 = np.clip(np.round(box * np.tile(size, 2)), 0, np.tile(size, 2)).astype(int)
@@ -75,8 +70,7 @@ def in_box(
     # Objects fill the middle of their boxes and seldom the corners.
     squared = (2 * (y - (y1 + y2) / 2) / height)[:, None] ** 2 + (2 * (x - (x1 + x2) / 2) / width)[None] ** 2
     inside = ((y >= y1) & (y < y2))[:, None] & ((x >= x1) & (x < x2))[None]
-    voted = np.clip(np.log(np.maximum(cut(odds.astype(np.float32)), 1e-3)), -SHAPE, SHAPE)
-    mask = sharpened(colours, SHAPE * (1 - squared) + voted, inside, around.reshape(small))
+    mask = sharpened(colours, SHAPE * (1 - squared), inside, around.reshape(small))
     back = Image.fromarray(mask.astype(np.float32)).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
     return there, np.asarray(back)[y1 - top : y2 - top, x1 - left : x2 - left]
 

@@ -1,4 +1,4 @@
-"""Training images whose masks come from their boxes and a detector that was trained on these: no true mask is read."""
+"""Training images whose masks come from their boxes and colours: no true mask is read."""
 
 import dataclasses
 import functools
@@ -9,41 +9,28 @@ import PIL.Image
 
 from kerastransfer import files
 from kerastransfer.codecs.pseudo_masks import pseudo_mask
-from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
-from kerastransfer.errors import UserError
-from kerastransfer.recipes import dense_maps, trained
+from kerastransfer.codecs.votes import inside_boxes
+from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Example, Sample
+from kerastransfer.recipes import dense_maps
 from kerastransfer.recipes.run_folder import RunFolder
 
-OUTPUT_STRIDE = 8  # of the votes; finer ones change little (docs/dense.md)
-THRESHOLD_IMAGES = 24
 
-
-def detector_of(encoder: str | Path) -> Path:
-    """The detector that an encoder.npz was taken from. Raises UserError where it does not lie beside it."""
-    path = Path(encoder).with_name("yolov1.keras")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; --masks from-boxes needs the detector beside its encoder.npz")
-    return path
-
-
-def pseudo_masked(train: Dataset, detector: str | Path, run: RunFolder, quiet: bool) -> Dataset:
+def pseudo_masked(train: Dataset, run: RunFolder, quiet: bool) -> Dataset:
     """`train`, which has boxes, with masks that follow from them; each is written to predictions/from_boxes."""
     folder = run.predictions / "from_boxes"
 
     def work() -> dict:
-        classes = dense_maps.classes_of(train, dense_maps.read_detector(detector)[1].labels)
-        predictor = dense_maps.open_maps(detector, OUTPUT_STRIDE, dilate=True, merge=classes.merge)
-        few = trained.spread(train, THRESHOLD_IMAGES)
-        chosen = dense_maps.thresholds(predictor, few, classes)["votes"]
+        classes = dense_maps.classes_of(train, train.classes)
         for sample in dense_maps.bar(quiet, "masks from boxes")(train.samples):
             example = sample.read()
             kept = ~example["crowd"]
             values = np.ones(kept.sum(), int) if classes.merge else example["labels"][kept] + 1
-            votes = predictor.maps(example["image"]).votes
-            mask = pseudo_mask(example["image"], example["boxes"][kept], values.tolist(), votes, chosen)
+            mask = pseudo_mask(example["image"], example["boxes"][kept], values.tolist())
+            crowds = inside_boxes(example["boxes"][~kept], mask.shape)
+            mask[crowds & (mask == 0)] = VOID
             with files.replacing(_path(folder, sample)) as temporary:
                 PIL.Image.fromarray(mask).save(temporary)
-        return {"detector": str(detector), "thresholds": chosen}
+        return {}
 
     run.phase("from_boxes", work)
     samples = tuple(

@@ -63,16 +63,6 @@ class Config(DetectorConfig):
             raise UserError(f"--cache-features does not work with --strategy {self.strategy}: leave one of them out")
         if not self.masks:
             raise UserError("--masks names none: give true, from-boxes or both")
-        if "from-boxes" in self.masks and families.family(self.model) != "yolov1":
-            raise UserError(f"--masks from-boxes reads a YOLOv1 detector densely: it does not know {self.model}")
-        if "from-boxes" in self.masks and self.head != "fully_conv":
-            raise UserError(
-                f"--masks from-boxes reads the detector densely: it needs --head fully_conv, not {self.head}"
-            )
-        if "from-boxes" in self.masks and self.resize != "stretch":
-            raise UserError(f"--masks from-boxes stretches images: leave out --resize {self.resize}")
-        if "from-boxes" in self.masks and self.encoder:
-            from_boxes.detector_of(self.encoder)
 
 
 def main(config: Config) -> dict:
@@ -96,7 +86,7 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
             segmenter(decoder, encoder, config, run, data, result)
             result.export(MODELS[decoder], *data.parts["segmentation"])
     if "from-boxes" in config.masks:
-        train = from_boxes.pseudo_masked(data.parts["boxes"][0], from_boxes.detector_of(encoder), run, config.quiet)
+        train = from_boxes.pseudo_masked(data.parts["boxes"][0], run, config.quiet)
         test = data.parts["segmentation"][1]
         unmasked = dataclasses.replace(data, parts={**data.parts, "segmentation": (train, test)})
         for decoder in config.decoders:

@@ -23,8 +23,7 @@ def iou(mask, truth, value):
 
 def test_colours_find_what_the_box_does_not_tell():
     image, boxes, classes, truth = scene()
-    votes = np.ones((80, 100, 2), np.float32)
-    mask = pseudo_mask(image, boxes, classes, votes, [1.0, 1.0])
+    mask = pseudo_mask(image, boxes, classes)
     filled = np.zeros_like(truth)
     filled[16:65, 8:43], filled[28:63, 58:93] = 1, 2
     assert iou(filled, truth, 1) < 0.55
@@ -35,21 +34,20 @@ def test_colours_find_what_the_box_does_not_tell():
 
 def test_the_same_every_time():
     image, boxes, classes, _ = scene()
-    votes = np.random.default_rng(1).uniform(0, 2, (80, 100, 2)).astype("float32")
-    one, other = (pseudo_mask(image, boxes, classes, votes, [1.0, 0.5]) for _ in range(2))
+    one, other = (pseudo_mask(image, boxes, classes) for _ in range(2))
     np.testing.assert_array_equal(one, other)
 
 
 def test_an_image_of_one_colour_keeps_the_ellipse():
     """Colours tell nothing there, so that what is known of objects in boxes remains."""
     box = np.array([[0.25, 0.2, 0.75, 0.8]])
-    mask = pseudo_mask(np.full((60, 60, 3), 90, np.uint8), box, [1], np.ones((60, 60, 1), np.float32), [1.0])
+    mask = pseudo_mask(np.full((60, 60, 3), 90, np.uint8), box, [1])
     assert mask[30, 30] == 1 and mask[16, 13] in (0, VOID) and not mask[:14].any()
 
 
 def test_boxes_of_a_pixel_or_none():
-    image, votes = np.zeros((9, 9, 3), np.uint8), np.ones((9, 9, 1), np.float32)
-    assert not pseudo_mask(image, np.zeros((0, 4)), [], votes, [1.0]).any()
-    assert not pseudo_mask(image, np.array([[0.5, 0.5, 0.5, 0.9]]), [1], votes, [1.0]).any()
-    speck = pseudo_mask(image, np.array([[0, 0, 1 / 9, 1 / 9]]), [1], votes, [1.0])
+    image = np.zeros((9, 9, 3), np.uint8)
+    assert not pseudo_mask(image, np.zeros((0, 4)), []).any()
+    assert not pseudo_mask(image, np.array([[0.5, 0.5, 0.5, 0.9]]), [1]).any()
+    speck = pseudo_mask(image, np.array([[0, 0, 1 / 9, 1 / 9]]), [1])
     assert speck[0, 0] == 1 and speck.sum() == 1

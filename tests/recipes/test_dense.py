@@ -94,11 +94,3 @@ def test_a_segmenter_is_no_detector(finished, tmp_path, capsys):
         flags = ["--detector", str(finished / "models/yolo_dense.keras"), "--output", str(tmp_path / "run")]
         config.run(yolo_dense.main, yolo_dense.Config, [*SMALL, *flags])
     assert "dense maps need a detector" in capsys.readouterr().err
-
-
-def test_masks_from_boxes_need_the_detector(finished, tmp_path, capsys):
-    lonely = tmp_path / "encoder.npz"
-    lonely.write_bytes((finished / "models/encoder.npz").read_bytes())
-    with pytest.raises(SystemExit):
-        config.run(yolo_segnet.main, yolo_segnet.Config, [*SMALL, "--masks", "from-boxes", "--encoder", str(lonely)])
-    assert "needs the detector beside its encoder.npz" in capsys.readouterr().err
