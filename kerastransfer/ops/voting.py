@@ -6,22 +6,32 @@ from keras import ops
 def paint(boxes, weights, size: tuple[int, int]):
     """How much weight covers each pixel: boxes (B, N, (y1, x1, y2, x2)) in pixels, weights (B, N), to (B, H, W).
 
-    A box covers the pixels whose centres lie in it; one without area, none. Each box is a weight at its near corner
-    that its far sides take back; sums along rows and columns do the rest, so that the time grows with N plus H * W.
+    A pixel that a box covers in part takes that share of its weight; a box without area gives none. Each box is a
+    weight at its near corner that its far sides take back; sums along rows and columns do the rest, so that the time
+    grows with N plus H * W.
     """
     height, width = size
-    edges = ops.ceil(boxes - 0.5)  # the first pixel whose centre is not before the side
-    y1, x1, y2, x2 = (ops.clip(edges[..., i], 0, side) for i, side in enumerate((height, width) * 2))
+    y1, x1, y2, x2 = (ops.clip(boxes[..., i], 0, side) for i, side in enumerate((height, width) * 2))
     weights = ops.where(ops.logical_and(y2 > y1, x2 > x1), weights, 0.0)
+    rows, down = _changes(y1, y2, height)
+    columns, across = _changes(x1, x2, width)
     batch = ops.shape(boxes)[0]
-    image = ops.reshape(ops.cast(ops.arange(batch), "int32"), (-1, 1)) * ((height + 1) * (width + 1))
-
-    def corner(y, x):
-        return image + ops.cast(y, "int32") * (width + 1) + ops.cast(x, "int32")
-
-    corners = ops.concatenate([corner(y1, x1), corner(y2, x2), corner(y1, x2), corner(y2, x1)], axis=1)
-    signed = ops.concatenate([weights, weights, -weights, -weights], axis=1)
+    image = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1)) * ((height + 1) * (width + 1))
+    places = image + ops.expand_dims(rows, 3) * (width + 1) + ops.expand_dims(columns, 2)  # (B, N, 4, 4)
+    amounts = ops.expand_dims(down, 3) * ops.expand_dims(across, 2) * weights[..., None, None]
     cells = batch * (height + 1) * (width + 1)
-    changes = ops.scatter(ops.reshape(corners, (-1, 1)), ops.reshape(signed, (-1,)), (cells,))
+    changes = ops.scatter(ops.reshape(places, (-1, 1)), ops.reshape(amounts, (-1,)), (cells,))
     changes = ops.reshape(changes, (batch, height + 1, width + 1))
     return ops.cumsum(ops.cumsum(changes, axis=1), axis=2)[:, :height, :width]
+
+
+def _changes(near, far, length):
+    """Places (B, N, 4) int32 and amounts (B, N, 4) whose running sum along an axis of `length` pixels is the share of
+    each that lies between near and far (B, N): a side within a pixel splits over it and the next."""
+    places, amounts = [], []
+    for side, sign in ((near, 1.0), (far, -1.0)):
+        pixel = ops.minimum(ops.floor(side), length - 1)
+        within = side - pixel
+        places += [pixel, pixel + 1]
+        amounts += [sign * (1 - within), sign * within]
+    return ops.cast(ops.stack(places, axis=-1), "int32"), ops.stack(amounts, axis=-1)

@@ -118,8 +118,10 @@ def looped_votes(codec, raw, step, stride, side):
         for j in range(raw.shape[1]):
             kind, confidence, x, y, w, h = raw[i, j]
             cy, cx, h, w = i * step + y * stride, j * step + x * stride, h * side, w * side
-            rows = (cy - h / 2 <= centres) & (centres < cy + h / 2)
-            columns = (cx - w / 2 <= centres) & (centres < cx + w / 2)
+            rows, columns = (
+                np.clip(np.minimum(c + long / 2, centres + 0.5) - np.maximum(c - long / 2, centres - 0.5), 0, 1)
+                for c, long in ((cy, h), (cx, w))
+            )
             votes += max(0, kind * confidence) * np.outer(rows, columns)
     return votes * (step / stride) ** 2
 
