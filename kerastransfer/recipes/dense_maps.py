@@ -1,4 +1,4 @@
-"""Dense maps of a trained detector over a data set: what `yolo_dense` scores and `--masks from-boxes` trains on."""
+"""Dense maps of a trained detector over a data set, and the classes for which boxes can stand in."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
