@@ -125,15 +125,16 @@ def export_all(
     keras_metric = score and float(score(reference.predict))
 
     finished = []
-    for kind in kinds:
-        content = tflite.convert(model, image_size, kind, calibration)
-        content = attach(content, dataclasses.replace(metadata, kind=kind))
-        good = folder / (f"{name}.tflite" if kind == "float32" else f"{name}_{kind}.tflite")
-        with tempfile.TemporaryDirectory() as staging:
-            staged = Path(staging) / good.name
-            staged.write_bytes(content)
-            record = compared(staged, kind, samples, expected, keras_metric, score, tolerances[kind])
-        finished.append((good, content, record))
+    with tflite.source(model, image_size) as source:
+        for kind in kinds:
+            content = tflite.convert_source(source, model, image_size, kind, calibration)
+            content = attach(content, dataclasses.replace(metadata, kind=kind))
+            good = folder / (f"{name}.tflite" if kind == "float32" else f"{name}_{kind}.tflite")
+            with tempfile.TemporaryDirectory() as staging:
+                staged = Path(staging) / good.name
+                staged.write_bytes(content)
+                record = compared(staged, kind, samples, expected, keras_metric, score, tolerances[kind])
+            finished.append((good, content, record))
 
     (folder / f"{name}.json").unlink(missing_ok=True)
     exported = []

@@ -1,8 +1,9 @@
 """A model as a LiteRT (TensorFlow Lite) file of builtin operators only, for a fixed image size and a batch of one."""
 
+import contextlib
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -42,30 +43,42 @@ def convert(
 
     Raises UserError if the model needs an operator that LiteRT does not have, or "int8" has no calibration images.
     """
+    with source(model, image_size) as folder:
+        return convert_source(folder, model, image_size, kind, calibration)
+
+
+@contextlib.contextmanager
+def source(model: keras.Model, image_size: tuple[int, int]) -> Iterator[Path]:
+    """A folder from which `convert_source` makes files of every kind, for as long as the context lasts."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        portable = with_native_suppression(with_blocks(in_float32(model)))
+        saved_model.write(portable, path, batch_size=1, image_size=image_size)
+        yield path
+
+
+def convert_source(
+    folder: Path, model: keras.Model, image_size: tuple[int, int], kind: str, calibration: Iterable[np.ndarray] = ()
+) -> bytes:
+    """As `convert`, from the `source` of the model."""
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}: choose from {KINDS}")
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "model"
-        portable = with_native_suppression(with_blocks(in_float32(model)))
-        saved_model.write(portable, source, batch_size=1, image_size=image_size)
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if kind != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if kind == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if kind == "int8":
-            samples = calibration_samples(calibration, image_size)
-            converter.representative_dataset = lambda: ([sample] for sample in samples)
-            converter._experimental_calibrate_only = True
-        with silenced():
-            content = converted(model.name, converter)
-            if kind == "int8":  # in the converter's own way to int8 no part can be left in float32
-                kept = in_float(model, content)
-                content = mlir_quantize(
-                    without_ranges(content, set(kept)), input_data_type=tf.uint8, denylisted_nodes=kept
-                )
-            return content
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if kind != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if kind == "int8":
+        samples = calibration_samples(calibration, image_size)
+        converter.representative_dataset = lambda: ([sample] for sample in samples)
+        converter._experimental_calibrate_only = True
+    with silenced():
+        content = converted(model.name, converter)
+        if kind == "int8":  # in the converter's own way to int8 no part can be left in float32
+            kept = in_float(model, content)
+            content = mlir_quantize(without_ranges(content, set(kept)), input_data_type=tf.uint8, denylisted_nodes=kept)
+        return content
 
 
 def in_float(model: keras.Model, content: bytes) -> list[str]:
