@@ -38,6 +38,11 @@ def toy(seed: int = 0, count: int = 480, image_size: int = 256) -> Dataset:
 
 
 def _scene(seed: int, index: int, size: int) -> Example:
+    return {field: values.copy() for field, values in _drawn(seed, index, size).items()}
+
+
+@functools.lru_cache(maxsize=128)  # a test set is read some ten times by scores and exports; 0.7 MB a scene
+def _drawn(seed: int, index: int, size: int) -> Example:
     rng = np.random.default_rng((seed, index))
     canvas = _texture(rng, size, size, size, _colours(rng, vivid=rng.uniform(0.4, 0.8)))
     for _ in range(rng.integers(2, 6)):

@@ -103,3 +103,10 @@ def test_any_size():
         example = toy(count=1, image_size=size).samples[0].read()
         assert example["image"].shape == (size, size, 3)
         assert (example["boxes"][:, 2:] > example["boxes"][:, :2]).all()
+
+
+def test_what_a_reader_changes_is_not_seen_by_the_next():
+    sample = toy(seed=5, count=1, image_size=64).samples[0]
+    first, untouched = sample.read(), sample.read()["image"].copy()
+    first["image"][:] = 0
+    np.testing.assert_array_equal(sample.read()["image"], untouched)
