@@ -38,7 +38,7 @@ def classes_of(dataset: Dataset, labels: Sequence[str]) -> Classes:
     if len(names) == 2:
         return Classes(names, merge=True)
     raise UserError(
-        f"the masks of {dataset.name} have the classes {', '.join(names[1:])}, the detector {', '.join(labels)}: boxes "
+        f"the masks of {dataset.name} have the classes {', '.join(names[1:])}, the boxes {', '.join(labels)}: boxes "
         "can stand for masks of the same classes, or of a single one"
     )
 
