@@ -24,7 +24,7 @@ from rounds import Contestant, answer, spread, take_turns
 from kerastransfer.errors import UserError
 from kerastransfer.recipes.config import one_line_errors
 
-MODELS = ("yolov3-tiny", "yolov3", "yolov3-spp")
+MODELS = ("yolov3-tiny", "yolov3-small", "yolov3", "yolov3-spp")
 KINDS = ("float32", "float16", "int8")
 FILES = ("detector", "with masks")
 NUM_CLASSES = 1

@@ -15,12 +15,14 @@ from kerastransfer.recipes import config as configs
 from kerastransfer.recipes import families, outcome, training
 from kerastransfer.recipes.run_folder import RunFolder
 
+Model = Literal["small", "fast_yolo", "yolov1", "yolov3-tiny", "yolov3-small", "yolov3", "yolov3-spp"]
+
 
 @dataclasses.dataclass
 class DetectorConfig(training.TrainingConfig):
     """Flags of every recipe that trains a detector."""
 
-    model: Literal["small", "fast_yolo", "yolov1", "yolov3-tiny", "yolov3", "yolov3-spp"] = "small"
+    model: Model = "small"
     """YOLOv1 on our encoder for two cores, on Fast YOLO's 9 convolutions or its 24; or a net of YOLOv3's family."""
     loss: Literal["paper", "darknet", "author", "giou", "ciou"] = "giou"
     """Whose reading of the loss: for YOLOv1 the paper's, Darknet's, paper A's author's, or Darknet's with a GIoU term;
@@ -38,7 +40,7 @@ class DetectorConfig(training.TrainingConfig):
     cfg: str | None = None
     """YOLOv3: a Darknet cfg file of your own, in place of the net of --model."""
     width: float = 1.0
-    """YOLOv3: factor of the number of filters; 0.5 suits two cores."""
+    """YOLOv3: factor of the number of filters; two cores are suited by 0.5 of yolov3-tiny, 1 of yolov3-small."""
     activation: Literal["relu6", "leaky"] = "relu6"
     """YOLOv3: Darknet's is leaky; relu6 loses less in an int8 file."""
     anchors: tuple[float, ...] = ()

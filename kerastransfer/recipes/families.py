@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # The strides of the last taps, said here too, so that --help needs no Keras.
 YOLOV1 = {"small": 16, "fast_yolo": 64, "yolov1": 64}
-YOLOV3 = {"yolov3-tiny": 32, "yolov3": 32, "yolov3-spp": 32}
+YOLOV3 = {"yolov3-tiny": 32, "yolov3-small": 32, "yolov3": 32, "yolov3-spp": 32}
 STRIDES = {**YOLOV1, **YOLOV3}
 LOSSES = {"yolov1": ("paper", "darknet", "author", "giou"), "yolov3": ("darknet", "giou", "ciou")}
 

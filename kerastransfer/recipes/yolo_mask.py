@@ -24,7 +24,7 @@ NAME = "yolo_mask"
 class Config(detection.DetectorConfig):
     """Train a YOLOv3 detector on boxes, freeze it, and train its mask branch."""
 
-    model: Literal["small", "fast_yolo", "yolov1", "yolov3-tiny", "yolov3", "yolov3-spp"] = "yolov3-tiny"
+    model: detection.Model = "yolov3-tiny"
     """A net of YOLOv3's family."""
     detector: str | None = None
     """The yolov3.keras of a trained detector, at whose image size all is done; without it one is trained first."""

@@ -355,6 +355,7 @@ NETS = {
     "yolov3": yolov3_cfg("yolov3", width=0.05, num_classes=2, image_size=(64, 96)),
     "yolov3-spp": yolov3_cfg("yolov3-spp", width=0.05, num_classes=2, image_size=(64, 96)),
     "yolov3-tiny": yolov3_cfg("yolov3-tiny", width=0.1, num_classes=2, image_size=(64, 96)),
+    "yolov3-small": yolov3_cfg("yolov3-small", width=0.5, num_classes=2, image_size=(64, 96)),
     "own": OWN,
     "own, relu": OWN.replace("leaky", "relu6").replace("mish", "relu"),
 }

@@ -13,7 +13,9 @@ TAPS = {
     "yolov3": (75, {"p3": 103, "p4": 91, "p5": 79}),
     "yolov3-spp": (75, {"p3": 110, "p4": 98, "p5": 86}),
     "yolov3-tiny": (13, {"p4": 21, "p5": 13}),
+    "yolov3-small": (29, {"p3": 51, "p4": 41, "p5": 31}),
 }
+CONVOLUTIONS = {"yolov3": 75, "yolov3-spp": 76, "yolov3-tiny": 13, "yolov3-small": 38}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def test_parts(narrow, name):
     assert numbers_of(decoder) == {level: f"conv_{index}_leaky" for level, index in taps.items()}
     assert indices(encoder)[-1] < trunk <= indices(decoder)[0]
     everything = indices(encoder) + indices(decoder) + indices(head)
-    assert len(set(everything)) == len(everything) == {"yolov3": 75, "yolov3-spp": 76, "yolov3-tiny": 13}[name]
+    assert len(set(everything)) == len(everything) == CONVOLUTIONS[name]
     last = {layer.name for layer in head.layers if isinstance(layer, keras.layers.Conv2D) and layer.use_bias}
     assert {f"conv_{index}" for index in indices(head)} >= last == set(numbers_of(head).values())
     assert {batch_norm.epsilon for batch_norm in encoder.layers if batch_norm.name.endswith("_bn")} == {1e-5}
@@ -54,6 +56,8 @@ def test_taps_are_the_last_of_their_stride(narrow):
     assert numbers_of(narrow["yolov3"].get_layer("encoder")) == darknet
     tiny = dict(zip(darknet, (f"conv_{index}_leaky" for index in (2, 4, 6, 8, 12)), strict=True))
     assert numbers_of(narrow["yolov3-tiny"].get_layer("encoder")) == tiny
+    small = dict(zip(darknet, ("conv_0_leaky", "shortcut_4", "shortcut_11", "shortcut_21", "shortcut_28"), strict=True))
+    assert numbers_of(narrow["yolov3-small"].get_layer("encoder")) == small
     assert sorted(narrow["yolov3"].get_layer("decoder").input) == ["c3", "c4", "c5"]
     assert sorted(narrow["yolov3-tiny"].get_layer("decoder").input) == ["c4", "c5"]
 
