@@ -1,7 +1,7 @@
 """A detector of YOLOv1 or YOLOv3, trained on boxes: the encoder that the other recipes start from.
 
     python -m kerastransfer.recipes.detector --data DIR/PennFudanPed
-    python -m kerastransfer.recipes.detector --model yolov3-tiny --width 0.5 --loss ciou --data DIR/PennFudanPed
+    python -m kerastransfer.recipes.detector --model yolov3-small --loss ciou --data DIR/PennFudanPed
 
 Writes the detector, its encoder (`models/encoder.npz`, for `yolo_segnet --encoder`), its score on the test images, the
 exported files and the report to saved_models/detector-PennFudanPed.
