@@ -73,8 +73,8 @@ def count(model, side: int) -> int:
 
 
 def measure(flags):
+    from kerastransfer.analysis.dense_predictor import DensePredictor
     from kerastransfer.data.tiles import spans
-    from kerastransfer.export.dense_predictor import DensePredictor
     from kerastransfer.models.dense import Vote, dense, receptive_radius
 
     detector = build(flags.model)

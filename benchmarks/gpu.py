@@ -29,7 +29,7 @@ from machine import describe
 from rounds import Contestant, MissingError, answer, spread, take_turns
 from small_detector import LEARNING_RATE, WEIGHT_DECAY
 
-from kerastransfer.recipes.families import STRIDES
+from kerastransfer.detectors.families import STRIDES
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 SIZES = {"batch_size": 16, "rounds": 7, "steps": 10}

@@ -53,7 +53,7 @@ def random_models(folder: Path, image_size: int) -> list[Path]:
     from kerastransfer.encoders.yolov1 import ACTIVATIONS, small_encoder, tap_strides
     from kerastransfer.models.yolo_unet import DECODERS
     from kerastransfer.models.yolov1 import yolov1
-    from kerastransfer.recipes import trained
+    from kerastransfer.runs import trained
 
     keras.utils.set_random_seed(1)
     encoder = small_encoder()
@@ -92,7 +92,7 @@ def settle(net, images) -> None:
 
 def quiet_keras():
     """Keras, once it has looked for a GPU: without one it complains."""
-    from kerastransfer.export.silence import silenced
+    from kerastransfer.silence import silenced
 
     with silenced():
         import keras
@@ -115,9 +115,10 @@ def prepared(path: Path, folder: Path) -> Net:
     from graph import flatten, multiply_adds
 
     from kerastransfer.data.resize import resize_image
-    from kerastransfer.export import metadata, tflite
+    from kerastransfer.export import tflite
     from kerastransfer.export.portable import in_float32
-    from kerastransfer.recipes import trained
+    from kerastransfer.runs import trained
+    from kerastransfer.tasks import metadata
 
     model, about = trained.load(path)
     model = in_float32(model)

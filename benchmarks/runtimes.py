@@ -130,7 +130,7 @@ def tensorflow(threads):
     """TensorFlow with so many threads."""
     import tensorflow as tf
 
-    from kerastransfer.recipes.config import import_keras
+    from kerastransfer.runs.settings import import_keras
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -154,7 +154,7 @@ def run_keras(jit):
     def run(folder, image, threads):
         tf = tensorflow(threads)
         from kerastransfer.export.portable import in_float32
-        from kerastransfer.recipes import trained
+        from kerastransfer.runs import trained
 
         model, _ = trained.load(json.loads((folder / "model.json").read_text())["model"])
         model = in_float32(model)

@@ -14,20 +14,21 @@ import tyro
 
 from kerastransfer import files
 from kerastransfer.errors import UserError
+from kerastransfer.progress import bar
 from kerastransfer.recipes import __main__ as listing
-from kerastransfer.recipes import config
+from kerastransfer.runs import settings
+from kerastransfer.vocabulary import PICTURES
 
 if TYPE_CHECKING:
     import keras
 
-    from kerastransfer.data.dataset import Dataset, Sample
+    from kerastransfer.data.dataset import Dataset
     from kerastransfer.export.parity import ExportedFile
     from kerastransfer.models.darknet_cfg import Section
 
 DESCRIPTION = """Boxes are cheap, masks are dear: put what a detector has learnt to work on dense prediction.
 
 `kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` tells its flags."""
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MOST_CLASSES = 20  # that a table tells one by one
 FIELD = {
     "detection": "boxes",
@@ -46,7 +47,7 @@ Images = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar=
 def main(argv: Sequence[str] | None = None) -> None:
     """Exit codes: 0; 2 for a mistake of the user's, told in one line; 1 for an exported file out of tolerance."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    with config.one_line_errors():
+    with settings.one_line_errors():
         if argv[:1] == ["run"]:
             run(argv[1:])
         else:
@@ -64,10 +65,10 @@ def run(argv: Sequence[str]) -> None:
     if not argv or argv[0] not in names:
         raise UserError(
             f"kerastransfer run needs a recipe, one of {', '.join(names)}; "
-            + (f"{argv[0]!r} is most like {config.nearest(argv[0], names)!r}" if argv else "none was given")
+            + (f"{argv[0]!r} is most like {settings.nearest(argv[0], names)!r}" if argv else "none was given")
         )
     recipe = importlib.import_module(f"{listing.PACKAGE}.{argv[0]}")
-    config.run(recipe.main, recipe.Config, argv[1:], prog=f"kerastransfer run {argv[0]}")
+    settings.run(recipe.main, recipe.Config, argv[1:], prog=f"kerastransfer run {argv[0]}")
 
 
 def recipes() -> None:
@@ -137,7 +138,8 @@ def evaluate(
         output: Write the scores here too (NAME.json).
         overwrite: Replace this file if it is there.
     """
-    from kerastransfer.recipes import scoring, trained
+    from kerastransfer.runs import trained
+    from kerastransfer.tasks import scoring
 
     if output is not None:
         _refuse_to_replace([output], overwrite)
@@ -145,7 +147,7 @@ def evaluate(
     task, labels = predictor.metadata.task, predictor.metadata.labels
     test = _parts(data, format, split, max_bad, FIELD[task])[1]
     unknown = scoring.unknown_classes(test, task, labels)
-    scores = scoring.score(predictor.predict, test, task, labels, progress=_bar)
+    scores = scoring.score(predictor.predict, test, task, labels, progress=bar("scoring"))
     if unknown:
         print(f"not scored, as the model does not know them: {', '.join(unknown)}", file=sys.stderr)
     _table(f"{model} on {len(test)} images of {test.name}", _without_classes(scores))
@@ -172,9 +174,9 @@ def predict(
         score: Lowest score of a detection; the model's own by itself.
         overwrite: Replace files of the same name in the folder.
     """
-    from kerastransfer.export import images as pictures
-    from kerastransfer.export import overlay
-    from kerastransfer.recipes import trained
+    from kerastransfer.runs import trained
+    from kerastransfer.tasks import images as pictures
+    from kerastransfer.tasks import overlay
 
     photos = _photos(images)
     results = output / "predictions.json"
@@ -221,7 +223,7 @@ def export(
         output: The folder to write to.
         overwrite: Replace files of the same name in the folder.
     """
-    from kerastransfer.recipes import trained
+    from kerastransfer.runs import trained
 
     name = Path(model).stem
     tflite, saved_model = output / "tflite", output / "saved_model"
@@ -264,10 +266,10 @@ def convert(
     if output.suffix != ".keras":
         raise UserError(f"{output}: the model is written as .keras; give a name that ends so")
     _refuse_to_replace([output, output.with_suffix(".json")], overwrite)
-    config.import_keras()
+    settings.import_keras()
     from kerastransfer.export import darknet_weights
     from kerastransfer.models import darknet_cfg
-    from kerastransfer.recipes import trained
+    from kerastransfer.runs import trained
 
     sections = darknet_cfg.parse(_text(cfg))
     model, codec = _darknet_net(sections)
@@ -367,12 +369,6 @@ def _without_classes(scores: Mapping[str, float]) -> dict[str, float]:
     """Scores without those of single classes (NAME/CLASS) where these are too many to look at."""
     single = {name for name in scores if "/" in name}
     return {name: value for name, value in scores.items() if name not in single or len(single) <= MOST_CLASSES}
-
-
-def _bar(samples: Sequence["Sample"]) -> Iterable["Sample"]:
-    from rich.progress import track
-
-    return track(samples, "scoring")
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> None:

@@ -38,10 +38,11 @@ def trained_models(tmp_path_factory):
 
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.encoders.yolov1 import yolov1_encoder
-    from kerastransfer.export import metadata, tflite
+    from kerastransfer.export import tflite
     from kerastransfer.models.yolo_unet import yolo_unet
     from kerastransfer.models.yolov1 import yolov1
-    from kerastransfer.recipes import trained
+    from kerastransfer.runs import trained
+    from kerastransfer.tasks import metadata
 
     keras.utils.set_random_seed(0)
     narrow = [((4, 3, 2),)] * 5
@@ -267,7 +268,7 @@ def darknet_files(tmp_path_factory):
 
 
 def test_a_converted_darknet_net_is_read_and_predicts(darknet_files, photos, tmp_path, capsys):
-    from kerastransfer.recipes import trained
+    from kerastransfer.runs import trained
 
     cfg, weights, net = darknet_files
     model, names = tmp_path / "tiny.keras", tmp_path / "tiny.names"
@@ -320,7 +321,7 @@ def test_a_converted_yolov1_predicts(photos, tmp_path, monkeypatch):
     from kerastransfer.export import darknet_weights
     from kerastransfer.models.darknet_cfg import parse
     from kerastransfer.models.yolov1_cfg import yolov1_of_cfg
-    from kerastransfer.recipes import trained
+    from kerastransfer.runs import trained
 
     monkeypatch.setitem(encoders.TABLES, "narrow", (((4, 3, 2),),) * 5)
     convolution = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky\n"

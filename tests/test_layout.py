@@ -7,24 +7,24 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "kerastransfer"
 FLOORS = (
-    ("errors",),
-    ("files",),
+    ("errors", "vocabulary"),
+    ("files", "silence", "progress"),
     ("ops",),
     ("layers",),
     ("data", "encoders", "decoders", "heads", "codecs", "losses", "metrics"),
-    ("models",),
-    ("training", "analysis", "export", "report"),
+    ("models", "report"),
+    ("tasks",),
+    ("detectors", "training", "export"),
+    ("analysis",),
+    ("runs",),
+    ("phases",),
     ("recipes",),
     ("cli",),
     ("__main__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-TENSORFLOW_ROOMS = {
-    "data",
-    "export",
-    "training",
-    "layers",
-}  # layers: the fused kernel alone, imported when it is called
+# layers: the fused kernel alone, imported when it is called
+TENSORFLOW_ROOMS = {"data", "export", "training", "layers"}
 
 
 def imported(path):

@@ -11,8 +11,7 @@ from keras import ops
 from kerastransfer.ops.boxes import pairwise_iou
 from kerastransfer.ops.masks import of_class
 from kerastransfer.ops.roi_align import roi_align
-
-FULL = 255  # in a crop of data/mask_crops.py: the mask covers the whole cell
+from kerastransfer.vocabulary import FULL
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")

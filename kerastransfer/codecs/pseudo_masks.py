@@ -12,8 +12,8 @@ from scipy import ndimage
 from scipy.special import expit
 
 from kerastransfer.codecs.votes import inside_boxes
+from kerastransfer.vocabulary import VOID
 
-VOID = 255
 CROP = 96  # pixels, the longer side of a box and its surroundings as the histograms see them
 AROUND = 0.25  # of a box's sides, how far its surroundings reach
 BINS = 16  # of each colour channel; neighbouring bins share what they hold

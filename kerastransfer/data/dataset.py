@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-VOID = 255  # in `segmentation`: a pixel that counts neither in training nor in scoring
-
 Example = dict[str, np.ndarray]
 
 

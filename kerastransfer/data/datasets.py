@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from kerastransfer.data.dataset import VOID, BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.layouts import LAYOUTS
 from kerastransfer.errors import UserError
+from kerastransfer.progress import bar
+from kerastransfer.vocabulary import VOID
 
 FORMATS = ("auto", "toy", "tfds", *LAYOUTS)
 
@@ -160,12 +162,9 @@ def _each(items: Iterable[Any], act: Callable[[Any], Any], progress: str | None)
     """`act` on each item, in order, in a pool of threads: decoding lets other threads run."""
     items = list(items)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        results = pool.map(act, items)
-        if progress:
-            from rich.progress import track
-
-            results = track(results, progress, total=len(items))
-        yield from results
+        waiting = [pool.submit(act, item) for item in items]
+        for one in bar(progress)(waiting):
+            yield one.result()
 
 
 def _reason(sample: Sample, dataset: Dataset) -> str | None:

@@ -6,9 +6,10 @@ import functools
 import numpy as np
 from scipy import ndimage
 
-from kerastransfer.data.dataset import VOID, Dataset, Example, Sample
+from kerastransfer.data.dataset import Dataset, Example, Sample
 from kerastransfer.data.layouts.objects import corners_of, objects, painted
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 SMALLEST = 5e-4  # of the image: 60 pixels at 352 x 352; smaller components are specks of a brush or of JPEG
 

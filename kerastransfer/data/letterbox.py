@@ -8,11 +8,10 @@ import dataclasses
 
 import numpy as np
 
-from kerastransfer.data.dataset import VOID
 from kerastransfer.data.resize import resize_image, resize_map
+from kerastransfer.vocabulary import GREY, VOID
 
 RESIZES = ("stretch", "letterbox")
-GREY = 128  # around an image
 
 
 @dataclasses.dataclass(frozen=True)

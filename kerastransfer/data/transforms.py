@@ -4,9 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
-from kerastransfer.data.dataset import VOID
+from kerastransfer.vocabulary import GREY, VOID
 
-GREY = 114.0  # what lies outside an image
 PADDING = {"boxes": 0, "labels": -1, "masks": 0, "frames": 0}  # of the fields with a row per object
 
 

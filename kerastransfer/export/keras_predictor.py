@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from kerastransfer.data.letterbox import placement
-from kerastransfer.export.metadata import Metadata
 from kerastransfer.export.predictor import ImagePredictor
+from kerastransfer.tasks.metadata import Metadata
 
 
 class KerasPredictor(ImagePredictor):

@@ -13,12 +13,13 @@ import numpy as np
 from kerastransfer import files
 from kerastransfer.data.letterbox import placement
 from kerastransfer.errors import UserError
-from kerastransfer.export import pairing, tflite
+from kerastransfer.export import tflite
 from kerastransfer.export.keras_predictor import KerasPredictor
-from kerastransfer.export.metadata import MEANINGS, Metadata, Thresholds, attach
 from kerastransfer.export.portable import in_float32
-from kerastransfer.export.prediction import Prediction
 from kerastransfer.export.predictor import Predictor
+from kerastransfer.tasks import pairing
+from kerastransfer.tasks.metadata import MEANINGS, Metadata, Thresholds, attach
+from kerastransfer.tasks.prediction import Prediction
 
 Predict = Callable[..., Prediction]  # called like Predictor.predict
 

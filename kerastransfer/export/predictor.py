@@ -17,10 +17,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from kerastransfer.data.letterbox import placement
 from kerastransfer.errors import UserError
-from kerastransfer.export import images, metadata, overlay
-from kerastransfer.export.metadata import Metadata
-from kerastransfer.export.prediction import Prediction, interpret
-from kerastransfer.export.silence import silenced
+from kerastransfer.silence import silenced
+from kerastransfer.tasks import images, metadata, overlay
+from kerastransfer.tasks.metadata import Metadata
+from kerastransfer.tasks.prediction import Prediction, interpret
 
 
 class ImagePredictor(abc.ABC):

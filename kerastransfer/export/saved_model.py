@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from kerastransfer.errors import UserError
-from kerastransfer.export.silence import silenced
+from kerastransfer.silence import silenced
 
 
 def write(

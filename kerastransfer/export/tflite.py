@@ -16,8 +16,8 @@ from kerastransfer.errors import UserError
 from kerastransfer.export import saved_model
 from kerastransfer.export.graph import decoding, outputs, tail, without_ranges
 from kerastransfer.export.portable import in_float32, with_blocks, with_native_suppression
-from kerastransfer.export.silence import silenced
 from kerastransfer.models.dense import Vote
+from kerastransfer.silence import silenced
 
 KINDS = ("float32", "float16", "int8")
 

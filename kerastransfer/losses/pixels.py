@@ -2,7 +2,7 @@
 
 from keras import ops
 
-VOID = 255
+from kerastransfer.vocabulary import VOID
 
 
 def cross_entropy(segmentation, logits):

@@ -10,16 +10,16 @@ exported files and the report to saved_models/detector-PennFudanPed.
 import dataclasses
 from typing import Literal
 
+from kerastransfer.detectors import families
 from kerastransfer.errors import UserError
-from kerastransfer.recipes import config as configs
-from kerastransfer.recipes import families, outcome, training
-from kerastransfer.recipes.run_folder import RunFolder
+from kerastransfer.runs import fitting, outcome, settings
+from kerastransfer.runs.folder import RunFolder
 
 Model = Literal["small", "fast_yolo", "yolov1", "yolov3-tiny", "yolov3-small", "yolov3", "yolov3-spp"]
 
 
 @dataclasses.dataclass
-class DetectorConfig(training.TrainingConfig):
+class DetectorConfig(fitting.TrainingConfig):
     """Flags of every recipe that trains a detector."""
 
     model: Model = "small"
@@ -58,7 +58,7 @@ class DetectorConfig(training.TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        configs.require_positive(self, "boxes_per_cell", "detector_epochs", "width")
+        settings.require_positive(self, "boxes_per_cell", "detector_epochs", "width")
         family = families.family(self.model)
         if self.loss not in families.LOSSES[family]:
             choice = ", ".join(families.LOSSES[family])
@@ -101,13 +101,13 @@ def main(config: Config) -> dict:
 
 def once(config: Config, run: RunFolder) -> outcome.Outcome:
     """One seed."""
-    data = training.load_data(config, "boxes")
+    data = fitting.load_data(config, "boxes")
     result = outcome.Outcome(config, run, data)
     detector(config, run, data, result)
     return result
 
 
-def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result: outcome.Outcome) -> None:
+def detector(config: DetectorConfig, run: RunFolder, data: fitting.Data, result: outcome.Outcome) -> None:
     """Train, score, export: the phase that the segmentation recipes begin with as well."""
     from kerastransfer.training import strategy, transfer
 
@@ -118,7 +118,7 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
     def work():
         with strategy.scope(config.strategy):
             network = method.build()
-            training.fit(
+            fitting.fit(
                 network,
                 method.terms,
                 method.weights,
@@ -130,7 +130,7 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
                 epochs=config.detector_epochs,
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
-                sides=training.sides(config.image_size, method.stride) if config.multi_scale else (),
+                sides=fitting.sides(config.image_size, method.stride) if config.multi_scale else (),
             )
         if run.leads:
             transfer.save(network.get_layer("encoder"), run.models / "encoder.npz")
@@ -146,10 +146,10 @@ def detector(config: DetectorConfig, run: RunFolder, data: training.Data, result
             )
         return {}
 
-    training.phase(config, run, "detector", work)
+    fitting.phase(config, run, "detector", work)
     result.score(name, "detection", test)
     result.export(name, train, test)
 
 
 if __name__ == "__main__":
-    configs.run(main, Config)
+    settings.run(main, Config)

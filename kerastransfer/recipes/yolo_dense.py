@@ -16,12 +16,14 @@ import numpy as np
 from kerastransfer import files
 from kerastransfer.codecs.votes import classes_by_votes
 from kerastransfer.data.dataset import Dataset
+from kerastransfer.detectors import families
 from kerastransfer.errors import UserError
 from kerastransfer.metrics import segmentation
-from kerastransfer.recipes import config as configs
-from kerastransfer.recipes import dense_maps, families, outcome, trained, training
+from kerastransfer.phases import dense_maps
+from kerastransfer.progress import bar
 from kerastransfer.recipes import detector as detection
-from kerastransfer.recipes.run_folder import RunFolder
+from kerastransfer.runs import fitting, outcome, settings, trained
+from kerastransfer.runs.folder import RunFolder
 
 
 @dataclasses.dataclass
@@ -49,13 +51,13 @@ class Config(detection.DetectorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        configs.require_positive(self, "segmenter_stride", "threshold_images")
+        settings.require_positive(self, "segmenter_stride", "threshold_images")
         for stride in (*self.output_strides, self.segmenter_stride):
             if stride < 1 or stride & (stride - 1):
                 raise UserError(f"output stride {stride}: give powers of two, from 1 to the detector's own stride")
         for name in ("tile", "pictures"):
             if getattr(self, name) < 0:
-                raise UserError(f"{configs.flag(name)} is {getattr(self, name)}: it must be at least 0")
+                raise UserError(f"{settings.flag(name)} is {getattr(self, name)}: it must be at least 0")
         if self.detector is None and families.family(self.model) != "yolov1":
             raise UserError(f"--model {self.model}: dense inference reads the grid of YOLOv1; give --model small")
         if self.detector is None and self.head != "fully_conv":
@@ -74,7 +76,7 @@ def main(config: Config) -> dict:
 
 def once(config: Config, run: RunFolder) -> outcome.Outcome:
     """One seed: the detector (unless one is given), every map, the segmenter, and what stands beside it."""
-    data = training.load_data(config, "boxes", "segmentation")
+    data = fitting.load_data(config, "boxes", "segmentation")
     result = outcome.Outcome(config, run, data)
     path = config.detector
     if path is None:
@@ -108,10 +110,12 @@ def score_maps(
     drawn = {sample.name for sample in trained.spread(test, config.pictures).samples} if config.pictures else set()
 
     def work() -> dict:
-        chosen = dense_maps.thresholds(predictor, few, classes, dense_maps.bar(config.quiet, f"{name}: boxes choose"))
+        chosen = dense_maps.thresholds(
+            predictor, few, classes, bar(None if config.quiet else f"{name}: boxes choose thresholds")
+        )
         tables: dict[str, dict[str, list]] = {kind: {"auc": [], "iou": []} for kind in dense_maps.KINDS}
         counts: dict[str, list] = {kind: [] for kind in dense_maps.KINDS}
-        for sample in dense_maps.bar(config.quiet, f"{name}: scoring")(test.samples):
+        for sample in bar(None if config.quiet else f"{name}: scoring")(test.samples):
             example = sample.read()
             truth, maps = example["segmentation"], predictor.maps(example["image"])
             for kind, table in tables.items():
@@ -169,7 +173,7 @@ def score_beside(path: str, test: Dataset, config: Config, run: RunFolder, resul
         from kerastransfer.data.resize import resize_scores
 
         counts, areas = [], []
-        for sample in dense_maps.bar(config.quiet, f"{name}: scoring")(test.samples):
+        for sample in bar(None if config.quiet else f"{name}: scoring")(test.samples):
             example = sample.read()
             truth, found = example["segmentation"], predictor.predict(example["image"])
             counts.append(segmentation.per_image([truth], [found.segmentation], len(found.names)))
@@ -186,7 +190,7 @@ def score_beside(path: str, test: Dataset, config: Config, run: RunFolder, resul
 
 def write_maps(folder: Path, name: str, image_name: str, image: np.ndarray, maps, thresholds) -> None:
     """Both maps of an image as NAME.npz (H, W, K), and an overlay of each (see the caption of the report's picture)."""
-    from kerastransfer.export import overlay
+    from kerastransfer.tasks import overlay
 
     stem = folder / name / image_name.replace("/", "_")
     with files.replacing(stem.with_name(f"{stem.name}.npz")) as temporary:
@@ -224,4 +228,4 @@ def shown(test: Dataset, config: Config, run: RunFolder, variants: Iterable[str]
 
 
 if __name__ == "__main__":
-    configs.run(main, Config)
+    settings.run(main, Config)

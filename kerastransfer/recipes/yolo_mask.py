@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from kerastransfer import files
+from kerastransfer.detectors import families
 from kerastransfer.errors import UserError
-from kerastransfer.recipes import config as configs
 from kerastransfer.recipes import detector as detection
-from kerastransfer.recipes import families, outcome, trained, training
-from kerastransfer.recipes.run_folder import RunFolder
+from kerastransfer.runs import fitting, outcome, settings, trained
+from kerastransfer.runs.folder import RunFolder
 
 NAME = "yolo_mask"
 
@@ -57,7 +57,7 @@ class Config(detection.DetectorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        configs.require_positive(self, "mask_epochs", "mask_learning_rate", "mask_filters", "detections", "proposals")
+        settings.require_positive(self, "mask_epochs", "mask_learning_rate", "mask_filters", "detections", "proposals")
         if families.family(self.model) != "yolov3":
             raise UserError(f"--model {self.model}: the mask branch needs a net of YOLOv3's family, as yolov3-tiny")
         if self.end_to_end_epochs < 0:
@@ -73,7 +73,7 @@ def main(config: Config) -> dict:
 
 def once(config: Config, run: RunFolder) -> outcome.Outcome:
     """One seed."""
-    data = training.load_data(config, "boxes", "masks")
+    data = fitting.load_data(config, "boxes", "masks")
     result = outcome.Outcome(config, run, data)
     path = Path(config.detector) if config.detector else run.models / "yolov3.keras"
     if not config.detector:
@@ -82,7 +82,7 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
     return result
 
 
-def masks(path: Path, config: Config, run: RunFolder, data: training.Data, result: outcome.Outcome) -> None:
+def masks(path: Path, config: Config, run: RunFolder, data: fitting.Data, result: outcome.Outcome) -> None:
     """Train the branch on the detector in `path`, score it, export it."""
     from kerastransfer.codecs.mask import MaskCodec
     from kerastransfer.losses.mask import mask_loss
@@ -97,7 +97,7 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
     mask_codec = MaskCodec(mask_size=config.mask_size, level=config.mask_level)
     options = {"config": config, "run": run, "fields": ("boxes", "masks"), "annotated": True}
     if config.multi_scale:
-        options["sides"] = training.sides(config.image_size, max(stride for _, stride, _ in found.codec.levels))
+        options["sides"] = fitting.sides(config.image_size, max(stride for _, stride, _ in found.codec.levels))
 
     def build():
         network = yolo_mask.yolo_mask(
@@ -136,7 +136,7 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
             for part in detector.values():
                 freeze(part)
             before = {name: transfer.weights(part) for name, part in detector.items()}
-            training.fit(
+            fitting.fit(
                 graph,
                 of_masks,
                 {"mask": 1.0},
@@ -160,7 +160,7 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
         with strategy.scope(config.strategy):
             network, graph = build()
             network.load_weights(run.models / f"{NAME}.weights.h5")
-            training.fit(
+            fitting.fit(
                 graph,
                 of_both,
                 {**WEIGHTS[config.loss], "mask": 10.0},  # the others are sums over the candidates of an image
@@ -174,7 +174,7 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
         keep(network, f"{NAME}_end_to_end")
         return {}
 
-    report = training.phase(config, run, NAME, frozen)
+    report = fitting.phase(config, run, NAME, frozen)
     if run.leads:
         files.write_json(run.path / "transfer_report.json", {NAME: report})
     if moved := [weight for name in yolo_mask.DETECTOR for weight in report[name]["moved"]]:
@@ -182,7 +182,7 @@ def masks(path: Path, config: Config, run: RunFolder, data: training.Data, resul
     result.score(NAME, "instances", test)
     result.export(NAME, train, test)
     if config.end_to_end_epochs:
-        training.phase(config, run, f"{NAME}_end_to_end", together)
+        fitting.phase(config, run, f"{NAME}_end_to_end", together)
         result.score(f"{NAME}_end_to_end", "instances", test)
         result.export(f"{NAME}_end_to_end", train, test)
 
@@ -205,4 +205,4 @@ def read_detector(path: Path, classes: tuple[str, ...], config: Config) -> train
 
 
 if __name__ == "__main__":
-    configs.run(main, Config)
+    settings.run(main, Config)

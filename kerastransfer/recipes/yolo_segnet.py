@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from kerastransfer import files
+from kerastransfer.detectors import families
 from kerastransfer.errors import UserError
-from kerastransfer.recipes import config as configs
-from kerastransfer.recipes import families, from_boxes, outcome, training
+from kerastransfer.phases import from_boxes
 from kerastransfer.recipes.detector import DetectorConfig, detector
-from kerastransfer.recipes.run_folder import RunFolder
+from kerastransfer.runs import fitting, outcome, settings
+from kerastransfer.runs.folder import RunFolder
 
 MODELS = {"segnet": "yolo_segnet", "unet": "yolo_unet", "segnet_matched": "segnet_matched"}
 
@@ -54,7 +55,7 @@ class Config(DetectorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        configs.require_positive(self, "decoder_epochs", "decoder_learning_rate")
+        settings.require_positive(self, "decoder_epochs", "decoder_learning_rate")
         if not self.decoders:
             raise UserError("--decoders names none: give segnet, unet or both")
         if self.cache_features and self.freeze != "full":
@@ -74,7 +75,7 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
     """One seed: the detector (unless an encoder is given), then every decoder, then the controls."""
     boxes = config.encoder is None or "from-boxes" in config.masks
     fields = ("boxes", "segmentation") if boxes else ("segmentation",)
-    data = training.load_data(config, *fields)
+    data = fitting.load_data(config, *fields)
     result = outcome.Outcome(config, run, data)
     if config.encoder:
         encoder = config.encoder
@@ -108,7 +109,7 @@ def segmenter(
     encoder,
     config: Config,
     run: RunFolder,
-    data: training.Data,
+    data: fitting.Data,
     result: outcome.Outcome,
     *,
     through=False,
@@ -132,12 +133,12 @@ def segmenter(
             part = families.encoder(config)
             report = transfer.load(part, encoder) if encoder else {"source": "random weights", "copied": []}
             if encoder is None:
-                statistics.estimate(part, training.some_images(train, config))
+                statistics.estimate(part, fitting.some_images(train, config))
             network = DECODERS[decoder](part, len(classes))
             if not through:
                 freeze(part, config.freeze)
             before = transfer.weights(part)
-            fit = fit_on_features if config.cache_features and not through else training.fit
+            fit = fit_on_features if config.cache_features and not through else fitting.fit
             fit(
                 network,
                 pixel_loss,
@@ -157,7 +158,7 @@ def segmenter(
         return {**report, **happened, "frozen": [] if through else happened["frozen"]}
 
     transfers = run.path / "transfer_report.json"
-    report = training.phase(config, run, name, work)
+    report = fitting.phase(config, run, name, work)
     if run.leads:
         files.write_json(transfers, {**files.read_json(transfers, {}), name: report})
     if not through and config.freeze == "full" and report["moved"]:
@@ -168,11 +169,11 @@ def segmenter(
 def fit_on_features(
     network, terms, weights, train, config: Config, run: RunFolder, *, phase: str, fields: tuple[str, ...], **options
 ) -> None:
-    """`training.fit` of what follows the encoder, on taps that are computed once."""
+    """`fitting.fit` of what follows the encoder, on taps that are computed once."""
     from kerastransfer.models.segmenter import behind_encoder
     from kerastransfer.training import features
 
-    decoded = training.decode(train, fields, config, run, phase, config.image_size)
+    decoded = fitting.decode(train, fields, config, run, phase, config.image_size)
     part = behind_encoder(network)
     taps = features.cached(
         network.get_layer("encoder"),
@@ -192,8 +193,8 @@ def fit_on_features(
             taps, decoded, batch_size=config.batch_size, flip=config.flip, seed=config.seed, first_epoch=first_epoch
         )
 
-    training.fit_on(batches, len(decoded), part, terms, weights, config, run, phase=phase, **options)
+    fitting.fit_on(batches, len(decoded), part, terms, weights, config, run, phase=phase, **options)
 
 
 if __name__ == "__main__":
-    configs.run(main, Config)
+    settings.run(main, Config)

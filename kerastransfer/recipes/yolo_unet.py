@@ -6,8 +6,8 @@ python -m kerastransfer.recipes.yolo_unet --data DIR/PennFudanPed
 import dataclasses
 from typing import Literal
 
-from kerastransfer.recipes import config as configs
-from kerastransfer.recipes import outcome, yolo_segnet
+from kerastransfer.recipes import yolo_segnet
+from kerastransfer.runs import outcome, settings
 
 
 @dataclasses.dataclass
@@ -24,4 +24,4 @@ def main(config: Config) -> dict:
 
 
 if __name__ == "__main__":
-    configs.run(main, Config)
+    settings.run(main, Config)

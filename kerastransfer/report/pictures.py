@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
-from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Example
+from kerastransfer.data.dataset import BadSampleError, Dataset, Example
 from kerastransfer.report.style import GREY, colour, font
+from kerastransfer.vocabulary import VOID
 
 TILE = 320  # pixels, the longer side of an image in a sheet
 GAP = 10

@@ -18,6 +18,7 @@ from kerastransfer import files
 from kerastransfer.data.decoded import Decoded, allocate
 from kerastransfer.data.pipeline import ahead, gather, rows_of_epochs, step_seed
 from kerastransfer.errors import UserError
+from kerastransfer.progress import bar
 from kerastransfer.training import transfer
 
 try:
@@ -91,11 +92,7 @@ def training_batches(
 def _compute(encoder, decoded, place, taps, flip, batch_size, progress):
     images = decoded.arrays["image"]
     part = keras.Model(encoder.input, {tap: encoder.output[tap] for tap in taps})
-    starts = range(0, len(images), batch_size)
-    if progress:
-        from rich.progress import track
-
-        starts = track(starts, progress)
+    starts = bar(progress)(range(0, len(images), batch_size))
     with contextlib.ExitStack() as stack:
         arrays = {}
         for start in starts:

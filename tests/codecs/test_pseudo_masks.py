@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from kerastransfer.codecs.pseudo_masks import VOID, pseudo_mask
+from kerastransfer.codecs.pseudo_masks import pseudo_mask
+from kerastransfer.vocabulary import VOID
 
 
 def scene(noise=6):

@@ -6,11 +6,12 @@ import os
 import numpy as np
 import pytest
 
-from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Sample
+from kerastransfer.data.dataset import BadSampleError, Dataset, Sample
 from kerastransfer.data.decoded import decode
 from kerastransfer.data.mask_crops import CROP, crop
 from kerastransfer.data.resize import resize_image, resize_map
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 FIELDS = ("boxes", "segmentation", "label")
 

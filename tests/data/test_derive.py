@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from kerastransfer.data import datasets
-from kerastransfer.data.dataset import VOID, Dataset, Sample
+from kerastransfer.data.dataset import Dataset, Sample
 from kerastransfer.data.derive import boxes_from_segmentation, require
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 
 def segmented():

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from kerastransfer.data.dataset import VOID, Dataset, Sample
+from kerastransfer.data.dataset import Dataset, Sample
 from kerastransfer.data.decoded import decode
 from kerastransfer.data.letterbox import GREY, placement
 from kerastransfer.data.mask_crops import FULL
+from kerastransfer.vocabulary import VOID
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from kerastransfer.data.dataset import VOID
 from kerastransfer.data.resize import resize_image, resize_map
+from kerastransfer.vocabulary import VOID
 
 
 def test_resizing_an_image():

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from kerastransfer.data.dataset import VOID
 from kerastransfer.data.mask_crops import CROP, crop
 from kerastransfer.data.transforms import FLIP_ONLY, GREY, Augmentation, augment
+from kerastransfer.vocabulary import VOID
 
 NOTHING = dataclasses.replace(FLIP_ONLY, flip=0.0, visible=0.0)
 STORED, SIZE = (72, 96), (64, 80)

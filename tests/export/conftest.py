@@ -106,7 +106,7 @@ def instance_contents(instance_network, drawn):
 @pytest.fixture(scope="session")
 def instance_files(instance_contents, tmp_path_factory):
     """{kind: path} of files with metadata."""
-    from kerastransfer.export import metadata
+    from kerastransfer.tasks import metadata
 
     folder = tmp_path_factory.mktemp("instances")
     paths = {}
@@ -134,7 +134,7 @@ def photo_paths(shared_data):
 
 @pytest.fixture(scope="session")
 def photos(photo_paths):
-    from kerastransfer.export import images
+    from kerastransfer.tasks import images
 
     return [images.read(path) for path in photo_paths]
 
@@ -142,7 +142,8 @@ def photos(photo_paths):
 @pytest.fixture(scope="session")
 def exported(networks, drawn, tmp_path_factory):
     """{(task, kind): path} of files with metadata."""
-    from kerastransfer.export import metadata, tflite
+    from kerastransfer.export import tflite
+    from kerastransfer.tasks import metadata
 
     folder = tmp_path_factory.mktemp("exported")
     paths = {}

@@ -11,8 +11,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kerastransfer.export import metadata
 from kerastransfer.export.predictor import Predictor
+from kerastransfer.tasks import metadata
 
 CLIENT = Path(__file__).resolve().parents[2] / "export" / "python" / "predict.py"
 

@@ -5,9 +5,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from kerastransfer.export import graph, pairing, parity, tflite
+from kerastransfer.export import graph, parity, tflite
 from kerastransfer.export.keras_predictor import KerasPredictor
 from kerastransfer.export.predictor import Predictor
+from kerastransfer.tasks import pairing
 
 SIZE = (64, 96)
 BUILTIN = set(vars(schema.BuiltinOperator)) - {"CUSTOM"}

@@ -7,9 +7,9 @@ import pytest
 
 from kerastransfer.data.resize import resize_image
 from kerastransfer.errors import UserError
-from kerastransfer.export import metadata
 from kerastransfer.export.keras_predictor import KerasPredictor
 from kerastransfer.export.predictor import Predictor, dequantised, quantised
+from kerastransfer.tasks import metadata
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])

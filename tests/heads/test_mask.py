@@ -9,9 +9,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 from kerastransfer.codecs.mask import MaskCodec
 from kerastransfer.export import graph
-from kerastransfer.export.silence import silenced
 from kerastransfer.heads.mask import fcn
 from kerastransfer.losses.mask import mask_loss
+from kerastransfer.silence import silenced
 from kerastransfer.training.terms import TermModel
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kerastransfer.losses.pixels import VOID, cross_entropy, pixel_loss, soft_dice
+from kerastransfer.losses.pixels import cross_entropy, pixel_loss, soft_dice
+from kerastransfer.vocabulary import VOID
 
 
 def array(tensor):

@@ -67,11 +67,12 @@ YOLOV3 = ["--model", "yolov3-tiny", "--width", "0.25", "--loss", "ciou"]
 def test_the_detector_is_exported_and_checked(name, flags, tmp_path, capsys):
     """Two epochs give a poor model, whose int8 file may lose more than is allowed: then the run says so and exits
     with 1, and everything else is there all the same."""
-    from kerastransfer.recipes import config, detector
+    from kerastransfer.recipes import detector
+    from kerastransfer.runs import settings
 
     folder = tmp_path / "run"
     with contextlib.suppress(SystemExit):
-        config.run(detector.main, detector.Config, [*SMALL[:8], *flags, "--output", str(folder), "--quiet"])
+        settings.run(detector.main, detector.Config, [*SMALL[:8], *flags, "--output", str(folder), "--quiet"])
     assert (folder / f"saved_model/{name}/saved_model.pb").exists()
     files = json.loads((folder / f"tflite/{name}.json").read_text())["parity"]["files"]
     assert [file["kind"] for file in files] == ["float32", "float16", "int8"]
@@ -83,8 +84,8 @@ def test_the_detector_is_exported_and_checked(name, flags, tmp_path, capsys):
 
 
 def test_the_strides_that_help_needs_are_the_encoders():
+    from kerastransfer.detectors.families import YOLOV1
     from kerastransfer.encoders.yolov1 import ENCODERS, tap_strides
-    from kerastransfer.recipes.families import YOLOV1
 
     assert {name: max(tap_strides(build()).values()) for name, build in ENCODERS.items()} == YOLOV1
 
@@ -180,11 +181,14 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line(case, tmp_path, capsys):
-    from kerastransfer.recipes import config, yolo_segnet
+    from kerastransfer.recipes import yolo_segnet
+    from kerastransfer.runs import settings
 
     flags, words = BAD[case]
     with pytest.raises(SystemExit) as stopped:
-        config.run(yolo_segnet.main, yolo_segnet.Config, [*SMALL, "--output", str(tmp_path / "run"), "--quiet", *flags])
+        settings.run(
+            yolo_segnet.main, yolo_segnet.Config, [*SMALL, "--output", str(tmp_path / "run"), "--quiet", *flags]
+        )
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert words in error and len(error.strip().splitlines()) == 1
@@ -192,7 +196,8 @@ def test_bad_input_is_one_line(case, tmp_path, capsys):
 
 
 def test_an_encoder_that_does_not_fit(finished, tmp_path, capsys):
-    from kerastransfer.recipes import config, yolo_segnet
+    from kerastransfer.recipes import yolo_segnet
+    from kerastransfer.runs import settings
 
     folder, _ = finished
     whole = folder / "models/encoder.npz"
@@ -201,6 +206,6 @@ def test_an_encoder_that_does_not_fit(finished, tmp_path, capsys):
     for path, model, words in ((whole, "fast_yolo", "does not fit"), (truncated, "small", "not a whole file")):
         flags = ["--encoder", str(path), "--model", model, "--output", str(tmp_path / model), "--quiet"]
         with pytest.raises(SystemExit) as stopped:
-            config.run(yolo_segnet.main, yolo_segnet.Config, [*SMALL, *flags])
+            settings.run(yolo_segnet.main, yolo_segnet.Config, [*SMALL, *flags])
         assert stopped.value.code == 2
         assert words in capsys.readouterr().err

@@ -6,7 +6,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kerastransfer.recipes import config, trained, yolo_dense, yolo_segnet
+from kerastransfer.recipes import yolo_dense, yolo_segnet
+from kerastransfer.runs import settings, trained
 
 SMALL = ["--data", "toy:20", "--image-size", "64", "--batch-size", "8", "--detector-epochs", "2", "--quiet"]
 MAPS = ["--output-strides", "16", "--segmenter-stride", "8", "--pictures", "2", "--threshold-images", "4"]
@@ -17,7 +18,7 @@ def finished(tmp_path_factory):
     """A run that trains its own detector, with the paper's map, in tiles and without export."""
     folder = tmp_path_factory.mktemp("dense") / "run"
     flags = ["--no-export", "--stride-removed", "--tile", "32", "--output", str(folder)]
-    config.run(yolo_dense.main, yolo_dense.Config, [*SMALL, *MAPS, *flags])
+    settings.run(yolo_dense.main, yolo_dense.Config, [*SMALL, *MAPS, *flags])
     return folder
 
 
@@ -46,7 +47,7 @@ def test_the_segmenter_is_the_map(finished):
 def test_a_given_detector_is_taken_whole(finished, tmp_path, capsys):
     """And untiled, with the same maps to rounding."""
     flags = [*SMALL, *MAPS, "--no-export", "--detector", str(finished / "models/yolov1.keras")]
-    config.run(yolo_dense.main, yolo_dense.Config, [*flags, "--output", str(tmp_path / "run")])
+    settings.run(yolo_dense.main, yolo_dense.Config, [*flags, "--output", str(tmp_path / "run")])
     one, other = (json.loads((path / "metrics.json").read_text())["results"] for path in (finished, tmp_path / "run"))
     assert "yolov1" not in other
     assert other["votes_stride16"]["auc_mean"] == pytest.approx(one["votes_stride16"]["auc_mean"], abs=1e-4)
@@ -56,7 +57,7 @@ def test_decoders_from_boxes_alone(finished, tmp_path):
     folder = tmp_path / "run"
     flags = ["--decoders", "unet", "--decoder-epochs", "1", "--masks", "true", "from-boxes", "--no-export"]
     encoder = ["--encoder", str(finished / "models/encoder.npz"), "--output", str(folder)]
-    config.run(yolo_segnet.main, yolo_segnet.Config, [*SMALL, *flags, *encoder])
+    settings.run(yolo_segnet.main, yolo_segnet.Config, [*SMALL, *flags, *encoder])
     results = json.loads((folder / "metrics.json").read_text())["results"]
     assert set(results) == {"yolo_unet", "yolo_unet_from_boxes"}
     masks = sorted((folder / "predictions/from_boxes").glob("*.png"))
@@ -82,7 +83,7 @@ def test_bad_input_is_one_line(case, finished, tmp_path, capsys):
         else ["--detector", str(finished / "models/yolov1.keras")]
     )
     with pytest.raises(SystemExit) as stopped:
-        config.run(yolo_dense.main, yolo_dense.Config, [*SMALL, "--output", str(tmp_path / "run"), *detector, *flags])
+        settings.run(yolo_dense.main, yolo_dense.Config, [*SMALL, "--output", str(tmp_path / "run"), *detector, *flags])
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert words in error and len(error.strip().splitlines()) == 1
@@ -92,5 +93,5 @@ def test_bad_input_is_one_line(case, finished, tmp_path, capsys):
 def test_a_segmenter_is_no_detector(finished, tmp_path, capsys):
     with pytest.raises(SystemExit):
         flags = ["--detector", str(finished / "models/yolo_dense.keras"), "--output", str(tmp_path / "run")]
-        config.run(yolo_dense.main, yolo_dense.Config, [*SMALL, *flags])
+        settings.run(yolo_dense.main, yolo_dense.Config, [*SMALL, *flags])
     assert "dense maps need a detector" in capsys.readouterr().err

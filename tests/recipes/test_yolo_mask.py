@@ -9,7 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kerastransfer.recipes import config, detector, trained, training, yolo_mask
+from kerastransfer.recipes import detector, yolo_mask
+from kerastransfer.runs import fitting, settings, trained
 
 NET = ["--model", "yolov3-tiny", "--width", "0.25", "--loss", "ciou", "--image-size", "64", "--batch-size", "8"]
 SMALL = [*NET, "--detector-epochs", "2", "--mask-epochs", "2", "--mask-filters", "16", "--mask-convs", "1"]
@@ -48,8 +49,8 @@ def run(tmp_path_factory):
     folder, told = tmp_path_factory.mktemp("mask"), io.StringIO()
     flags = ["--data", str(coco(folder / "data", MIXED)), "--output", str(folder / "run")]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(told):
-        patch.setattr(training, "MOST_OBJECTS", 3)
-        config.run(yolo_mask.main, yolo_mask.Config, [*SMALL, *flags, "--resize", "letterbox", "--multi-scale"])
+        patch.setattr(fitting, "MOST_OBJECTS", 3)
+        settings.run(yolo_mask.main, yolo_mask.Config, [*SMALL, *flags, "--resize", "letterbox", "--multi-scale"])
     return folder / "run", told.getvalue()
 
 
@@ -108,7 +109,7 @@ def test_the_model_opens_and_knows_how_it_was_trained(finished):
 def stopped(capsys, recipe, *flags):
     """What a run says on stderr that ends with exit code 2 and one line after its warnings."""
     with pytest.raises(SystemExit) as end:
-        config.run(recipe.main, recipe.Config, list(map(str, flags)))
+        settings.run(recipe.main, recipe.Config, list(map(str, flags)))
     assert end.value.code == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
     assert len(lines) == 1, lines

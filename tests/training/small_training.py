@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from kerastransfer.recipes import config
+from kerastransfer.runs import settings
 
 
 def main(output, name, checkpoint=None, die_at="0"):
@@ -85,5 +85,5 @@ def main(output, name, checkpoint=None, die_at="0"):
 
 
 if __name__ == "__main__":
-    with config.one_line_errors():
+    with settings.one_line_errors():
         main(*sys.argv[1:])

@@ -90,7 +90,7 @@ def test_data_parallel_needs_jax():
 UNDER_JAX = """
 import keras
 from kerastransfer.errors import UserError
-from kerastransfer.recipes import under_tensorflow
+from kerastransfer.runs import under_tensorflow
 from kerastransfer.training import strategy
 
 strategy.join("data_parallel")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.images import read_image, read_mask
 from kerastransfer.data.layouts.files import images_under, lines
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 FORM = "a folder with train/, trainannot/ and train.txt (or the same for val or test)"
 CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")

@@ -7,20 +7,20 @@ from xml.etree import ElementTree
 
 from kerastransfer.data.dataset import BadSampleError
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import PICTURES
 
-IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def images_under(folder: Path) -> dict[str, Path]:
     """The image files in `folder` and below by their relative path without suffix, in order; hidden ones left out."""
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.name[0] != ".")
     return {stem(path, folder): path for path in sorted(paths)}
 
 
 def has_images(folder: Path) -> bool:
     """Whether image files lie directly in `folder`."""
-    return folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+    return folder.is_dir() and any(path.suffix.lower() in PICTURES for path in folder.iterdir())
 
 
 def stem(path: Path, folder: Path) -> str:

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import VOID, BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.images import read_image, read_mask
 from kerastransfer.data.layouts.files import images_under, lines, places, split_of
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 FORM = "images/ and masks/ side by side, by themselves or inside train/, validation/ and test/"
 LOOKED_AT = 32  # masks read to see what their values mean

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 
-from kerastransfer.data.dataset import VOID, BadSampleError, Example
+from kerastransfer.data.dataset import BadSampleError, Example
+from kerastransfer.vocabulary import VOID
 
 SLACK = 1.0  # pixels: owners round, and count from 0 or from 1
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.images import read_image, read_mask
 from kerastransfer.data.layouts import voc
 from kerastransfer.data.layouts.files import images_under, lines, xml
 from kerastransfer.data.layouts.objects import objects
+from kerastransfer.vocabulary import VOID
 
 FORM = "a folder with images/ and annotations/trimaps/"
 CLASSES = ("cat", "dog")

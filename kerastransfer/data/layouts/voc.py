@@ -14,10 +14,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from kerastransfer.data.dataset import VOID, BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.images import read_image, read_mask
 from kerastransfer.data.layouts.files import folders, images_under, lines, xml
 from kerastransfer.data.layouts.objects import objects
+from kerastransfer.vocabulary import VOID
 
 FORM = "a folder with JPEGImages/ and Annotations/*.xml (or SegmentationClass/), or VOCdevkit/ above it"
 

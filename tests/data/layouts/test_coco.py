@@ -5,8 +5,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from kerastransfer.data import datasets
-from kerastransfer.data.dataset import VOID
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 
 def miniature(folder, draw, annotations, images=1, **content):

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from kerastransfer.data import datasets
-from kerastransfer.data.dataset import VOID
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 
 def pair(root, stem, mask, draw, suffix=".png", palette=False):

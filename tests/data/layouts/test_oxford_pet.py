@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 
 from kerastransfer.data import datasets
-from kerastransfer.data.dataset import VOID
+from kerastransfer.vocabulary import VOID
 
 
 def test_the_real_folder(shared_data):

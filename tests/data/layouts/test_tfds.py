@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from kerastransfer.data import datasets
-from kerastransfer.data.dataset import VOID
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_datasets") is None, reason="tensorflow-datasets is not installed"

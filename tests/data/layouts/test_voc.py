@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kerastransfer.data import datasets
-from kerastransfer.data.dataset import VOID
+from kerastransfer.vocabulary import VOID
 
 OBJECT = (
     "<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>"

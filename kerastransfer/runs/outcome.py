@@ -12,10 +12,11 @@ from kerastransfer import files
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.errors import UserError
 from kerastransfer.metrics import bootstrap
-from kerastransfer.recipes import scoring, trained, under_tensorflow
-from kerastransfer.recipes.config import CommonConfig
-from kerastransfer.recipes.run_folder import RunFolder
-from kerastransfer.recipes.training import Data
+from kerastransfer.runs import trained, under_tensorflow
+from kerastransfer.runs.fitting import Data
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.runs.settings import CommonConfig
+from kerastransfer.tasks import scoring
 
 
 @dataclasses.dataclass
@@ -87,7 +88,7 @@ class Outcome:
 
     def write(self) -> None:
         """metrics.json and report.html."""
-        from kerastransfer.recipes import reporting
+        from kerastransfer.runs import reporting
 
         self.run.write_metrics(self.results)
         reporting.write(self)
@@ -171,7 +172,7 @@ def over_seeds(recipe: str, config: CommonConfig, once: Callable[[Any, RunFolder
         if not run.leads:
             return results
         run.write_metrics(results)
-        from kerastransfer.recipes import reporting
+        from kerastransfer.runs import reporting
 
         reporting.write_over_seeds(run, config, each, results)
         tell(results, run.path, config.export)

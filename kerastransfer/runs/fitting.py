@@ -11,8 +11,8 @@ from typing import Literal
 from kerastransfer.data import datasets, derive, splits
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.errors import UserError
-from kerastransfer.recipes.config import CommonConfig, require_positive
-from kerastransfer.recipes.run_folder import RunFolder
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.runs.settings import CommonConfig, require_positive
 
 MOST_OBJECTS = 400  # of an image
 STORED = 1.2  # decoded images are kept this much larger than the input, so that a cut-out is not blurred

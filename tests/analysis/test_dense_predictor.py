@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
+from kerastransfer.analysis.dense_predictor import DensePredictor
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.encoders.yolov1 import POOL, yolov1_encoder
-from kerastransfer.export import graph, metadata, tflite
-from kerastransfer.export.dense_predictor import DensePredictor
+from kerastransfer.export import graph, tflite
 from kerastransfer.export.predictor import Predictor
 from kerastransfer.models.dense import Vote, dense, yolo_dense
 from kerastransfer.models.predictor import probabilities
 from kerastransfer.models.yolov1 import yolov1
+from kerastransfer.tasks import metadata
 
 STAGES = (((3, 3, 2),), ((4, 3), POOL), (((2, 1), (4, 3)),), ((5, 3),), ((6, 1),))  # total stride 4
 SIZE = (64, 48)

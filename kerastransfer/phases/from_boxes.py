@@ -10,9 +10,11 @@ import PIL.Image
 from kerastransfer import files
 from kerastransfer.codecs.pseudo_masks import pseudo_mask
 from kerastransfer.codecs.votes import inside_boxes
-from kerastransfer.data.dataset import VOID, BadSampleError, Dataset, Example, Sample
-from kerastransfer.recipes import dense_maps
-from kerastransfer.recipes.run_folder import RunFolder
+from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
+from kerastransfer.phases import dense_maps
+from kerastransfer.progress import bar
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.vocabulary import VOID
 
 
 def pseudo_masked(train: Dataset, run: RunFolder, quiet: bool) -> Dataset:
@@ -21,7 +23,7 @@ def pseudo_masked(train: Dataset, run: RunFolder, quiet: bool) -> Dataset:
 
     def work() -> dict:
         classes = dense_maps.classes_of(train, train.classes)
-        for sample in dense_maps.bar(quiet, "masks from boxes")(train.samples):
+        for sample in bar(None if quiet else "masks from boxes")(train.samples):
             example = sample.read()
             kept = ~example["crowd"]
             values = np.ones(kept.sum(), int) if classes.merge else example["labels"][kept] + 1

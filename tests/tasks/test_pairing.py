@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kerastransfer.export import pairing
+from kerastransfer.tasks import pairing
 
 # Of the first the second covers 3/4, the third 1/2; the fourth lies apart.
 BOXES = np.array([[0, 0, 0.4, 0.4], [0, 0, 0.4, 0.3], [0, 0, 0.4, 0.2], [0.6, 0.6, 1, 1]], np.float32)

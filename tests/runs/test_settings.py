@@ -15,13 +15,13 @@ import pytest
 
 from kerastransfer.errors import UserError
 from kerastransfer.recipes import __main__ as listing
-from kerastransfer.recipes import config
+from kerastransfer.runs import settings
 
 FILES = Path(__file__).resolve().parent.parent.parent / "recipes"
 
 
 @dataclasses.dataclass
-class Config(config.CommonConfig):
+class Config(settings.CommonConfig):
     epochs: int = 60
     """Passes over the training images."""
     learning_rate: float = 1e-3
@@ -33,13 +33,13 @@ class Config(config.CommonConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        config.require_positive(self, "epochs", "learning_rate")
+        settings.require_positive(self, "epochs", "learning_rate")
 
 
 @pytest.fixture(autouse=True)
 def _light(monkeypatch):
     """These recipes need no Keras, which takes seconds to import."""
-    monkeypatch.setattr(config, "import_keras", lambda: None)
+    monkeypatch.setattr(settings, "import_keras", lambda: None)
 
 
 def write(path, text):
@@ -49,13 +49,13 @@ def write(path, text):
 
 def test_flags_override_the_file_which_overrides_the_defaults(tmp_path):
     file = write(tmp_path / "run.toml", 'epochs = 5\nbatch_size = 8\ndecoders = ["unet"]\nseeds = [3, 4]\n')
-    parsed = config.parse(Config, ["--batch-size", "4", "--config", file, "--jit", "--seeds", "7", "8", "9"])
+    parsed = settings.parse(Config, ["--batch-size", "4", "--config", file, "--jit", "--seeds", "7", "8", "9"])
     assert parsed == Config(epochs=5, batch_size=4, decoders=("unet",), seeds=(7, 8, 9), jit=True)
 
 
 def test_a_flag_undoes_what_the_file_switches_on(tmp_path):
     file = write(tmp_path / "run.toml", "deterministic = true\nseeds = [1, 2]\n")
-    assert config.parse(Config, [f"--config={file}", "--no-deterministic", "--seeds"]) == Config()
+    assert settings.parse(Config, [f"--config={file}", "--no-deterministic", "--seeds"]) == Config()
 
 
 def test_toml_round_trip_keeps_every_setting(tmp_path):
@@ -69,13 +69,13 @@ def test_toml_round_trip_keeps_every_setting(tmp_path):
         deterministic=True,
         encoder="a/b.keras",
     )
-    assert config.read(Config, write(tmp_path / "a.toml", config.to_toml(settings))) == settings
-    assert config.read(Config, write(tmp_path / "b.toml", config.to_toml(Config()))) == Config()
+    assert settings.read(Config, write(tmp_path / "a.toml", settings.to_toml(settings))) == settings
+    assert settings.read(Config, write(tmp_path / "b.toml", settings.to_toml(Config()))) == Config()
 
 
 @pytest.mark.parametrize("value", [1e16, 2e-5, 0.1 + 0.2, math.inf, -0.0, 5e-324])
 def test_toml_round_trip_keeps_every_bit_of_a_float(value):
-    assert tomllib.loads(config.to_toml(_Floats(value)))["value"] == value
+    assert tomllib.loads(settings.to_toml(_Floats(value)))["value"] == value
 
 
 @dataclasses.dataclass
@@ -84,7 +84,7 @@ class _Floats:
 
 
 def test_what_to_do_with_a_folder_is_no_setting():
-    assert not {"resume", "overwrite"} & tomllib.loads(config.to_toml(Config(overwrite=True))).keys()
+    assert not {"resume", "overwrite"} & tomllib.loads(settings.to_toml(Config(overwrite=True))).keys()
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ def test_what_to_do_with_a_folder_is_no_setting():
 def test_a_mistake_in_the_file_is_one_line_that_names_it(tmp_path, text, told):
     file = write(tmp_path / "run.toml", text)
     with pytest.raises(UserError) as caught:
-        config.read(Config, file)
+        settings.read(Config, file)
     assert told in str(caught.value)
     assert str(caught.value).startswith(file)
     assert "\n" not in str(caught.value)
 
 
 def test_a_whole_number_serves_where_a_float_is_needed(tmp_path):
-    read = config.read(Config, write(tmp_path / "run.toml", "learning_rate = 1"))
+    read = settings.read(Config, write(tmp_path / "run.toml", "learning_rate = 1"))
     assert isinstance(read.learning_rate, float)
 
 
@@ -127,7 +127,7 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path):
         (tmp_path / "run.toml", "TOML"),
     ):
         with pytest.raises(UserError, match=told):
-            config.read(Config, path)
+            settings.read(Config, path)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path):
 )
 def test_a_mistake_in_a_flag_is_one_line_that_names_it(flags, told):
     with pytest.raises(UserError) as caught:
-        config.parse(Config, flags)
+        settings.parse(Config, flags)
     assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("flags", [["--precision", "float64"], ["--epochs", "ten"], ["--epochs"], ["--config"]])
 def test_a_flag_of_the_wrong_type_exits_with_2(flags, capsys):
     with pytest.raises(SystemExit) as caught:
-        config.parse(Config, flags)
+        settings.parse(Config, flags)
     assert caught.value.code == 2
     assert flags[0] in capsys.readouterr().err
 
@@ -186,7 +186,7 @@ def test_a_foreseen_failure_is_one_line_and_an_exit_code(error, code, told, caps
         raise error
 
     with pytest.raises(SystemExit) as caught:
-        config.run(main, Config, [])
+        settings.run(main, Config, [])
     assert caught.value.code == code
     err = capsys.readouterr().err
     assert told in err
@@ -198,11 +198,11 @@ def test_a_bug_keeps_its_traceback():
         raise KeyError("a bug")
 
     with pytest.raises(KeyError):
-        config.run(main, Config, [])
+        settings.run(main, Config, [])
 
 
 def test_a_reader_that_leaves_is_no_bug():
-    code = "from kerastransfer.recipes import config; config.run(lambda settings: None, config.CommonConfig)"
+    code = "from kerastransfer.runs import settings; settings.run(lambda settings: None, settings.CommonConfig)"
     command = f"{sys.executable} -c '{code}' --help"
     ended = subprocess.run(f"({command}; echo $? >&2) | true", shell=True, capture_output=True, text=True)
     assert "Traceback" not in ended.stderr
@@ -210,32 +210,34 @@ def test_a_reader_that_leaves_is_no_bug():
 
 def test_help_tells_every_flag_in_hyphens_and_how_to_give_a_file(capsys):
     with pytest.raises(SystemExit) as caught:
-        config.parse(Config, ["--help"], prog="recipe", description="A page.\n\n    its command")
+        settings.parse(Config, ["--help"], prog="recipe", description="A page.\n\n    its command")
     assert caught.value.code == 0
     out = capsys.readouterr().out
     for field in dataclasses.fields(Config):
-        assert config.flag(field.name) in out
+        assert settings.flag(field.name) in out
     assert "--config FILE.toml" in out
     assert "Of Adam." in out
     assert "    its command" in out
 
 
 def test_the_nearest_name_is_always_told():
-    assert config.nearest("zzz", ["epochs"]) == "epochs"
+    assert settings.nearest("zzz", ["epochs"]) == "epochs"
 
 
 @pytest.mark.parametrize("path", sorted(FILES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_file_of_settings_fits_the_recipe_that_it_names(path):
     name = re.search(r"python -m (kerastransfer\.recipes\.\w+) --config recipes/" + path.name, path.read_text())[1]
-    config.read(importlib.import_module(name).Config, path)
+    settings.read(importlib.import_module(name).Config, path)
 
 
 @pytest.mark.parametrize("name", listing.recipes())
 def test_every_recipe_round_trips_and_explains_each_flag(name, tmp_path, capsys):
     recipe = importlib.import_module(f"{listing.PACKAGE}.{name}")
-    assert config.read(recipe.Config, write(tmp_path / "run.toml", config.to_toml(recipe.Config()))) == recipe.Config()
+    assert (
+        settings.read(recipe.Config, write(tmp_path / "run.toml", settings.to_toml(recipe.Config()))) == recipe.Config()
+    )
     with pytest.raises(SystemExit) as caught:
-        config.run(recipe.main, recipe.Config, ["--help"])
+        settings.run(recipe.main, recipe.Config, ["--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert f"python -m kerastransfer.recipes.{name}" in out
@@ -256,8 +258,9 @@ def test_recipes_tell_their_flags_without_tensorflow():
 def test_settings_and_listing_are_read_without_keras():
     code = """if True:
         import sys
-        from kerastransfer.recipes import config, run_folder, __main__
-        config.parse(config.CommonConfig, [])
+        from kerastransfer.runs import settings, folder
+        from kerastransfer.recipes import __main__
+        settings.parse(settings.CommonConfig, [])
         __main__.main()
         assert not {"tensorflow", "keras", "numpy"} & set(sys.modules), "too heavy for --help"
     """

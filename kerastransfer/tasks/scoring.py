@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from kerastransfer.data.dataset import VOID, Dataset, Sample
+from kerastransfer.data.dataset import Dataset, Sample
 from kerastransfer.errors import UserError
 from kerastransfer.metrics import detection, segmentation
+from kerastransfer.vocabulary import VOID
 
 LOWEST_SCORE = 0.001  # average precision wants the whole curve, not the few boxes that a person wants to see
 

@@ -6,8 +6,8 @@ import numpy as np
 import PIL.Image
 
 from kerastransfer.data.letterbox import Placement, placement
-from kerastransfer.export.metadata import Metadata, Thresholds
-from kerastransfer.export.paste import paste
+from kerastransfer.tasks.metadata import Metadata, Thresholds
+from kerastransfer.tasks.paste import paste
 
 
 @dataclasses.dataclass(frozen=True)

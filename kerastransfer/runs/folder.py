@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from kerastransfer import __version__, files
 from kerastransfer.errors import UserError
-from kerastransfer.recipes import config as configs
+from kerastransfer.runs import settings
 
 try:
     import fcntl
@@ -31,7 +31,7 @@ FOLDERS = ("figures", "models", "saved_model", "tflite", "predictions", "logs", 
 FILES = ("phases.json", "metrics.json", "history.csv", "report.html", "transfer_report.json")
 LOCK = ".lock"
 HEADER = "# kerastransfer"  # how config.toml begins, and how a folder is known to be a run's
-MAY_DIFFER = ("output", "strategy", "quiet", "feature_folder", *configs.NOT_STORED)  # between a run and its resumption
+MAY_DIFFER = ("output", "strategy", "quiet", "feature_folder", *settings.NOT_STORED)  # between a run and its resumption
 # What `files.replacing` and `export.saved_model` leave behind when they are killed
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp(\..*)?|old)")
 
@@ -53,7 +53,7 @@ class RunFolder:
     """
 
     def __init__(
-        self, recipe: str, config: configs.CommonConfig, *, leads: bool = True, meet: Callable[[], None] = lambda: None
+        self, recipe: str, config: settings.CommonConfig, *, leads: bool = True, meet: Callable[[], None] = lambda: None
     ) -> None:
         self.recipe = recipe
         self.config = config
@@ -181,19 +181,20 @@ class RunFolder:
         if self.config.overwrite:  # config.toml goes last: until then the folder is known to be a run's
             _clear(self.path)
         header = f"{HEADER} {__version__}: python -m kerastransfer.recipes.{self.recipe} --config config.toml\n"
-        files.write_text(self.path / "config.toml", header + configs.to_toml(self.config))
+        files.write_text(self.path / "config.toml", header + settings.to_toml(self.config))
 
     def _refuse_other_settings(self) -> None:
         stored = self.path / "config.toml"
         first_line = stored.read_text(encoding="utf-8").partition("\n")[0]
         if f"kerastransfer.recipes.{self.recipe} " not in first_line:
             raise UserError(f"--output {self.path} holds a run of another recipe ({first_line.lstrip('# ')})")
-        before = configs.read(type(self.config), stored)
+        before = settings.read(type(self.config), stored)
         names = [name for name in vars(before) if name not in MAY_DIFFER]
         differing = [name for name in names if getattr(before, name) != getattr(self.config, name)]
         if differing:
             told = ", ".join(
-                f"{configs.flag(name)} {getattr(self.config, name)} (was {getattr(before, name)})" for name in differing
+                f"{settings.flag(name)} {getattr(self.config, name)} (was {getattr(before, name)})"
+                for name in differing
             )
             raise UserError(
                 f"--resume needs the settings the run began with, but differs in {told}; "

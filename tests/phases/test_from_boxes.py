@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from kerastransfer.data.dataset import VOID, Dataset, Sample
+from kerastransfer.data.dataset import Dataset, Sample
+from kerastransfer.phases.from_boxes import pseudo_masked
 from kerastransfer.recipes.detector import DetectorConfig
-from kerastransfer.recipes.from_boxes import pseudo_masked
-from kerastransfer.recipes.run_folder import RunFolder
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.vocabulary import VOID
 
 BOXES = np.array([[0.1, 0.1, 0.5, 0.5], [0.4, 0.4, 0.9, 0.9], [0.6, 0.1, 0.9, 0.3]], "float32")
 

@@ -9,7 +9,6 @@ from kerastransfer.errors import UserError
 
 if TYPE_CHECKING:
     from kerastransfer.data.dataset import Dataset
-    from kerastransfer.recipes.detector import DetectorConfig
 
 # The strides of the last taps, said here too, so that --help needs no Keras.
 YOLOV1 = {"small": 16, "fast_yolo": 64, "yolov1": 64}
@@ -35,12 +34,12 @@ def family(model: str) -> str:
     return "yolov1" if model in YOLOV1 else "yolov3"
 
 
-def method(config: "DetectorConfig", classes: int, train: "Dataset") -> Method:
+def method(config: Any, classes: int, train: "Dataset") -> Method:
     """What the flags say. train: where YOLOv3's anchors are fitted, unless --anchors gives them."""
     return {"yolov1": _yolov1, "yolov3": _yolov3}[family(config.model)](config, classes, train)
 
 
-def encoder(config: "DetectorConfig") -> Any:
+def encoder(config: Any) -> Any:
     """The encoder of the detector, with new weights."""
     if family(config.model) == "yolov1":
         from kerastransfer.encoders.yolov1 import ENCODERS

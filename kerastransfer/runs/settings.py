@@ -172,7 +172,7 @@ def run(
 def import_keras() -> None:
     """Import Keras and TensorFlow, which makes the batches on every backend, in silence: TensorFlow greets on stderr
     whatever its log level, over our lines."""
-    from kerastransfer.export.silence import silenced
+    from kerastransfer.silence import silenced
 
     with silenced():
         import keras  # noqa: F401

@@ -5,8 +5,8 @@ import zipfile
 import pytest
 
 from kerastransfer.errors import UserError
-from kerastransfer.export import metadata
-from kerastransfer.export.metadata import Metadata, Thresholds
+from kerastransfer.tasks import metadata
+from kerastransfer.tasks.metadata import Metadata, Thresholds
 
 ABOUT = Metadata("detection", ("Kätzchen", "dog"), (64, 96), "int8", Thresholds(0.3, 0.6, 20))
 MODEL = b"\x1c\0\0\0TFL3" + bytes(1000)

@@ -3,7 +3,7 @@ import PIL.Image
 import pytest
 
 from kerastransfer.errors import UserError
-from kerastransfer.export import images
+from kerastransfer.tasks import images
 
 
 def test_a_photo_is_turned_the_right_way_up(tmp_path):

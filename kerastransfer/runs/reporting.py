@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerastransfer.metrics import bootstrap
-from kerastransfer.recipes import trained
-from kerastransfer.recipes.config import CommonConfig
-from kerastransfer.recipes.run_folder import RunFolder
 from kerastransfer.report import figures, pictures, style
 from kerastransfer.report.page import Comparison, Estimate, ExportedFile, Figure, Highlight, Page, write_page
+from kerastransfer.runs import trained
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.runs.settings import CommonConfig
 
 if TYPE_CHECKING:
-    from kerastransfer.recipes.outcome import Outcome
+    from kerastransfer.runs.outcome import Outcome
 
 SHOWN_DETECTIONS = 6
 HIGHLIGHTS = {"mask_AP50": "mask AP50 of", "AP50": "AP50 of", "iou_mean": "mean IoU of"}

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from kerastransfer.errors import UserError
-from kerastransfer.export.silence import silenced
+from kerastransfer.silence import silenced
 
 
 def speak():

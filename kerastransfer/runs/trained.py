@@ -21,16 +21,16 @@ import numpy as np
 
 from kerastransfer import files
 from kerastransfer.errors import UserError
-from kerastransfer.recipes import scoring
-from kerastransfer.recipes.config import import_keras
+from kerastransfer.runs.settings import import_keras
+from kerastransfer.tasks import scoring
 
 if TYPE_CHECKING:
     import keras
 
     from kerastransfer.data.dataset import Dataset
-    from kerastransfer.export.metadata import Metadata
     from kerastransfer.export.parity import ExportedFile
-    from kerastransfer.export.prediction import Prediction
+    from kerastransfer.tasks.metadata import Metadata
+    from kerastransfer.tasks.prediction import Prediction
 
 MAIN_SCORE = {"instances": "mask_AP50", "detection": "AP50", "segmentation": "iou_mean"}
 # What an exported file must keep. Not AP50: of a few dozen images it moves by hundredths when a few boxes cross an IoU
@@ -127,8 +127,8 @@ def read(path: str | Path) -> Trained:
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.codecs.yolov3 import YoloV3Codec
     from kerastransfer.export.loading import load_keras
-    from kerastransfer.export.metadata import Metadata
-    from kerastransfer.export.silence import silenced
+    from kerastransfer.silence import silenced
+    from kerastransfer.tasks.metadata import Metadata
 
     codecs = {"yolov1": YoloV1Codec, "yolov3": YoloV3Codec}
     with silenced():

@@ -7,8 +7,8 @@ import pytest
 
 from kerastransfer.data.toy import CLASSES, toy
 from kerastransfer.errors import UserError
-from kerastransfer.export.prediction import Detections, Segmentation
-from kerastransfer.recipes import scoring
+from kerastransfer.tasks import scoring
+from kerastransfer.tasks.prediction import Detections, Segmentation
 
 SCENES = toy(seed=5, count=6, image_size=64)
 TRUTH = {sample.read()["image"].tobytes(): sample.read() for sample in SCENES.samples}

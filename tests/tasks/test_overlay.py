@@ -1,7 +1,7 @@
 import numpy as np
 
-from kerastransfer.export import overlay
-from kerastransfer.export.prediction import Instances
+from kerastransfer.tasks import overlay
+from kerastransfer.tasks.prediction import Instances
 
 GREY = np.full((4, 6, 3), 100, np.uint8)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from kerastransfer.export.metadata import Metadata, Thresholds
-from kerastransfer.export.prediction import Segmentation, classes_at, interpret, run_lengths, suppress
+from kerastransfer.tasks.metadata import Metadata, Thresholds
+from kerastransfer.tasks.prediction import Segmentation, classes_at, interpret, run_lengths, suppress
 
 BOXES = np.array(
     [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.0, 0.0, 0.5, 0.2], [0.6, 0.6, 1.0, 1.0]], np.float32

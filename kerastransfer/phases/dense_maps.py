@@ -10,10 +10,10 @@ import numpy as np
 from kerastransfer.codecs.votes import threshold_by_boxes
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.errors import UserError
-from kerastransfer.recipes import trained
+from kerastransfer.runs import trained
 
 if TYPE_CHECKING:
-    from kerastransfer.export.dense_predictor import DenseMaps, DensePredictor
+    from kerastransfer.analysis.dense_predictor import DenseMaps, DensePredictor
 
 KINDS = ("objectness", "votes")
 
@@ -61,8 +61,8 @@ def read_detector(path: str | Path) -> tuple[Any, Any, Any]:
 def open_maps(path: str | Path, output_stride: int, *, dilate: bool, merge: bool, tile: int = 0) -> "DensePredictor":
     """The detector in NAME.keras, ready for dense maps. Raises UserError for another model or an impossible stride."""
     network, metadata, codec = read_detector(path)
+    from kerastransfer.analysis.dense_predictor import DensePredictor
     from kerastransfer.encoders.yolov1 import tap_strides
-    from kerastransfer.export.dense_predictor import DensePredictor
     from kerastransfer.models.dense import Vote, dense
 
     try:
@@ -87,12 +87,3 @@ def thresholds(
             for k in range(len(classes.names) - 1)
         ]
     return chosen
-
-
-def bar(quiet: bool, words: str) -> Callable[[Sequence], Iterable]:
-    """Wraps a sequence in a progress bar, unless quiet."""
-    if quiet:
-        return iter
-    from rich.progress import track
-
-    return lambda items: track(items, words)

@@ -13,12 +13,12 @@ import pytest
 
 from kerastransfer import files
 from kerastransfer.errors import UserError
-from kerastransfer.recipes import config
-from kerastransfer.recipes.run_folder import RunFolder, default_output
+from kerastransfer.runs import settings
+from kerastransfer.runs.folder import RunFolder, default_output
 
 
 @dataclasses.dataclass
-class Config(config.CommonConfig):
+class Config(settings.CommonConfig):
     epochs: int = 2
 
 
@@ -42,7 +42,7 @@ def contents(folder):
 def test_a_new_folder_gets_the_settings_that_repeat_the_run(tmp_path):
     ours = settings(tmp_path / "deep" / "run", epochs=7, seeds=(1, 2))
     with RunFolder("detector", ours) as run:
-        assert config.read(Config, run.path / "config.toml") == ours
+        assert settings.read(Config, run.path / "config.toml") == ours
         assert "kerastransfer.recipes.detector" in (run.path / "config.toml").read_text()
 
 
@@ -78,7 +78,7 @@ def test_overwrite_removes_what_the_run_made_and_nothing_else(tmp_path):
     with RunFolder("detector", settings(tmp_path, overwrite=True, epochs=9)) as run:
         assert not run.phases
         assert not run.history()
-        assert config.read(Config, run.path / "config.toml").epochs == 9
+        assert settings.read(Config, run.path / "config.toml").epochs == 9
     assert set(contents(tmp_path)) == {"notes.txt", "config.toml", ".lock"}
 
 
@@ -123,7 +123,7 @@ def test_a_run_of_another_recipe_is_not_resumed(tmp_path):
 
 def test_resume_from_the_stored_file_needs_no_other_flag(tmp_path):
     finished_run(tmp_path, epochs=5)
-    again = config.parse(Config, ["--config", str(tmp_path / "config.toml"), "--resume"])
+    again = settings.parse(Config, ["--config", str(tmp_path / "config.toml"), "--resume"])
     RunFolder("detector", again).close()
 
 
@@ -234,9 +234,9 @@ def test_the_default_folder_of_a_file_drops_its_suffix(tmp_path, monkeypatch):
 
 HOLD = textwrap.dedent("""
     import sys, time
-    from kerastransfer.recipes import config
-    from kerastransfer.recipes.run_folder import RunFolder
-    run = RunFolder("detector", config.CommonConfig(output=sys.argv[1]))
+    from kerastransfer.runs import settings
+    from kerastransfer.runs.folder import RunFolder
+    run = RunFolder("detector", settings.CommonConfig(output=sys.argv[1]))
     print("ours", flush=True)
     time.sleep(60)
 """)
@@ -247,10 +247,10 @@ def test_one_process_at_a_time_and_none_after_a_kill(tmp_path):
         assert other.stdout.readline() == "ours\n"
         for how in ({"resume": True}, {"overwrite": True}):
             with pytest.raises(UserError, match=f"in use by process {other.pid}"):
-                RunFolder("detector", config.CommonConfig(output=str(tmp_path), **how))
+                RunFolder("detector", settings.CommonConfig(output=str(tmp_path), **how))
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
-    RunFolder("detector", config.CommonConfig(output=str(tmp_path), resume=True)).close()
+    RunFolder("detector", settings.CommonConfig(output=str(tmp_path), resume=True)).close()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

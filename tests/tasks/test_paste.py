@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from kerastransfer.export.paste import paste
+from kerastransfer.tasks.paste import paste
 
 SIZE = (23, 31)
 
@@ -102,6 +102,6 @@ def test_a_threshold_that_everything_passes_is_refused():
 
 
 def test_it_needs_neither_keras_nor_tensorflow():
-    code = "import sys, kerastransfer.export.paste; print(*sys.modules)"
+    code = "import sys, kerastransfer.tasks.paste; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "numpy" in loaded and {"keras", "tensorflow", "scipy"}.isdisjoint(loaded)

@@ -7,7 +7,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from kerastransfer.export.prediction import Detections, Instances, Prediction, Segmentation
+from kerastransfer.tasks.prediction import Detections, Instances, Prediction, Segmentation
 
 
 def colour(label: int) -> tuple[int, int, int]:
