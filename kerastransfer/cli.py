@@ -14,9 +14,10 @@ import tyro
 
 from kerastransfer import files
 from kerastransfer.errors import UserError
+from kerastransfer.flags import nearest
 from kerastransfer.progress import bar
-from kerastransfer.recipes import __main__ as listing
-from kerastransfer.runs import settings
+from kerastransfer.recipes import pages
+from kerastransfer.runs import command_line
 from kerastransfer.vocabulary import PICTURES
 
 if TYPE_CHECKING:
@@ -26,16 +27,10 @@ if TYPE_CHECKING:
     from kerastransfer.export.parity import ExportedFile
     from kerastransfer.models.darknet_cfg import Section
 
-DESCRIPTION = """Boxes are cheap, masks are dear: put what a detector has learnt to work on dense prediction.
+DESCRIPTION = """Boxes are cheap, masks are expensive: put what a detector has learnt to work on dense prediction.
 
-`kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` tells its flags."""
+`kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` shows its flags."""
 MOST_CLASSES = 20  # that a table tells one by one
-FIELD = {
-    "detection": "boxes",
-    "instances": "masks",
-    "segmentation": "segmentation",
-}  # what a task's truth is called in a sample
-
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Cfg = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.cfg")]
@@ -47,7 +42,7 @@ Images = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar=
 def main(argv: Sequence[str] | None = None) -> None:
     """Exit codes: 0; 2 for a mistake of the user's, told in one line; 1 for an exported file out of tolerance."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    with settings.one_line_errors():
+    with command_line.one_line_errors():
         if argv[:1] == ["run"]:
             run(argv[1:])
         else:
@@ -61,18 +56,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> None:
     """The recipe that `argv` begins with, with the flags that follow."""
-    names = list(listing.recipes())
+    names = list(pages())
     if not argv or argv[0] not in names:
         raise UserError(
             f"kerastransfer run needs a recipe, one of {', '.join(names)}; "
-            + (f"{argv[0]!r} is most like {settings.nearest(argv[0], names)!r}" if argv else "none was given")
+            + (f"{argv[0]!r} is most like {nearest(argv[0], names)!r}" if argv else "none was given")
         )
-    recipe = importlib.import_module(f"{listing.PACKAGE}.{argv[0]}")
-    settings.run(recipe.main, recipe.Config, argv[1:], prog=f"kerastransfer run {argv[0]}")
+    recipe = importlib.import_module(f"kerastransfer.recipes.{argv[0]}")
+    command_line.run(recipe.main, recipe.Config, argv[1:], prog=f"kerastransfer run {argv[0]}")
 
 
 def recipes() -> None:
     """List the recipes, a line each."""
+    from kerastransfer.recipes import __main__ as listing
+
     listing.main()
 
 
@@ -139,15 +136,15 @@ def evaluate(
         overwrite: Replace this file if it is there.
     """
     from kerastransfer.runs import trained
-    from kerastransfer.tasks import scoring
+    from kerastransfer.tasks import TASKS
 
     if output is not None:
         _refuse_to_replace([output], overwrite)
     predictor = trained.open_predictor(model)
-    task, labels = predictor.metadata.task, predictor.metadata.labels
-    test = _parts(data, format, split, max_bad, FIELD[task])[1]
-    unknown = scoring.unknown_classes(test, task, labels)
-    scores = scoring.score(predictor.predict, test, task, labels, progress=bar("scoring"))
+    task, labels = TASKS[predictor.about.task], predictor.about.labels
+    test = _parts(data, format, split, max_bad, task.FIELD)[1]
+    unknown = [name for name in task.classes(test) if name not in labels]
+    scores = task.score(predictor.predict, test, labels, bar("scoring")).metrics
     if unknown:
         print(f"not scored, as the model does not know them: {', '.join(unknown)}", file=sys.stderr)
     _table(f"{model} on {len(test)} images of {test.name}", _without_classes(scores))
@@ -176,7 +173,6 @@ def predict(
     """
     from kerastransfer.runs import trained
     from kerastransfer.tasks import images as pictures
-    from kerastransfer.tasks import overlay
 
     photos = _photos(images)
     results = output / "predictions.json"
@@ -193,10 +189,10 @@ def predict(
             continue
         prediction = predictor.predict(image, score=score)
         with files.replacing(overlays[name]) as temporary:
-            overlay.draw(image, prediction).save(temporary)
-        found = prediction.summary()
-        told.append({"image": str(photo), "overlay": overlays[name].name, "predictions": found})
-        print(f"{photo}: {_in_words(found)}")
+            prediction.draw(image).save(temporary)
+        summary = prediction.summary()
+        told.append({"image": str(photo), "overlay": overlays[name].name, "predictions": summary})
+        print(f"{photo}: {prediction.in_words()}")
     files.write_json(results, {"model": model, "images": told})
     print(f"{results}, with overlays of {len(told)} images beside it")
     if left_out:
@@ -228,10 +224,12 @@ def export(
     name = Path(model).stem
     tflite, saved_model = output / "tflite", output / "saved_model"
     _refuse_to_replace([tflite / f"{name}.json", saved_model / name], overwrite)
-    task = trained.load(model)[1].task
+    from kerastransfer.tasks import TASKS
+
+    task = TASKS[trained.stored(model)[1].task]
     if data is None:
         data, format, split = _trained_on(model)
-    train, test = _parts(data, format, split, 0.01, FIELD[task])
+    train, test = _parts(data, format, split, 0.01, task.FIELD)
     from kerastransfer.export.parity import ParityError
 
     try:
@@ -266,10 +264,11 @@ def convert(
     if output.suffix != ".keras":
         raise UserError(f"{output}: the model is written as .keras; give a name that ends so")
     _refuse_to_replace([output, output.with_suffix(".json")], overwrite)
-    settings.import_keras()
+    command_line.import_keras()
     from kerastransfer.export import darknet_weights
     from kerastransfer.models import darknet_cfg
     from kerastransfer.runs import trained
+    from kerastransfer.tasks.about import About
 
     sections = darknet_cfg.parse(_text(cfg))
     model, codec = _darknet_net(sections)
@@ -281,7 +280,7 @@ def convert(
     done = darknet_weights.read(weights, model, layers=layers)
     size = darknet_cfg.image_size(sections)
     resize = "stretch" if sections[-1].kind == "detection" else "letterbox"  # as Darknet runs YOLOv1 and YOLOv3
-    trained.write(model, output, task="detection", labels=labels, image_size=size, codec=codec, resize=resize)
+    trained.write(model, output, About("detection", tuple(labels), size, resize, codec))
     if done["fresh"]:
         print(f"not in the file, begin anew: {', '.join(done['fresh'])}")
     print(f"{output}: {len(done['copied'])} layers of {weights}, {len(labels)} classes, {size[0]} x {size[1]} pixels")
@@ -351,14 +350,6 @@ def _refuse_to_replace(paths: Iterable[Path], overwrite: bool) -> None:
     if there and not overwrite:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise UserError(f"{there[0]}{more} would be replaced; give --overwrite, or choose another --output")
-
-
-def _in_words(found: list[dict]) -> str:
-    """The summary of a prediction in a few words: `2 disc, 1 star` or `disc 31 %`."""
-    if found and "fraction" in found[0]:
-        return ", ".join(f"{one['label']} {100 * one['fraction']:.0f} %" for one in found)
-    labels = [one["label"] for one in found]
-    return ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)) or "nothing"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

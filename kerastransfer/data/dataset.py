@@ -67,6 +67,11 @@ class Dataset:
         """Only the samples that are annotated with all of `fields`."""
         return dataclasses.replace(self, samples=tuple(s for s in self.samples if s.fields.issuperset(fields)))
 
+    def spread(self, most: int) -> "Dataset":
+        """At most `most` samples, evenly over the data set: the first by name are often all of one class."""
+        every = max(1, -(-len(self) // most))
+        return dataclasses.replace(self, samples=self.samples[::every])
+
     def only(self, names: Iterable[str]) -> "Dataset":
         """Only the samples of these names, in the order of the data set."""
         names = frozenset(names)

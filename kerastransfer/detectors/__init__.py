@@ -1,0 +1,30 @@
+"""The families of detectors.  Each is a module with
+
+    NETS                            {name of a net: its largest stride in pixels}
+    Settings                        a dataclass: the flags of this family (--net.NAME); raises UserError for bad values
+    build(settings, net, purpose)   a Detector for these classes, this image size and these training images
+    any_size(settings)              whether the network takes images of several sizes
+
+None imports Keras before `build`.  To add a family, write its module and add a row here.
+"""
+
+from types import ModuleType
+
+from kerastransfer.detectors import yolov1, yolov3
+from kerastransfer.errors import UserError
+from kerastransfer.flags import nearest
+
+DETECTORS = {"yolov1": yolov1, "yolov3": yolov3}
+FAMILY = {net: name for name, family in DETECTORS.items() for net in family.NETS}
+
+
+def family(net: str) -> ModuleType:
+    """The module of the family that a net belongs to. Raises UserError for an unknown net."""
+    if net not in FAMILY:
+        raise UserError(f"unknown --model {net}; choose {', '.join(FAMILY)} (nearest: {nearest(net, FAMILY)})")
+    return DETECTORS[FAMILY[net]]
+
+
+def settings_of(net: str) -> type:
+    """The class of the settings of a net. Raises UserError for an unknown net."""
+    return family(net).Settings

@@ -5,17 +5,17 @@ import numpy as np
 
 from kerastransfer.data.letterbox import placement
 from kerastransfer.export.predictor import ImagePredictor
-from kerastransfer.tasks.metadata import Metadata
+from kerastransfer.tasks.about import About
 
 
 class KerasPredictor(ImagePredictor):
-    """Predicts with `model`, image (B, H, W, 3) to the outputs of `metadata.MEANINGS[task]`."""
+    """Predicts with `model`, image (B, H, W, 3) to the outputs of its task."""
 
-    def __init__(self, model: keras.Model, metadata: Metadata):
+    def __init__(self, model: keras.Model, about: About):
         self.model = model
-        self.metadata = metadata
+        self.about = about
 
     def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        pixels = placement(image.shape[:2], self.metadata.image_size, self.metadata.resize).image(image)
+        pixels = placement(image.shape[:2], self.about.image_size, self.about.resize).image(image)
         outputs = self.model.predict_on_batch(pixels[None].astype(np.float32))
         return {name: np.asarray(value[0], np.float32) for name, value in outputs.items()}

@@ -18,15 +18,15 @@ from ai_edge_litert.interpreter import Interpreter
 from kerastransfer.data.letterbox import placement
 from kerastransfer.errors import UserError
 from kerastransfer.silence import silenced
-from kerastransfer.tasks import images, metadata, overlay
-from kerastransfer.tasks.metadata import Metadata
-from kerastransfer.tasks.prediction import Prediction, interpret
+from kerastransfer.tasks import TASKS, images, metadata
+from kerastransfer.tasks.about import About
+from kerastransfer.tasks.prediction import Prediction
 
 
 class ImagePredictor(abc.ABC):
-    """What a model says of photos. Subclasses have `metadata` and `outputs`."""
+    """What a model says of photos. Subclasses have `about` and `outputs`."""
 
-    metadata: Metadata
+    about: About
 
     @abc.abstractmethod
     def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -42,27 +42,27 @@ class ImagePredictor(abc.ABC):
     ) -> Prediction:
         """Detections, or the class of every pixel, for `image`: (H, W, 3) uint8, a picture of Pillow, or a path.
 
-        score, iou, detections: a detector's thresholds where they should not be the file's own (`metadata.Thresholds`).
+        score, iou, detections: a detector's thresholds, by default the file's own (`tasks.about.Thresholds`).
         """
         image = as_array(image)
         given = {"score": score, "iou": iou, "detections": detections}
         thresholds = dataclasses.replace(
-            self.metadata.thresholds, **{name: value for name, value in given.items() if value is not None}
+            self.about.thresholds, **{name: value for name, value in given.items() if value is not None}
         )
-        return interpret(self.outputs(image), self.metadata, image.shape[:2], thresholds)
+        return TASKS[self.about.task].interpret(self.outputs(image), self.about, image.shape[:2], thresholds)
 
     def draw(
         self, image: np.ndarray | PIL.Image.Image | str | os.PathLike, prediction: Prediction, alpha: float = 0.5
     ) -> PIL.Image.Image:
         """The image with the prediction over it."""
-        return overlay.draw(as_array(image), prediction, alpha)
+        return prediction.draw(as_array(image), alpha)
 
 
 class Predictor(ImagePredictor):
     """Runs a .tflite file that kerastransfer exported. Raises UserError for any other file."""
 
     def __init__(self, path: str | os.PathLike, threads: int = 2):
-        self.metadata = metadata.read(path)
+        self.about = metadata.read(path)
         try:
             with silenced():
                 self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
@@ -75,7 +75,7 @@ class Predictor(ImagePredictor):
         self._outputs = runner.get_output_details()
 
     def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        pixels = placement(image.shape[:2], self.metadata.image_size, self.metadata.resize).image(image)
+        pixels = placement(image.shape[:2], self.about.image_size, self.about.resize).image(image)
         self._interpreter.set_tensor(self._input["index"], quantised(pixels, self._input)[None])
         self._interpreter.invoke()
         return {

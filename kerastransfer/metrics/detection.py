@@ -90,7 +90,7 @@ def coco_truth(
                 "iscrowd": int(crowd[index]),
             }
             if masks is not None:
-                annotation["area"] = float(np.count_nonzero(masks[index]))
+                annotation["area"] = _area(masks[index])
             if iou_type == "segm":
                 annotation["segmentation"] = _compressed(masks[index], name, size)
             annotations.append(annotation)
@@ -152,10 +152,24 @@ def _xywh(boxes, size):
     return np.stack([x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], axis=-1).tolist()
 
 
-def _compressed(mask, name, size):
+def compressed(masks: np.ndarray) -> list[dict[str, Any]]:
+    """Masks (N, H, W) in run lengths, a hundredth of their size; whatever takes masks here takes them so too."""
     from faster_coco_eval.core import mask as coder
 
-    if mask.shape != size:
-        raise ValueError(f"{name}: a mask of {mask.shape} for an image of {size} pixels")
-    code = coder.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(code["size"]), "counts": code["counts"].decode()}
+    codes = [coder.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
+    return [{"size": list(code["size"]), "counts": code["counts"].decode()} for code in codes]
+
+
+def _compressed(mask, name, size):
+    code = mask if isinstance(mask, dict) else compressed(mask[None])[0]
+    if tuple(code["size"]) != size:
+        raise ValueError(f"{name}: a mask of {tuple(code['size'])} for an image of {size} pixels")
+    return code
+
+
+def _area(mask):
+    if not isinstance(mask, dict):
+        return float(np.count_nonzero(mask))
+    from faster_coco_eval.core import mask as coder
+
+    return float(coder.area({**mask, "counts": mask["counts"].encode()}))

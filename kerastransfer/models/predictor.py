@@ -71,3 +71,10 @@ def probabilities(segmenter: keras.Model, image_size: tuple[int, int] | None = N
     image = keras.Input((*(image_size or (None, None)), 3), name="image")
     softmax = keras.layers.Softmax(dtype="float32", name="segmentation")
     return keras.Model(image, {"segmentation": softmax(segmenter(image))}, name=segmenter.name)
+
+
+def class_probabilities(classifier: keras.Model, image_size: tuple[int, int] | None = None) -> keras.Model:
+    """Image (B, H, W, 3) to {"probabilities": (B, K)} softmax: the graph that is exported."""
+    image = keras.Input((*(image_size or (None, None)), 3), name="image")
+    softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+    return keras.Model(image, {"probabilities": softmax(classifier(image))}, name=classifier.name)

@@ -1,4 +1,4 @@
-"""Dense maps of a trained detector over a data set, and the classes for which boxes can stand in."""
+"""Dense maps of a trained detector: made, scored, drawn; and the classes for which boxes can stand in."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerastransfer.codecs.votes import threshold_by_boxes
+from kerastransfer import files
+from kerastransfer.codecs.votes import classes_by_votes, threshold_by_boxes
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.errors import UserError
-from kerastransfer.runs import trained
+from kerastransfer.metrics import segmentation
+from kerastransfer.progress import bar
+from kerastransfer.runs import outcome, trained
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.tasks.about import About
 
 if TYPE_CHECKING:
     from kerastransfer.analysis.dense_predictor import DenseMaps, DensePredictor
@@ -43,24 +48,25 @@ def classes_of(dataset: Dataset, labels: Sequence[str]) -> Classes:
     )
 
 
-def read_detector(path: str | Path) -> tuple[Any, Any, Any]:
-    """Network, metadata and codec in NAME.keras. Raises UserError for a model that is no detector."""
-    found = trained.read(path)
-    network, metadata, codec = found.network, found.metadata, found.codec
-    if codec is None:
-        raise UserError(f"{path} is a segmenter; dense maps need a detector, such as RUN/models/yolov1.keras")
-    if type(codec).__name__ != "YoloV1Codec":
+def read_detector(path: str | Path) -> tuple[Any, About]:
+    """The network in NAME.keras, and what it is for. Raises UserError unless it is a detector of one grid."""
+    from kerastransfer.codecs.yolov1 import YoloV1Codec
+
+    network, about = trained.stored(path)
+    if about.task != "detection":
+        raise UserError(f"{path} is for {about.task}; dense maps need a detector, such as RUN/models/yolov1.keras")
+    if not isinstance(about.decoder, YoloV1Codec):
         raise UserError(
-            f"{path} is a detector of several grids; dense maps read the one of YOLOv1: RUN/models/yolov1.keras"
+            f"{path} is a detector of several grids; dense maps read the single grid of YOLOv1: RUN/models/yolov1.keras"
         )
-    if metadata.resize != "stretch":
-        raise UserError(f"{path} was trained with --resize {metadata.resize}; dense maps need one of stretched images")
-    return network, metadata, codec
+    if about.resize != "stretch":
+        raise UserError(f"{path} was trained with --resize {about.resize}; dense maps need one of stretched images")
+    return network, about
 
 
 def open_maps(path: str | Path, output_stride: int, *, dilate: bool, merge: bool, tile: int = 0) -> "DensePredictor":
     """The detector in NAME.keras, ready for dense maps. Raises UserError for another model or an impossible stride."""
-    network, metadata, codec = read_detector(path)
+    network, about = read_detector(path)
     from kerastransfer.analysis.dense_predictor import DensePredictor
     from kerastransfer.encoders.yolov1 import tap_strides
     from kerastransfer.models.dense import Vote, dense
@@ -70,7 +76,8 @@ def open_maps(path: str | Path, output_stride: int, *, dilate: bool, merge: bool
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     stride = tap_strides(network.get_layer("encoder"))["c5"]
-    return DensePredictor(rebuilt, Vote(codec, output_stride, stride, metadata.image_size, merge, name="vote"), tile)
+    vote = Vote(about.decoder, output_stride, stride, about.image_size, merge, name="vote")
+    return DensePredictor(rebuilt, vote, tile)
 
 
 def thresholds(
@@ -87,3 +94,125 @@ def thresholds(
             for k in range(len(classes.names) - 1)
         ]
     return chosen
+
+
+def score_maps(
+    name: str, predictor, classes: Classes, few: Dataset, test: Dataset, config, run: RunFolder, result: outcome.Outcome
+) -> dict[str, list[float]]:
+    """Choose the thresholds of both maps by boxes, and score the maps on the test images; returns the thresholds."""
+    drawn = {sample.name for sample in test.spread(config.pictures).samples} if config.pictures else set()
+
+    def work() -> dict:
+        chosen = thresholds(predictor, few, classes, bar(None if config.quiet else f"{name}: boxes choose thresholds"))
+        tables: dict[str, dict[str, list]] = {kind: {"auc": [], "iou": []} for kind in KINDS}
+        counts: dict[str, list] = {kind: [] for kind in KINDS}
+        for sample in bar(None if config.quiet else f"{name}: scoring")(test.samples):
+            example = sample.read()
+            truth, maps = example["segmentation"], predictor.maps(example["image"])
+            for kind, table in tables.items():
+                values = getattr(maps, kind)
+                found = classes_by_votes(values, chosen[kind])
+                scores = segmentation.per_image([truth], [found], len(classes.names))
+                counts[kind].append(scores)
+                table["auc"].append(segmentation.pixel_auc(truth, values.max(axis=-1)))
+                table["iou"].append(float(scores["iou"][0]))
+            if sample.name in drawn:
+                write_maps(run.predictions / "maps", name, sample.name, example["image"], maps, chosen["votes"])
+        names = [sample.name for sample in test.samples]
+        return {
+            "thresholds": chosen,
+            "metrics": {
+                kind: {"auc_mean": float(np.nanmean(table["auc"])), "auc_min": float(np.nanmin(table["auc"]))}
+                | summary(counts[kind], classes.names)
+                for kind, table in tables.items()
+            },
+            "per_image": {kind: dict(zip(names, table["iou"], strict=True)) for kind, table in tables.items()},
+        }
+
+    found = run.phase(f"maps_{name}", work)
+    for kind in KINDS:
+        result.add(f"{kind}_{name}", found["metrics"][kind], found["per_image"][kind], "auc_mean", "IoU", "beside")
+    return found["thresholds"]
+
+
+def summary(scores: Sequence[dict[str, np.ndarray]], names: Sequence[str]) -> dict[str, float]:
+    """What `metrics.segmentation.summarise` says of images scored one by one."""
+    joined = {key: np.concatenate([one[key] for one in scores]) for key in scores[0]}
+    return segmentation.summarise(joined, names)
+
+
+def voting_segmenter(predictor, thresholds: Sequence[float], classes: Classes, run: RunFolder) -> None:
+    """models/yolo_dense.keras: image to logits by votes, as any segmenter of this package."""
+    from kerastransfer.models.dense import yolo_dense
+
+    def work() -> dict:
+        network = yolo_dense(predictor.network, predictor.vote, thresholds)
+        outcome.keep(run, "yolo_dense", network, About("segmentation", classes.names, predictor.vote.image_size))
+        return {}
+
+    run.phase("yolo_dense", work)
+
+
+def score_beside(path: str, test: Dataset, config, run: RunFolder, result: outcome.Outcome) -> None:
+    """AUC and IoU of another segmenter on the same images."""
+    name = Path(path).stem
+
+    def work() -> dict:
+        predictor = trained.open_predictor(path)
+        if predictor.about.task != "segmentation":
+            raise UserError(f"--beside {path} is not a segmenter; give one, such as RUN/models/yolo_segnet.keras")
+        from kerastransfer.data.resize import resize_scores
+
+        counts, areas = [], []
+        for sample in bar(None if config.quiet else f"{name}: scoring")(test.samples):
+            example = sample.read()
+            truth, found = example["segmentation"], predictor.predict(example["image"])
+            counts.append(segmentation.per_image([truth], [found.segmentation], len(found.names)))
+            areas.append(segmentation.pixel_auc(truth, resize_scores(1 - found.probabilities[..., 0], truth.shape)))
+        return {
+            "metrics": {"auc_mean": float(np.nanmean(areas)), "auc_min": float(np.nanmin(areas))}
+            | summary(counts, predictor.about.labels),
+            "per_image": {s.name: float(c["iou"][0]) for s, c in zip(test.samples, counts, strict=True)},
+        }
+
+    found = run.phase(f"beside_{name}", work)
+    result.add(name, found["metrics"], found["per_image"], "auc_mean", "IoU", "beside")
+
+
+def write_maps(folder: Path, name: str, image_name: str, image: np.ndarray, maps, thresholds) -> None:
+    """Both maps of an image as NAME.npz (H, W, K), and an overlay of each (see the caption of the report's picture)."""
+    from kerastransfer.tasks import drawing
+
+    stem = folder / name / image_name.replace("/", "_")
+    with files.replacing(stem.with_name(f"{stem.name}.npz")) as temporary:
+        np.savez_compressed(temporary, objectness=maps.objectness.astype("f2"), votes=maps.votes.astype("f2"))
+    shares = {"objectness": maps.objectness, "votes": maps.votes / (2 * np.asarray(thresholds, np.float32))}
+    for kind, share in shares.items():
+        with files.replacing(stem.with_name(f"{stem.name}_{kind}.png")) as temporary:
+            drawing.heat(image, share.max(axis=-1), 1.0).save(temporary)
+
+
+def shown(test: Dataset, config, run: RunFolder, variants: Iterable[str]) -> list:
+    """The report's picture: test images with their truth and every map."""
+    if not config.pictures:
+        return []
+    import PIL.Image
+
+    from kerastransfer.report import pictures
+    from kerastransfer.report.page import Figure
+
+    columns = [f"{kind}_{name}" for kind in KINDS for name in variants]
+    tiles = []
+    for sample in test.spread(config.pictures).samples:
+        example = sample.read()
+        tiles += [("", pictures.draw_map(example["image"], example["segmentation"]))]
+        for column in columns:
+            kind, _, name = column.partition("_")
+            path = run.predictions / "maps" / name / f"{sample.name.replace('/', '_')}_{kind}.png"
+            with PIL.Image.open(path) as picture:
+                tiles += [("", pictures.fitted(np.asarray(picture.convert("RGB")), pictures.TILE))]
+    sheet = pictures.sheet(tiles, columns=1 + len(columns), headings=("truth", *columns))
+    caption = (
+        "Truth, objectness and box votes; yellow is a score of 1, or twice the votes that make a pixel foreground."
+    )
+    return [("maps", Figure("Dense maps", caption, b""), sheet)]

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Literal
 
 from kerastransfer.recipes import yolo_segnet
-from kerastransfer.runs import outcome, settings
+from kerastransfer.runs import command_line, grid
 
 
 @dataclasses.dataclass
@@ -15,13 +15,13 @@ class Config(yolo_segnet.Config):
     """Train a detector on boxes, freeze its encoder, and train a U-Net decoder on it with masks."""
 
     decoders: tuple[Literal["segnet", "unet", "segnet_matched"], ...] = ("unet",)
-    """Without skips, with skips, and without skips but as many weights as with."""
+    """Decoders to train: without skip connections, with them, and without them but with as many weights as with."""
 
 
 def main(config: Config) -> dict:
     """Run the recipe; returns {model: {metric: value}}."""
-    return outcome.over_seeds("yolo_unet", config, yolo_segnet.once)
+    return grid.over_seeds("yolo_unet", config, yolo_segnet.once)
 
 
 if __name__ == "__main__":
-    settings.run(main, Config)
+    command_line.run(main, Config)

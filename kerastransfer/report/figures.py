@@ -145,6 +145,27 @@ def paired(
 
 
 @styled
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Images (K, K) by true class (rows) and predicted class (columns), shaded by their share of the row; with the
+    counts where there is room for them."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(1.6 + 0.36 * len(classes), 3.2, 11.0))
+    figure = Figure((side, side), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(classes) <= 20:
+        for row, column in np.argwhere(counts):
+            shade = "white" if shares[row, column] > 0.5 else INK
+            axis.annotate(str(counts[row, column]), (column, row), ha="center", va="center", color=shade, fontsize=7)
+    if len(classes) <= 60:
+        axis.set_xticks(range(len(classes)), classes, rotation=90)
+        axis.set_yticks(range(len(classes)), classes)
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.grid(visible=False)
+    return figure
+
+
+@styled
 def exported_files(names: Sequence[str], megabytes: Sequence[float], milliseconds: Sequence[float]) -> Figure:
     """Size and time for one image of exported files, side by side; NaN where a time was not taken."""
     figure, axes = _grid(2, width=3.9, height=0.9 + 0.36 * len(names))

@@ -78,6 +78,26 @@ class ExportedFile:
 
 
 @dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells of rows and columns; None where there is no number. corner: heading of the column of row names."""
+
+    columns: list[str]
+    rows: list[tuple[str, list[Number | None]]]
+    title: str = ""
+    corner: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A further part of the page, of a recipe's or a study's own. text: paragraphs."""
+
+    title: str
+    text: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Page:
     """All that the page says. What is empty is left out.
 
@@ -99,6 +119,7 @@ class Page:
     exported: Sequence[ExportedFile] = ()
     exported_metric: str = "metric"
     notes: Sequence[str] = ()
+    sections: Sequence[Section] = ()
     left_out: Sequence[tuple[str, str]] = ()
     machine: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -141,15 +162,6 @@ def render(content: Page) -> str:
         longest=max(content.seconds.values(), default=0.0) or 1.0,
         version=__version__,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Cells of rows and columns; None where there is no number."""
-
-    columns: list[str]
-    rows: list[tuple[str, list[Number | None]]]
-    title: str = ""
 
 
 def tables(results: Mapping[str, Mapping[str, Number]]) -> tuple[list[Table], list[Table]]:

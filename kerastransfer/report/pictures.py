@@ -4,6 +4,7 @@ Sheets have a transparent ground and grey lettering, so that they stand on a lig
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
@@ -123,6 +124,17 @@ def masks(
         for model, maps in predictions.items():
             tiles.append((f"IoU {scores[model][row]:.3f}", draw_map(image, maps[row])))
     return sheet(tiles, columns=2 + len(predictions), headings=("image", "truth", *predictions))
+
+
+def classes(
+    images: Sequence[np.ndarray], truths: Sequence[str], found: Sequence[Mapping[str, Any]], *, columns: int = 4
+) -> Image.Image:
+    """Images with their true class, and where another was found that one and its score; found: {"label", "score"}."""
+    tiles = []
+    for image, truth, one in zip(images, truths, found, strict=True):
+        wrong = "" if one["label"] == truth else f", found {one['label']}"
+        tiles.append((f"{truth}{wrong} {one['score']:.2f}", fitted(image, TILE)))
+    return sheet(tiles, columns=columns)
 
 
 def best_median_worst(scores: np.ndarray, each: int = 2) -> dict[str, list[int]]:

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from kerastransfer import __version__, files
 from kerastransfer.errors import UserError
+from kerastransfer.flags import flag
 from kerastransfer.runs import settings
 
 try:
@@ -28,10 +29,9 @@ except ImportError:  # Windows: there two runs in one folder go unnoticed
     fcntl = None
 
 FOLDERS = ("figures", "models", "saved_model", "tflite", "predictions", "logs", "checkpoints")
-FILES = ("phases.json", "metrics.json", "history.csv", "report.html", "transfer_report.json")
+FILES = ("phases.json", "metrics.json", "history.csv", "report.html", "transfer_report.json", "grid.json")
 LOCK = ".lock"
 HEADER = "# kerastransfer"  # how config.toml begins, and how a folder is known to be a run's
-MAY_DIFFER = ("output", "strategy", "quiet", "feature_folder", *settings.NOT_STORED)  # between a run and its resumption
 # What `files.replacing` and `export.saved_model` leave behind when they are killed
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp(\..*)?|old)")
 
@@ -60,9 +60,14 @@ class RunFolder:
         self.leads = leads
         self._meet = meet
         self.path = Path(config.output or default_output(recipe, config.data))
-        self.figures, self.models, self.saved_model, self.tflite, self.predictions, self.logs, self.checkpoints = (
-            self.path / folder for folder in FOLDERS
-        )
+        self.figures = self.path / "figures"
+        self.models = self.path / "models"
+        self.saved_model = self.path / "saved_model"
+        self.tflite = self.path / "tflite"
+        self.predictions = self.path / "predictions"
+        self.logs = self.path / "logs"
+        self.checkpoints = self.path / "checkpoints"
+        self._new = False
         self._lock = self._claim() if leads else io.StringIO()
         try:
             meet()
@@ -78,19 +83,25 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None and self._new:
+            self._leave_no_trace()
         self.close()
 
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
 
+    def _leave_no_trace(self) -> None:
+        """Give the folder up if it was claimed for a run that failed before it had trained anything."""
+        if {entry.name for entry in self.path.iterdir()} <= {"config.toml", LOCK}:
+            for name in ("config.toml", LOCK):
+                _remove(self.path / name)
+            self.path.rmdir()
+
     @property
     def phases(self) -> dict[str, dict]:
         """The finished phases: {name: {"seconds", "result"}}."""
         return files.read_json(self.path / "phases.json", {})
-
-    def phase_done(self, name: str) -> bool:
-        return name in self.phases
 
     def finish_phase(self, name: str, result: dict, seconds: float | None = None) -> None:
         """Write down that a phase has ended and what it came to (anything JSON holds; a NaN comes back as None)."""
@@ -147,6 +158,12 @@ class RunFolder:
         metrics = {"recipe": self.recipe, "data": self.config.data, **seeds, "results": results, "seconds": seconds}
         files.write_json(self.path / "metrics.json", metrics)
 
+    def write_transfer(self, model: str, report: Mapping[str, Any]) -> None:
+        """Add to transfer_report.json which weights of a model came from where, and which moved."""
+        if self.leads:
+            path = self.path / "transfer_report.json"
+            files.write_json(path, {**files.read_json(path, {}), model: report})
+
     def _claim(self) -> io.TextIOBase:
         self._refuse_unless_free()
         lock = _lock(self.path)
@@ -161,18 +178,21 @@ class RunFolder:
     def _refuse_unless_free(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--output {self.path} is a file; a run needs a folder")
-        if not self.path.exists() or all(_ours_to_ignore(entry.name) for entry in self.path.iterdir()):
+        empty = not self.path.exists() or all(_ignored(entry.name) for entry in self.path.iterdir())
+        if self.config.resume and (empty or not is_run(self.path)):
+            raise UserError(f"--output {self.path} has no run to resume; leave out --resume, or give another --output")
+        if empty:
             return
-        if not _is_run(self.path):
-            raise UserError(f"--output {self.path} holds files that are not of a run; choose another --output")
+        if not is_run(self.path):
+            raise UserError(f"--output {self.path} holds files that are not a run's; choose another --output")
         if not (self.config.resume or self.config.overwrite):
             raise UserError(
-                f"--output {self.path} holds a run already; go on with it by --resume, "
-                "remove it by --overwrite, or choose another --output"
+                f"--output {self.path} already holds a run; continue it with --resume, "
+                "remove it with --overwrite, or choose another --output"
             )
 
     def _enter(self) -> None:
-        if self.config.resume and _is_run(self.path):
+        if self.config.resume:
             self._refuse_other_settings()
             for path in [*self.path.rglob(".*")]:
                 if TEMPORARY.fullmatch(path.name):
@@ -180,6 +200,7 @@ class RunFolder:
             return
         if self.config.overwrite:  # config.toml goes last: until then the folder is known to be a run's
             _clear(self.path)
+        self._new = not self.config.overwrite
         header = f"{HEADER} {__version__}: python -m kerastransfer.recipes.{self.recipe} --config config.toml\n"
         files.write_text(self.path / "config.toml", header + settings.to_toml(self.config))
 
@@ -188,14 +209,10 @@ class RunFolder:
         first_line = stored.read_text(encoding="utf-8").partition("\n")[0]
         if f"kerastransfer.recipes.{self.recipe} " not in first_line:
             raise UserError(f"--output {self.path} holds a run of another recipe ({first_line.lstrip('# ')})")
-        before = settings.read(type(self.config), stored)
-        names = [name for name in vars(before) if name not in MAY_DIFFER]
-        differing = [name for name in names if getattr(before, name) != getattr(self.config, name)]
+        before, now = (settings.fixed(one) for one in (settings.read(type(self.config), stored), self.config))
+        differing = [name for name in now if before.get(name) != now[name]]
         if differing:
-            told = ", ".join(
-                f"{settings.flag(name)} {getattr(self.config, name)} (was {getattr(before, name)})"
-                for name in differing
-            )
+            told = ", ".join(f"{flag(name)} {now[name]} (was {before.get(name)})" for name in differing)
             raise UserError(
                 f"--resume needs the settings the run began with, but differs in {told}; "
                 f"give --config {stored} --resume, or choose another --output"
@@ -234,12 +251,13 @@ def _lock(folder: Path) -> io.TextIOBase:
     return file
 
 
-def _ours_to_ignore(name: str) -> bool:
-    """Whether a file in the folder is of no account: the lock, or what a killed write left."""
+def _ignored(name: str) -> bool:
+    """Whether a file in the folder is irrelevant: the lock, or what a killed write has left."""
     return name == LOCK or TEMPORARY.fullmatch(name) is not None
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
+    """Whether the folder is a run's."""
     try:
         return (folder / "config.toml").read_text(encoding="utf-8").startswith(HEADER)
     except (OSError, UnicodeDecodeError):
@@ -247,11 +265,14 @@ def _is_run(folder: Path) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a run has written, in it and in the runs of its seeds; its config.toml and what is not ours stay."""
+    """Remove what a run has written, in it and in the runs of its grid; its config.toml and what is not ours stay."""
+    cells = [folder / name for name in files.read_json(folder / "grid.json", {"cells": []})["cells"]]
+    # Runs of version 0.1 have no grid.json.
+    cells = cells or sorted(folder.glob("seed*"))
     for name in (*FILES, *FOLDERS):
         _remove(folder / name)
-    for inner in folder.glob("seed*"):
-        if _is_run(inner):
+    for inner in cells:
+        if is_run(inner):
             _clear(inner)
             if {entry.name for entry in inner.iterdir()} <= {"config.toml", LOCK}:
                 _remove(inner)

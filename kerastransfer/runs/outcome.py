@@ -1,68 +1,116 @@
-"""What a run comes to: kept models, scores on the test images, exported files, metrics.json and the report."""
+"""What a run has produced: kept models, their scores on the test images, exported files, and what the page says."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from kerastransfer import files
 from kerastransfer.data.dataset import Dataset
-from kerastransfer.errors import UserError
-from kerastransfer.metrics import bootstrap
 from kerastransfer.runs import trained, under_tensorflow
-from kerastransfer.runs.fitting import Data
+from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
-from kerastransfer.runs.settings import CommonConfig
-from kerastransfer.tasks import scoring
+from kerastransfer.tasks import TASKS
+from kerastransfer.tasks.about import About
+from kerastransfer.tasks.scored import Shown
+
+Role = Literal["subject", "control", "beside"]
+
+
+@dataclasses.dataclass
+class Result:
+    """A model, or a map, with its scores on the test images.
+
+    metrics: a number each. main: the one that a person reads. per_image: {image: value of `each`}, of which
+    comparisons are made. role: "subject" of the run, "control" that a subject is compared with, or scored "beside"
+    them. task, test: None for what is no model of the run. exported: records of its files.
+    """
+
+    metrics: dict[str, float]
+    main: str
+    per_image: dict[str, float] = dataclasses.field(default_factory=dict)
+    each: str | None = None
+    role: Role = "subject"
+    task: str | None = None
+    test: Dataset | None = None
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    exported: list[dict] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
 class Outcome:
-    """Fills up as the phases end; `write` turns it into metrics.json and the report.
+    """Filled by the phases of a run; `runs.grid` writes it down.
 
-    results: {model: {metric: value}} on the test images; per_image: {model: {name of image: IoU}} of segmenters;
-    exported: {model: records of its files}; tasks: {model: task}; figures: further ones for the report, each a name for
-    its file, a `report.page.Figure` without an image, and the picture.
+    lead: what was done, in a sentence or two, as the page begins. pairs: (better, worse) models to compare image by
+    image. figures: further ones for the page: (file name, `report.page.Figure` without an image, picture). sections:
+    further `report.page.Section`s.
     """
 
     config: Any
     run: RunFolder
     data: Data
-    results: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
-    per_image: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
-    exported: dict[str, list[dict]] = dataclasses.field(default_factory=dict)
-    tasks: dict[str, str] = dataclasses.field(default_factory=dict)
+    lead: str = ""
+    models: dict[str, Result] = dataclasses.field(default_factory=dict)
+    pairs: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     figures: list[tuple] = dataclasses.field(default_factory=list)
+    sections: list = dataclasses.field(default_factory=list)
+    _predictors: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def score(self, name: str, task: str, test: Dataset) -> None:
+    @property
+    def results(self) -> dict[str, dict[str, float]]:
+        """{model: {metric: value}}."""
+        return {name: result.metrics for name, result in self.models.items()}
+
+    def predictor(self, name: str) -> trained.AnyPredictor:
+        """models/NAME.keras, opened once."""
+        if name not in self._predictors:
+            self._predictors[name] = trained.open_predictor(self.run.models / f"{name}.keras")
+        return self._predictors[name]
+
+    def score(self, name: str, task: str, test: Dataset, role: Role = "subject") -> None:
         """Score models/NAME.keras on the test images, and write what it predicts to predictions/NAME.json."""
 
         def work() -> dict:
-            predictor = trained.open_predictor(self.run.models / f"{name}.keras")
+            predictor = self.predictor(name)
             self.say(f"scoring {name} on {len(test)} test images")
-            scored = scoring.scored(predictor.predict, test, task, predictor.metadata.labels)
-            kind = "bbox" if task == "detection" else "segm"
-            files.write_json(self.run.predictions / f"{name}.json", scored.coco_results)
-            files.write_json(self.run.predictions / f"truth_{kind}.json", scored.coco_truth)
-            return {"metrics": scored.metrics, "per_image": scored.per_image}
+            scored = TASKS[task].score(predictor.predict, test, predictor.about.labels, keep=True)
+            for ending, results in scored.results.items():
+                files.write_json(self.run.predictions / f"{name}{ending}.json", results)
+            if scored.truth is not None:
+                files.write_json(self.run.predictions / f"truth_{task}.json", scored.truth)
+            return {"metrics": scored.metrics, "per_image": scored.per_image, "details": scored.details}
 
-        result = self.run.phase(f"score_{name}", work)
-        self.add(name, task, result["metrics"], result["per_image"])
+        found = self.run.phase(f"score_{name}", work)
+        module = TASKS[task]
+        result = self.add(name, found["metrics"], found["per_image"], module.MAIN, module.EACH, role)
+        result.task, result.test, result.details = task, test, found.get("details", {})
 
-    def add(self, name: str, task: str, metrics: dict[str, Any], per_image: dict[str, Any]) -> None:
+    def add(
+        self,
+        name: str,
+        metrics: dict[str, Any],
+        per_image: dict[str, Any],
+        main: str,
+        each: str | None,
+        role: Role = "subject",
+    ) -> Result:
         """Take in scores as JSON brings them back: None for NaN."""
-        self.tasks[name] = task
-        self.results[name] = {metric: np.nan if v is None else v for metric, v in metrics.items()}
-        if per_image:
-            self.per_image[name] = {image: np.nan if v is None else v for image, v in per_image.items()}
+        metrics, per_image = (
+            {key: np.nan if v is None else v for key, v in some.items()} for some in (metrics, per_image)
+        )
+        self.models[name] = Result(metrics, main, per_image, each, role)
+        return self.models[name]
+
+    def compare(self, better: str, worse: str) -> None:
+        """Have the page compare two models image by image, where both were scored."""
+        if {better, worse} <= self.models.keys():
+            self.pairs.append((better, worse))
 
     def export(self, name: str, train: Dataset, test: Dataset) -> None:
-        """Write SavedModel and LiteRT files of models/NAME.keras, each held against it on test images.
+        """Write SavedModel and LiteRT files of models/NAME.keras, each compared with it on test images.
 
-        A file out of tolerance does not stop the run: `refuse_failed` does, once all is written down.
+        A failed parity check does not abort the run; `refuse_failed` raises after everything has been written.
         """
         if not self.config.export:
             return
@@ -72,26 +120,32 @@ class Outcome:
             model = self.run.models / f"{name}.keras"
             return under_tensorflow.call(export_files, model, train, test, self.run.saved_model, self.run.tflite)
 
-        self.exported[name] = self.run.phase(f"export_{name}", work)["files"]
+        self.models[name].exported = self.run.phase(f"export_{name}", work)["files"]
+
+    @property
+    def exported(self) -> list[dict]:
+        """The records of all exported files."""
+        return [record for result in self.models.values() for record in result.exported]
 
     def refuse_failed(self) -> None:
         """Raise ParityError if any exported file is out of tolerance."""
-        failed = [record for records in self.exported.values() for record in records if not record["passed"]]
+        failed = [record for record in self.exported if not record["passed"]]
         if failed:
             from kerastransfer.export import parity
 
             raise parity.ParityError([parity.ExportedFile(**record) for record in failed])
 
+    def shown(self, task: str) -> dict[str, Shown]:
+        """The run's models of a task as its `figures` draws them; controls are left out."""
+        return {
+            name: Shown(self.predictor(name).predict, result.per_image, result.details)
+            for name, result in self.models.items()
+            if result.task == task and result.role == "subject"
+        }
+
     def say(self, text: str) -> None:
         if not self.config.quiet:
             print(text, flush=True)
-
-    def write(self) -> None:
-        """metrics.json and report.html."""
-        from kerastransfer.runs import reporting
-
-        self.run.write_metrics(self.results)
-        reporting.write(self)
 
 
 def export_files(model: Path, train: Dataset, test: Dataset, saved_model: Path, tflite: Path) -> dict[str, list[dict]]:
@@ -105,104 +159,19 @@ def export_files(model: Path, train: Dataset, test: Dataset, saved_model: Path, 
     return {"files": [{**dataclasses.asdict(record), "path": record.path.name} for record in records]}
 
 
-def keep(
-    run: RunFolder,
-    network: Any,
-    name: str,
-    task: str,
-    labels: Sequence[str],
-    image_size: int,
-    codec: Any = None,
-    masks: Any = None,
-    detections: int = 0,
-    resize: str = "stretch",
-) -> None:
+def keep(run: RunFolder, name: str, network: Any, about: About) -> None:
     """models/NAME.keras with NAME.json beside it, in float32 whatever it was trained in, and NAME.weights.h5."""
     from kerastransfer.export.portable import in_float32
 
     network = in_float32(network)
-    trained.write(
-        network,
-        run.models / f"{name}.keras",
-        task=task,
-        labels=labels,
-        image_size=(image_size, image_size),
-        codec=codec,
-        masks=masks,
-        detections=detections,
-        resize=resize,
-    )
+    trained.write(network, run.models / f"{name}.keras", about)
     with files.replacing(run.models / f"{name}.weights.h5") as temporary:
         network.save_weights(temporary)
 
 
-def over_seeds(recipe: str, config: CommonConfig, once: Callable[[Any, RunFolder], Outcome]) -> dict:
-    """Run `once` for the seed, or for each of --seeds in a folder of its own; returns {model: {metric: value}}.
+def keep_part(run: RunFolder, name: str, part: Any) -> None:
+    """models/NAME.keras of a part that is worth loading alone, such as an encoder, in float32."""
+    from kerastransfer.export import loading
+    from kerastransfer.export.portable import in_float32
 
-    Over several seeds every metric is the mean, and METRIC_spread beside it the sample standard deviation.
-    """
-    from kerastransfer.training import strategy
-
-    strategy.join(config.strategy)
-    index, parts = strategy.worker(config.strategy)[0], strategy.parts(config.strategy)
-    if config.batch_size % parts:
-        even = -(-config.batch_size // parts) * parts
-        raise UserError(f"--batch-size {config.batch_size} cannot be shared by {parts} workers: try {even}")
-    if index:
-        config = dataclasses.replace(config, quiet=True)
-    company = {"leads": index == 0, "meet": functools.partial(strategy.barrier, config.strategy)}
-    with RunFolder(recipe, config, **company) as run:
-        if not config.seeds:
-            result = once(config, run)
-            if run.leads:
-                result.write()
-                tell(result.results, run.path, bool(result.exported))
-                result.refuse_failed()
-            return result.results
-
-        each: dict[int, Outcome] = {}
-        for seed in config.seeds:
-            folder = str(run.path / f"seed{seed}")
-            one = dataclasses.replace(config, seed=seed, seeds=(), output=folder)
-            with RunFolder(recipe, one, **company) as inner:
-                each[seed] = once(one, inner)
-                if run.leads:
-                    each[seed].write()
-        results = mean_and_spread([outcome.results for outcome in each.values()])
-        if not run.leads:
-            return results
-        run.write_metrics(results)
-        from kerastransfer.runs import reporting
-
-        reporting.write_over_seeds(run, config, each, results)
-        tell(results, run.path, config.export)
-        for outcome in each.values():
-            outcome.refuse_failed()
-        return results
-
-
-def mean_and_spread(each: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """{model: {metric: mean, metric_spread: sample standard deviation}} of results over seeds."""
-    combined: dict[str, dict[str, float]] = {}
-    for model, metrics in each[0].items():
-        combined[model] = {}
-        for metric in metrics:
-            mean, spread = bootstrap.spread([results[model][metric] for results in each])
-            combined[model] |= {metric: mean, f"{metric}_spread": spread}
-    return combined
-
-
-def tell(results: dict[str, dict[str, float]], folder: Path, exported: bool) -> None:
-    """The last lines of a run: the main scores, and where everything lies."""
-    print()
-    for model, metrics in results.items():
-        main = next(metric for metric in trained.MAIN_SCORE.values() if metric in metrics)
-        spread = metrics.get(f"{main}_spread", np.nan)
-        print(f"{model:24} {main} {metrics[main]:.3f}" + ("" if np.isnan(spread) else f" ± {spread:.3f}"))
-    print(f"report: {folder / 'report.html'}")
-    if exported:
-        print(
-            f"exported files: {folder / 'tflite'}"
-            if (folder / "tflite").exists()
-            else f"exported files: {folder}/seed*/tflite"
-        )
+    loading.write_keras(in_float32(part), run.models / f"{name}.keras")

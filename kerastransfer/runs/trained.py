@@ -1,19 +1,13 @@
-"""A trained model and, beside it, what it is for: NAME.keras and NAME.json, as a recipe leaves them in `models/`.
+"""Trained models on disk: NAME.keras and, beside it, NAME.json that says what the model is for.
 
-    {"task": "detection", "labels": ["disc", "star"], "image_size": [224, 224],
-     "codec": {"name": "yolov1", "num_classes": 2, "boxes_per_cell": 2, ...}}
-    {"task": "instances", "labels": ["person"], "image_size": [320, 320], "codec": {"name": "yolov3", ...},
-     "masks": {"mask_size": 28, ...}, "detections": 20}
-    {"task": "segmentation", "labels": ["background", "disc", "star"], "image_size": [224, 224]}
+    {"task": "detection", "labels": ["disc", "star"], "image_size": [224, 224], "resize": "stretch",
+     "decoder": {"class_name": "YoloV1Codec", "config": {"num_classes": 2, ...}, ...}}
 
-"resize" tells how images come to that size ("stretch" where it is missing).
-The .keras file gives what the network itself gives (raw predictions, logits); the codec is what turns raw predictions
-into boxes. Importing this module imports neither Keras nor TensorFlow: a .tflite file runs without them.
+The .keras file holds the network itself (raw predictions, logits); the decoder turns these into annotations. Importing
+this module imports neither Keras nor TensorFlow: a .tflite file runs without them.
 """
 
-import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,41 +15,27 @@ import numpy as np
 
 from kerastransfer import files
 from kerastransfer.errors import UserError
-from kerastransfer.runs.settings import import_keras
-from kerastransfer.tasks import scoring
+from kerastransfer.runs.command_line import import_keras
+from kerastransfer.tasks import TASKS
+from kerastransfer.tasks.about import About
+from kerastransfer.tasks.prediction import Prediction
+from kerastransfer.tasks.scored import Predict
 
 if TYPE_CHECKING:
     import keras
 
     from kerastransfer.data.dataset import Dataset
     from kerastransfer.export.parity import ExportedFile
-    from kerastransfer.tasks.metadata import Metadata
-    from kerastransfer.tasks.prediction import Prediction
 
-MAIN_SCORE = {"instances": "mask_AP50", "detection": "AP50", "segmentation": "iou_mean"}
-# What an exported file must keep. Not AP50: of a few dozen images it moves by hundredths when a few boxes cross an IoU
-# of 0.5, either way; AP takes the mean over ten such bars.
-KEPT_SCORE = {"instances": "mask_AP", "detection": "AP", "segmentation": "iou_mean"}
 CALIBRATION_IMAGES = 32
-PARITY_IMAGES = 128  # on 32 chance alone moved the score of a good file by 0.01
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """network: as it is, to raw predictions or logits. codec: a detector's; masks: of its mask branch, and detections,
-    how many boxes get a mask: None, None and 0 where there is none."""
-
-    network: "keras.Model"
-    metadata: "Metadata"
-    codec: Any | None = None
-    masks: Any | None = None
-    detections: int = 0
+# On 32 images chance alone moved the score of a good file by 0.01.
+PARITY_IMAGES = 128
 
 
 class AnyPredictor(Protocol):
-    """What `open_predictor` gives, whatever the file: `export.predictor.Predictor` tells the arguments."""
+    """What `open_predictor` returns, whatever the file; `export.predictor.Predictor` documents the arguments."""
 
-    metadata: "Metadata"
+    about: About
 
     def predict(
         self,
@@ -64,97 +44,88 @@ class AnyPredictor(Protocol):
         score: float | None = None,
         iou: float | None = None,
         detections: int | None = None,
-    ) -> "Prediction": ...
+    ) -> Prediction: ...
 
 
-def write(
-    model: "keras.Model",
-    path: str | Path,
-    *,
-    task: str,
-    labels: Sequence[str],
-    image_size: tuple[int, int],
-    codec: Any | None = None,
-    masks: Any | None = None,
-    detections: int = 0,
-    resize: str = "stretch",
-) -> None:
-    """Write `model` to `path` (NAME.keras) and NAME.json beside it.
+def write(model: "keras.Model", path: str | Path, about: About) -> None:
+    """Write `model` to `path` (NAME.keras), and what `about` says of it to NAME.json."""
+    import keras
 
-    task: "detection", "instances" or "segmentation". labels: names of the classes, "background" first for segmentation.
-    image_size: (H, W) in pixels. codec, masks: the dataclasses that decode a detector's predictions and its masks.
-    detections: how many boxes of an image get a mask. resize: how images come to image_size, "stretch" or "letterbox".
-    """
     from kerastransfer.export import loading
 
-    described = {"task": task, "labels": list(labels), "image_size": list(image_size), "resize": resize}
-    if codec is not None:
-        described["codec"] = {"name": type(codec).__module__.rpartition(".")[2], **dataclasses.asdict(codec)}
-    if masks is not None:
-        described |= {"masks": dataclasses.asdict(masks), "detections": detections}
+    if about.task not in TASKS:
+        raise ValueError(f"unknown task {about.task!r}; choose from {', '.join(TASKS)}")
+    described = {
+        "task": about.task,
+        "labels": list(about.labels),
+        "image_size": list(about.image_size),
+        "resize": about.resize,
+    }
+    if about.decoder is not None:
+        described["decoder"] = keras.saving.serialize_keras_object(about.decoder)
     loading.write_keras(model, path)
     files.write_json(Path(path).with_suffix(".json"), described)
 
 
-def load(path: str | Path) -> tuple["keras.Model", "Metadata"]:
-    """The model in NAME.keras as it is exported (image to boxes and scores, or to probabilities), and what it is for.
+def stored(path: str | Path) -> "tuple[keras.Model, About]":
+    """The network in NAME.keras as it was trained, and what NAME.json says of it.
 
     Raises UserError when either file is missing, damaged, or not of this package.
     """
-    found = read(path)
-    from kerastransfer.models import predictor, yolo_mask
-
-    size = found.metadata.image_size
-    if found.codec is None:
-        return predictor.probabilities(found.network, size), found.metadata
-    if found.masks is None:
-        return predictor.candidates(found.network, found.codec, size), found.metadata
-    graph = yolo_mask.instances(found.network, found.codec, found.masks, size, max_detections=found.detections)
-    return graph, found.metadata
-
-
-def read(path: str | Path) -> Trained:
-    """The network in NAME.keras as it is, and what NAME.json says of it.
-
-    Raises UserError as `load` does.
-    """
-    import_keras()
-    import keras
-
-    import kerastransfer.models.dense
-    import kerastransfer.models.yolo_mask  # noqa: F401  both register the layers that a file may name
-    from kerastransfer.codecs.mask import MaskCodec
-    from kerastransfer.codecs.yolov1 import YoloV1Codec
-    from kerastransfer.codecs.yolov3 import YoloV3Codec
-    from kerastransfer.export.loading import load_keras
-    from kerastransfer.silence import silenced
-    from kerastransfer.tasks.metadata import Metadata
-
-    codecs = {"yolov1": YoloV1Codec, "yolov3": YoloV3Codec}
-    with silenced():
-        keras.ops.zeros(())  # the first operation looks for a GPU, and complains if there is none
-    model = load_keras(path)
+    model = _network(path)
     beside = Path(path).with_suffix(".json")
     try:
         described = json.loads(beside.read_text(encoding="utf-8"))
         height, width = described["image_size"]
-        size, resize = (int(height), int(width)), described.get("resize", "stretch")
-        metadata = Metadata(described["task"], tuple(described["labels"]), size, resize=resize)
-        if metadata.task == "segmentation":
-            return Trained(model, metadata)
-        settings = dict(described["codec"])
-        codec = codecs[settings.pop("name")](**settings)
-        if metadata.task == "detection":
-            return Trained(model, metadata, codec)
-        return Trained(model, metadata, codec, MaskCodec(**described["masks"]), int(described["detections"]))
+        task = described["task"]
+        if task not in TASKS:
+            raise ValueError(f"unknown task {task!r}")
+        return model, About(
+            task,
+            tuple(described["labels"]),
+            (int(height), int(width)),
+            resize=described.get("resize", "stretch"),
+            decoder=_decoder(described),
+        )
     except OSError as error:
         raise UserError(
-            f"{beside}: cannot be read ({error.strerror}); it tells labels and sizes: keep it beside {path}"
+            f"{beside}: cannot be read ({error.strerror}); it holds labels and sizes: keep it beside {path}"
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{beside}: does not describe a model ({error!r}); copy it again from the run's folder"
         ) from error
+
+
+def exported(path: str | Path) -> "tuple[keras.Model, About]":
+    """The model in NAME.keras as it is exported (image to the outputs of its task), and what it is for.
+
+    Raises UserError as `stored` does.
+    """
+    network, about = stored(path)
+    return TASKS[about.task].graph(network, about), about
+
+
+def encoder(path: str | Path) -> "keras.Model":
+    """The encoder in a .keras file, or the part of that name in a whole model: a detector's, a segmenter's.
+
+    Raises UserError for a file that has no encoder, and for an encoder whose outputs are not taps c1, c2, ...
+    """
+    if Path(path).suffix == ".npz":
+        raise UserError(
+            f"{path}: holds weights without their architecture (kerastransfer 0.1 wrote such files); give a .keras "
+            "file of the same run, such as RUN/models/yolov1.keras"
+        )
+    model = _network(path)
+    names = [layer.name for layer in model.layers]
+    part = model.get_layer("encoder") if "encoder" in names else model
+    taps = part.output if isinstance(part.output, dict) else {}
+    if not taps or not all(name[:1] == "c" and name[1:].isdecimal() for name in taps):
+        raise UserError(
+            f"{path}: has no encoder: a model or part called encoder that maps an image to taps c1, c2, ...; give "
+            "RUN/models/encoder.keras or a detector's .keras file"
+        )
+    return part
 
 
 def open_predictor(path: str | Path) -> AnyPredictor:
@@ -165,10 +136,10 @@ def open_predictor(path: str | Path) -> AnyPredictor:
 
         return Predictor(path)
     if suffix == ".keras":
-        model, metadata = load(path)
+        model, about = exported(path)
         from kerastransfer.export.keras_predictor import KerasPredictor
 
-        return KerasPredictor(model, metadata)
+        return KerasPredictor(model, about)
     raise UserError(f"{path}: give a .keras or a .tflite file, such as saved_models/RUN/models/NAME.keras")
 
 
@@ -177,17 +148,17 @@ def export(
 ) -> "list[ExportedFile]":
     """Write NAME.keras as the folder saved_model/NAME and as LiteRT files and NAME.json in the folder `tflite`.
 
-    Images spread over `train` calibrate int8; the files are held against the Keras model on images spread over `test`.
-    Raises ParityError, once everything is written, when a file is out of tolerance.
+    Images spread over `train` calibrate int8; the files are compared with the Keras model on images spread over `test`.
+    Raises ParityError, once everything has been written, when a file is out of tolerance.
     """
-    model, metadata = load(path)
+    model, about = exported(path)
     from kerastransfer.export import parity
     from kerastransfer.export import saved_model as saving
 
-    shown = spread(test, PARITY_IMAGES)
+    task, shown = TASKS[about.task], test.spread(PARITY_IMAGES)
 
-    def score(predict: scoring.Predict) -> float:
-        return scoring.score(predict, shown, metadata.task, metadata.labels)[KEPT_SCORE[metadata.task]]
+    def score(predict: Predict) -> float:
+        return task.score(predict, shown, about.labels).metrics[task.KEPT]
 
     name = Path(path).stem
     saving.write(model, saved_model / name)
@@ -195,17 +166,47 @@ def export(
         model,
         tflite,
         name,
-        task=metadata.task,
-        labels=metadata.labels,
-        image_size=metadata.image_size,
-        calibration=(sample.read()["image"] for sample in spread(train, CALIBRATION_IMAGES).samples),
+        about=about,
+        calibration=(sample.read()["image"] for sample in train.spread(CALIBRATION_IMAGES).samples),
         images=(sample.read()["image"] for sample in shown.samples),
         score=score,
-        resize=metadata.resize,
     )
 
 
-def spread(dataset: "Dataset", most: int) -> "Dataset":
-    """At most `most` samples, evenly over the data set: the first ones by name are often all of one class."""
-    every = max(1, -(-len(dataset) // most))
-    return dataclasses.replace(dataset, samples=dataset.samples[::every])
+def _network(path):
+    import_keras()
+    import keras
+
+    from kerastransfer.export.loading import load_keras
+    from kerastransfer.silence import silenced
+
+    with silenced():
+        # The first operation looks for a GPU, and complains when there is none.
+        keras.ops.zeros(())
+    return load_keras(path)
+
+
+def _decoder(described: dict[str, Any]) -> Any:
+    import keras
+
+    import kerastransfer.codecs.masked_boxes
+    import kerastransfer.codecs.yolov1
+    import kerastransfer.codecs.yolov3  # noqa: F401
+
+    if "codec" in described:
+        return _of_version_0_1(described)
+    return keras.saving.deserialize_keras_object(described["decoder"]) if "decoder" in described else None
+
+
+def _of_version_0_1(described):
+    """Codecs as version 0.1 wrote them: by the name of their module, with their fields."""
+    from kerastransfer.codecs.mask import MaskCodec
+    from kerastransfer.codecs.masked_boxes import MaskedBoxes
+    from kerastransfer.codecs.yolov1 import YoloV1Codec
+    from kerastransfer.codecs.yolov3 import YoloV3Codec
+
+    fields = dict(described["codec"])
+    codec = {"yolov1": YoloV1Codec, "yolov3": YoloV3Codec}[fields.pop("name")](**fields)
+    if "masks" not in described:
+        return codec
+    return MaskedBoxes(codec, MaskCodec(**described["masks"]), int(described["detections"]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
-from kerastransfer.runs.settings import import_keras
+from kerastransfer.runs.command_line import import_keras
 
 ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}  # the memory of a GPU is JAX's already
 

@@ -16,7 +16,7 @@ Outputs = Mapping[str, np.ndarray]
 
 
 def differences(
-    expected: Sequence[Outputs], got: Sequence[Outputs], strong: float
+    expected: Sequence[Outputs], got: Sequence[Outputs], strong: float, compared: Sequence[str] = COMPARED
 ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
     """For the outputs of "instances" of some images {output: {"maximum", "mean"}} of the absolute difference of paired
     rows (0 where there are none, NaN where `got` holds what is no number), and {"detections": rows of `expected` with a
@@ -25,12 +25,12 @@ def differences(
     A row is not missed, nor extra, if it may have fallen to the limit of rows: the other side has no row to spare, and
     none that is worse by more than a rounding. Rows below `strong` are missed nowhere.
     """
-    apart = {name: [np.zeros(0)] for name in COMPARED}
+    apart = {name: [np.zeros(0)] for name in compared}
     counts = {"detections": 0, "missing": 0, "extra": 0}
     for one, other in zip(expected, got, strict=True):
         rows = list(pairs(one, other, strong))
         mine, theirs = np.array(rows, int).reshape(-1, 2).T
-        for name in COMPARED:
+        for name in compared:
             apart[name].append(np.abs(one[name][mine] - other[name][theirs]).ravel())
         counts["detections"] += int(np.sum(_scores(one) >= strong))
         counts["missing"] += _alone(one, mine, other, strong)

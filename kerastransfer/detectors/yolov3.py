@@ -1,0 +1,111 @@
+"""YOLOv3 (Redmon and Farhadi 2018): anchors on several grids; the nets of Darknet's cfg files."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from kerastransfer.detectors.detector import Detector, Purpose, require_multiple
+from kerastransfer.errors import UserError
+from kerastransfer.flags import require_positive
+
+NETS = {"yolov3-tiny": 32, "yolov3-small": 32, "yolov3": 32, "yolov3-spp": 32}
+
+
+@dataclasses.dataclass
+class Settings:
+    """Settings of a YOLOv3 detector."""
+
+    loss: Literal["darknet", "giou", "ciou"] = "giou"
+    """Loss: Darknet's, or with GIoU or CIoU in place of its squared errors of the boxes."""
+    reach: float = 1.0
+    """A cell also learns objects whose centre is within this many cells of its border, from 0 to 1; 0 is one cell per
+    object, as published."""
+    cfg: str | None = None
+    """A Darknet cfg file that describes the net, in place of that of --model."""
+    width: float = 1.0
+    """Factor of the number of filters in each layer; on two cores 0.5 suits yolov3-tiny and 1 yolov3-small."""
+    activation: Literal["relu6", "leaky"] = "relu6"
+    """Activation of every layer: `leaky` is Darknet's, `relu6` loses less in an int8 file."""
+    anchors: tuple[float, ...] = ()
+    """Width and height of each anchor, in pixels of the input, small ones first; fitted to the data by default."""
+    ratio: float = 4.0
+    """An anchor learns an object whose sides differ from its own by less than this factor, and the nearest anchor
+    always does; with 0 only the nearest does, as published."""
+    ignore: float = 0.7
+    """A prediction that overlaps an object by more than this IoU is not taught to be background."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "width", prefix="net.")
+        if not 0 <= self.reach <= 1:
+            raise UserError(f"--net.reach is {self.reach}; YOLOv3 takes 0 to 1 cells")
+        if len(self.anchors) % 2 or not all(0 < side < float("inf") for side in self.anchors):
+            raise UserError(
+                f"--net.anchors has {len(self.anchors)} numbers; give a width and a height, above 0, for each anchor"
+            )
+        if self.anchors and self.cfg:
+            raise UserError(
+                f"--net.anchors does not apply to --net.cfg {self.cfg}, which has its own; remove one of them"
+            )
+
+
+def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
+    """The detector on one of `NETS`, or on the net of a cfg file; anchors are fitted to the training images.
+
+    Raises UserError for anchors, classes or an image size that do not fit.
+    """
+    from kerastransfer.codecs.yolov3 import YoloV3Codec
+    from kerastransfer.data import anchors
+    from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
+    from kerastransfer.models import darknet_cfg, darknet_nets
+    from kerastransfer.models.yolov3 import yolov3
+
+    if not settings.cfg:
+        require_multiple(purpose.image_size, NETS[net], net)
+    size = (purpose.image_size, purpose.image_size)
+    shapes = list(zip(settings.anchors[::2], settings.anchors[1::2], strict=True))
+    levels = darknet_nets.TABLES[net].count("yolo")
+    if len(shapes) % levels:
+        raise UserError(f"--net.anchors has {len(shapes)} anchors for the {levels} grids of {net}; give each as many")
+    if not shapes and not settings.cfg:
+        shapes = anchors.fitted(purpose.train, len(darknet_nets.ANCHORS[net]), size, purpose.seed, purpose.resize)
+    sections = _sections(settings, net, purpose, shapes)
+    found = darknet_cfg.anchors_of(sections)
+    if found.num_classes != purpose.classes:
+        raise UserError(
+            f"--net.cfg {settings.cfg} has classes={found.num_classes}, the data has {purpose.classes}; change the cfg"
+        )
+    stride = found.levels[-1].stride
+    require_multiple(purpose.image_size, stride, settings.cfg or net)
+    darknet_cfg.shapes(sections, size)
+    reach = settings.reach
+    codec = YoloV3Codec(
+        purpose.classes, found.anchors, found.levels, ratio=settings.ratio, reach=reach, sway=1 + 2 * reach
+    )
+    terms = yolov3_loss(codec, settings.loss, ignore=settings.ignore)
+    return Detector(lambda: yolov3(sections), codec, terms, WEIGHTS[settings.loss], stride)
+
+
+def any_size(settings: Settings) -> bool:
+    """Whether the network takes images of several sizes, as --multi-scale needs."""
+    return True
+
+
+def _sections(settings, net, purpose, anchors):
+    """The net of --net.cfg, or of --model."""
+    from kerastransfer.models import darknet_cfg, darknet_nets
+
+    if not settings.cfg:
+        return darknet_cfg.parse(
+            darknet_nets.yolov3_cfg(
+                net,
+                num_classes=purpose.classes,
+                anchors=anchors or None,
+                width=settings.width,
+                image_size=purpose.image_size,
+                activation=settings.activation,
+            )
+        )
+    try:
+        return darknet_cfg.parse(Path(settings.cfg).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--net.cfg {settings.cfg} cannot be read ({error}); give a Darknet cfg file") from None

@@ -1,0 +1,82 @@
+"""The phase that trains a detector on boxes, and keeps its encoder."""
+
+import dataclasses
+from typing import ClassVar
+
+from kerastransfer import detectors
+from kerastransfer.detectors.detector import Purpose
+from kerastransfer.errors import UserError
+from kerastransfer.flags import require_positive
+from kerastransfer.runs import fitting, outcome, settings
+from kerastransfer.runs.data import Data
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.tasks.about import About
+
+
+@dataclasses.dataclass
+class DetectorConfig(fitting.TrainingConfig):
+    """Flags of every recipe that trains a detector."""
+
+    CHOSEN: ClassVar = {**fitting.TrainingConfig.CHOSEN, "net": ("model", detectors.settings_of)}
+
+    model: str = "small"
+    """The detector's net: small, fast_yolo or yolov1 (YOLOv1 on this package's small encoder, on that of Fast YOLO, or
+    on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp."""
+    net: settings.one_of(detectors.DETECTORS) = None
+    """Settings of the family that --model belongs to."""
+    multi_scale: bool = False
+    """Train on inputs of about 3/4 to 5/4 of --image-size, another size every ten steps (YOLOv2, YOLOv3); the last
+    eighth of the epochs uses --image-size alone."""
+    detector_epochs: int = 120
+    """Epochs that the detector trains for."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "detector_epochs")
+        if self.multi_scale:
+            if self.jit or self.strategy == "data_parallel":
+                compiled = "--jit" if self.jit else "--strategy data_parallel"
+                raise UserError(f"--multi-scale would make {compiled} compile every size; leave one of them out")
+            if not detectors.family(self.model).any_size(self.net):
+                raise UserError("--multi-scale needs a network that takes several sizes; use --net.head fully_conv")
+
+
+def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome.Outcome) -> str:
+    """Train, score and export a detector; returns the name of its files, models/NAME.keras.
+
+    models/encoder.keras is its encoder: what other recipes take as --encoder.
+    """
+    from kerastransfer.training import strategy
+
+    train, test = data.parts["boxes"]
+    name, family = detectors.FAMILY[config.model], detectors.family(config.model)
+    purpose = Purpose(len(data.dataset.classes), config.image_size, train, config.resize, config.seed)
+    built = family.build(config.net, config.model, purpose)
+
+    def work():
+        with strategy.scope(config.strategy):
+            network = built.build()
+            fitting.fit(
+                network,
+                built.terms,
+                built.weights,
+                train,
+                config,
+                run,
+                phase="detector",
+                fields=("boxes",),
+                epochs=config.detector_epochs,
+                learning_rate=config.learning_rate,
+                mosaic=config.mosaic,
+                sides=fitting.sides(config.image_size, built.stride) if config.multi_scale else (),
+            )
+        if run.leads:
+            size = (config.image_size, config.image_size)
+            outcome.keep_part(run, "encoder", network.get_layer("encoder"))
+            outcome.keep(run, name, network, About("detection", data.dataset.classes, size, config.resize, built.codec))
+        return {}
+
+    fitting.phase(config, run, "detector", work)
+    result.score(name, "detection", test)
+    result.export(name, train, test)
+    return name

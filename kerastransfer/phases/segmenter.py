@@ -1,0 +1,166 @@
+"""The phase that trains a decoder with masks on any encoder."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from kerastransfer.errors import UserError
+from kerastransfer.flags import require_positive
+from kerastransfer.runs import fitting, outcome
+from kerastransfer.runs.data import Data
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.tasks.about import About
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerastransfer.data.dataset import Dataset
+
+Freeze = Literal["full", "weights", "none"]
+
+
+@dataclasses.dataclass
+class SegmenterConfig(fitting.TrainingConfig):
+    """Flags of every recipe that trains a segmenter."""
+
+    decoder_epochs: int = 60
+    """Epochs that each decoder trains for."""
+    decoder_learning_rate: float = 3e-3
+    """Peak learning rate of the decoders, reached after the warm-up."""
+    dice: float = 1.0
+    """Weight of the Dice loss beside cross-entropy; 0 trains on cross-entropy alone."""
+    cache_features: bool = False
+    """Compute the features of a frozen encoder once, and train decoders on them: faster, but images are then only
+    mirrored (--flip) and not augmented otherwise."""
+    feature_folder: str = dataclasses.field(default="saved_models/features", metadata={"variable": True})
+    """Folder where --cache-features keeps features, in half precision; several runs can share it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "decoder_epochs", "decoder_learning_rate")
+        if self.cache_features and self.strategy != "none":
+            raise UserError(f"--cache-features does not work with --strategy {self.strategy}; leave one of them out")
+
+
+def segmenter(
+    name: str,
+    decoder: str,
+    source: Path | None,
+    like: Path,
+    config: SegmenterConfig,
+    run: RunFolder,
+    data: Data,
+    result: outcome.Outcome,
+    *,
+    freeze: Freeze = "full",
+    train: "Dataset | None" = None,
+    role: outcome.Role = "subject",
+) -> None:
+    """Train models/NAME.keras: a decoder on the encoder in the file `source`, and score it.
+
+    source: None for random weights, in the architecture of the encoder in the file `like`. freeze: "full" or "weights"
+    (`models.parts.freeze`), or "none": the encoder trains as well. train: other training images than those of `data`.
+    """
+    from kerastransfer.losses.pixels import pixel_loss
+    from kerastransfer.models.parts import freeze as frozen
+    from kerastransfer.models.yolo_unet import DECODERS
+    from kerastransfer.runs import trained
+    from kerastransfer.training import statistics, strategy, transfer
+
+    given, test = data.parts["segmentation"]
+    train = train or given
+    classes = data.dataset.segmentation_classes
+
+    def work() -> dict:
+        with strategy.scope(config.strategy):
+            part = trained.encoder(source or like)
+            require_size(part, config)
+            if source is None:
+                part = random_twin(part)
+                statistics.estimate(part, fitting.some_images(train, config))
+            network = DECODERS[decoder](part, len(classes))
+            if freeze != "none":
+                frozen(part, freeze)
+            before = transfer.weights(part)
+            fit = fit_on_features if config.cache_features and freeze == "full" else fitting.fit
+            fit(
+                network,
+                pixel_loss,
+                {"cross_entropy": 1.0, "dice": config.dice},
+                train,
+                config,
+                run,
+                phase=name,
+                fields=("segmentation",),
+                epochs=config.decoder_epochs,
+                learning_rate=config.decoder_learning_rate,
+            )
+        after = transfer.weights(part)
+        if run.leads:
+            size = (config.image_size, config.image_size)
+            outcome.keep(run, name, network, About("segmentation", classes, size, config.resize))
+        happened = transfer.compared(before, after)
+        copied = sorted(before) if source else []
+        report = {"source": str(source or "random weights"), "copied": copied, "fresh": sorted(before.keys() - copied)}
+        return {**report, **happened, "frozen": [] if freeze == "none" else happened["frozen"]}
+
+    report = fitting.phase(config, run, name, work)
+    run.write_transfer(name, report)
+    if freeze == "full" and report["moved"]:
+        raise RuntimeError(f"{name}: the encoder was frozen, but {report['moved'][:3]} moved")
+    result.score(name, "segmentation", test, role)
+
+
+def random_twin(encoder: "keras.Model") -> "keras.Model":
+    """The same architecture with new random weights."""
+    import keras
+
+    return keras.models.clone_model(encoder)
+
+
+def require_size(encoder: "keras.Model", config: SegmenterConfig) -> None:
+    """Raises UserError unless --image-size is a multiple of the encoder's largest stride."""
+    from kerastransfer.detectors.detector import require_multiple
+    from kerastransfer.encoders.yolov1 import tap_strides
+
+    require_multiple(config.image_size, max(tap_strides(encoder).values()), "the encoder")
+
+
+def fit_on_features(
+    network,
+    terms,
+    weights,
+    train,
+    config: SegmenterConfig,
+    run: RunFolder,
+    *,
+    phase: str,
+    fields: tuple[str, ...],
+    **options,
+) -> None:
+    """`fitting.fit` of what follows the encoder, on taps that are computed once."""
+    from kerastransfer.models.segmenter import behind_encoder
+    from kerastransfer.training import features
+
+    decoded = fitting.decode(train, fields, config, run, phase, config.image_size)
+    part = behind_encoder(network)
+    taps = features.cached(
+        network.get_layer("encoder"),
+        decoded,
+        Path(config.feature_folder),
+        taps=list(part.input),
+        flip=config.flip > 0,
+        batch_size=config.batch_size,
+        progress=None if config.quiet else "features of the frozen encoder",
+    )
+    size = sum(values.nbytes for values in taps.values())
+    if not config.quiet:
+        print(f"features in {config.feature_folder}: {size / len(decoded) / 1e6:.2f} MB per image", flush=True)
+
+    # The settings allow one worker alone here.
+    def batches(first_epoch, share):
+        return features.training_batches(
+            taps, decoded, batch_size=config.batch_size, flip=config.flip, seed=config.seed, first_epoch=first_epoch
+        )
+
+    fitting.fit_on(batches, len(decoded), part, terms, weights, config, run, phase=phase, **options)

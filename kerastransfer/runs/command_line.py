@@ -1,0 +1,92 @@
+"""A recipe's command line: settings in, exit code out."""
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kerastransfer.errors import UserError
+from kerastransfer.runs.settings import parse
+from kerastransfer.silence import silenced
+
+
+def run(
+    main: Callable[[Any], Any], Config: type, argv: Sequence[str] | None = None, *, prog: str | None = None
+) -> None:
+    """Parse the command line, call `main`, and turn mistakes into one line and an exit code (see `one_line_errors`)."""
+    prog = prog or f"python -m kerastransfer.recipes.{Path(main.__code__.co_filename).stem}"
+    with one_line_errors():
+        argv = sys.argv[1:] if argv is None else argv
+        settings = parse(Config, argv, prog=prog, description=main.__globals__["__doc__"])
+        import_keras()
+        main(settings)
+
+
+def import_keras() -> None:
+    """Import Keras and TensorFlow, which makes the batches on every backend, in silence: TensorFlow greets on stderr
+    whatever its log level, over our lines."""
+    with silenced():
+        import keras  # noqa: F401
+
+        import kerastransfer.data.pipeline  # noqa: F401
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Around a program: a foreseen failure ends it with one line on stderr and no traceback.
+
+    Exit codes: 2 for what the user can mend (bad input, a full disk, too little memory), 1 for an exported file out of
+    tolerance, 130 for Ctrl-C. Any other error is a bug and keeps its traceback.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
+    try:
+        yield
+    except KeyboardInterrupt:
+        _exit("stopped; a recipe goes on from its last whole epoch when it is run again with --resume", 130)
+    except BrokenPipeError:  # the reader of our output has left, as `head` does; 141 is what a shell calls it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+    except Exception as error:
+        name = type(error).__name__  # by name: to import the classes themselves would import TensorFlow
+        if isinstance(error, UserError):
+            _exit(str(error), 2)
+        if name == "ParityError":
+            _exit(str(error), 1)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+            _exit("the disk is full; free some space, then run again with --resume", 2)  # HDF5 sets no errno
+        if name in ("UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError") or _lost(error):
+            _exit("another worker has ended or cannot be reached; start all of them again with --resume", 2)
+        if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
+            _exit("out of memory; choose a smaller --batch-size or --image-size, or a smaller model", 2)
+        if _among_jax_processes():
+            traceback.print_exc()
+            _leave(1)
+        raise
+
+
+def _exit(message: str, code: int) -> typing.NoReturn:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    if code == 2 and _among_jax_processes():
+        _leave(code)
+    raise SystemExit(code) from None
+
+
+def _among_jax_processes() -> bool:
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether JAX says with `error` that another process has ended; its types of errors tell nothing."""
+    return _among_jax_processes() and any(word in str(error) for word in ("Gloo", "NCCL", "coordination service"))
+
+
+def _leave(code: int) -> typing.NoReturn:
+    """End at once: on its way out JAX waits for the other processes, and then ends this one with a page of its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,119 @@
+"""A page once for each cell of a grid of settings, such as several seeds, and what they have in common.
+
+Each cell is a run of its own, in a folder of its own that resumes by itself; grid.json in the folder above names them.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerastransfer import files
+from kerastransfer.errors import UserError
+from kerastransfer.metrics import bootstrap
+from kerastransfer.runs import reporting
+from kerastransfer.runs.folder import RunFolder, is_run
+from kerastransfer.runs.outcome import Outcome
+from kerastransfer.runs.settings import CommonConfig
+
+Results = dict[str, dict[str, float]]
+Once = Callable[[Any, RunFolder], Outcome]
+
+
+def over_seeds(recipe: str, config: CommonConfig, once: Once) -> Results:
+    """Run `once` for the seed, or for each of --seeds; returns {model: {metric: value}}, means over several seeds."""
+    config, company = _with_workers(config)
+    with RunFolder(recipe, config, **company) as run:
+        if not config.seeds:
+            outcome = once(config, run)
+            if run.leads:
+                run.write_metrics(outcome.results)
+                reporting.write(outcome)
+                tell(run, outcome, outcome.results, "tflite")
+                outcome.refuse_failed()
+            return outcome.results
+        each = over(recipe, config, {"seed": config.seeds}, once, run, company)
+        outcomes = {seed: outcome for (seed,), outcome in each.items()}
+        results = mean_and_spread([outcome.results for outcome in outcomes.values()])
+        if not run.leads:
+            return results
+        run.write_metrics(results)
+        reporting.write_over_seeds(run, config, outcomes, results)
+        first = next(iter(outcomes.values()))
+        tell(run, first, results, "seed*/tflite")
+        for outcome in outcomes.values():
+            outcome.refuse_failed()
+        return results
+
+
+def over(
+    recipe: str,
+    config: CommonConfig,
+    axes: Mapping[str, Sequence[Any]],
+    once: Once,
+    run: RunFolder,
+    company: Mapping[str, Any] | None = None,
+) -> dict[tuple, Outcome]:
+    """{(value of each axis): outcome} of `once` for all combinations of `axes` {field of the settings: values}.
+
+    run: the folder above; a cell lies in it as AXISVALUE_AXISVALUE. A cell that has finished is not run again.
+    """
+    cells = {
+        values: "_".join(f"{axis}{value}" for axis, value in zip(axes, values, strict=True))
+        for values in itertools.product(*axes.values())
+    }
+    if run.leads:
+        files.write_json(
+            run.path / "grid.json", {"axes": {k: list(v) for k, v in axes.items()}, "cells": [*cells.values()]}
+        )
+    found = {}
+    for values, name in cells.items():
+        folder = run.path / name
+        changes = dict(zip(axes, values, strict=True)) | {"seeds": (), "output": str(folder)}
+        cell = dataclasses.replace(config, **changes, resume=config.resume and is_run(folder))
+        with RunFolder(recipe, cell, **(company or {})) as inner:
+            found[values] = once(cell, inner)
+            if inner.leads:
+                inner.write_metrics(found[values].results)
+                reporting.write(found[values])
+    return found
+
+
+def mean_and_spread(each: Sequence[Results]) -> Results:
+    """{model: {metric: mean, metric_spread: sample standard deviation}} of results over seeds."""
+    combined: Results = {}
+    for model, metrics in each[0].items():
+        combined[model] = {}
+        for metric in metrics:
+            mean, spread = bootstrap.spread([results[model][metric] for results in each])
+            combined[model] |= {metric: mean, f"{metric}_spread": spread}
+    return combined
+
+
+def tell(run: RunFolder, outcome: Outcome, results: Results, exported: str) -> None:
+    """The last lines of a run: the main scores, and where everything is."""
+    print()
+    for model, metrics in results.items():
+        main = outcome.models[model].main
+        spread = metrics.get(f"{main}_spread", np.nan)
+        print(f"{model:24} {main} {metrics[main]:.3f}" + ("" if np.isnan(spread) else f" ± {spread:.3f}"))
+    print(f"report: {run.path / 'report.html'}")
+    if outcome.exported:
+        print(f"exported files: {run.path / exported}")
+
+
+def _with_workers(config: CommonConfig) -> tuple[CommonConfig, dict[str, Any]]:
+    """The settings of this worker, and what its run folder must know of the others."""
+    from kerastransfer.training import strategy
+
+    strategy.join(config.strategy)
+    index, parts = strategy.worker(config.strategy)[0], strategy.parts(config.strategy)
+    if config.batch_size % parts:
+        even = -(-config.batch_size // parts) * parts
+        raise UserError(f"--batch-size {config.batch_size} cannot be divided among {parts} workers; try {even}")
+    if index:
+        config = dataclasses.replace(config, quiet=True)
+    return config, {"leads": index == 0, "meet": functools.partial(strategy.barrier, config.strategy)}

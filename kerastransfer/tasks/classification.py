@@ -1,0 +1,126 @@
+"""Classification: one class for the whole image."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerastransfer.data.dataset import Dataset
+from kerastransfer.tasks import drawing
+from kerastransfer.tasks.about import About, Thresholds
+from kerastransfer.tasks.matched import matched
+from kerastransfer.tasks.scored import Predict, Progress, Scored, Shown
+from kerastransfer.tasks.tolerance import Counts, Differences, Outputs, Tolerance, row_by_row
+
+if TYPE_CHECKING:
+    import keras
+    import PIL.Image
+
+FIELD = "label"
+OUTPUTS = {"probabilities": "(1, K), of the classes; they add up to 1"}
+MAIN = KEPT = "top1"
+EACH = "top-1"
+TOLERANCES: Mapping[str, Tolerance] = {
+    "float32": Tolerance(maximum=1e-3),
+    "float16": Tolerance(maximum=0.05, mean=0.005),
+    "int8": Tolerance(mean=0.05, metric=0.02),
+}
+TOLD = 5  # classes in a summary
+SHOWN = 12  # images in the report
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """probabilities (K,) float32 of the classes, names: of the K classes."""
+
+    probabilities: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def label(self) -> int:
+        """The number of the likeliest class."""
+        return int(self.probabilities.argmax())
+
+    def summary(self) -> list[dict]:
+        """The five likeliest classes, best first, as JSON takes them: label and score."""
+        best = np.argsort(-self.probabilities, kind="stable")[:TOLD]
+        return [{"label": self.names[k], "score": float(self.probabilities[k])} for k in best]
+
+    def in_words(self) -> str:
+        """One line: the likeliest classes and their probabilities."""
+        return ", ".join(f"{one['label']} {one['score']:.2f}" for one in self.summary()[:3])
+
+    def draw(self, image: np.ndarray, alpha: float = 0.5) -> "PIL.Image.Image":
+        """`image` (H, W, 3) uint8 with the likeliest class and its probability in the corner."""
+        return drawing.caption(image, f"{self.names[self.label]} {self.probabilities[self.label]:.2f}", self.label)
+
+
+def classes(dataset: Dataset) -> tuple[str, ...]:
+    return dataset.image_classes
+
+
+def num_classes(outputs: Mapping[str, Any]) -> int | None:
+    return outputs["probabilities"].shape[-1]
+
+
+def graph(network: "keras.Model", about: About) -> "keras.Model":
+    from kerastransfer.models import predictor
+
+    return predictor.class_probabilities(network, about.image_size)
+
+
+def interpret(outputs: Outputs, about: About, size: tuple[int, int], limits: Thresholds) -> Classification:
+    return Classification(outputs["probabilities"], about.labels)
+
+
+def differences(expected: Sequence[Outputs], got: Sequence[Outputs], about: About) -> tuple[Differences, Counts | None]:
+    return row_by_row(expected, got), None
+
+
+def score(
+    predict: Predict, dataset: Dataset, labels: Sequence[str], progress: Progress = iter, keep: bool = False
+) -> Scored:
+    """Accuracy (`metrics.classification`) over the images whose class the model knows."""
+    from kerastransfer.metrics import classification
+
+    samples, number = matched(dataset, FIELD, classes(dataset), labels, -1)
+    names, truth, found = [], [], []
+    for sample in progress(samples):
+        example = sample.read()
+        label = number[int(example["label"])]
+        if label >= 0:
+            names.append(sample.name)
+            truth.append(label)
+            found.append(predict(example["image"]).probabilities)
+    truth, found = np.array(truth), np.stack(found)
+    right = found.argmax(axis=1) == truth
+    confusion = classification.confusion(truth, found.argmax(axis=1), len(labels))
+    results = [
+        {"image": name, "label": labels[label], "scores": dict(zip(labels, map(float, row), strict=True))}
+        for name, label, row in zip(names, truth, found, strict=True)
+    ]
+    return Scored(
+        classification.accuracy(truth, found, labels),
+        dict(zip(names, right.astype(float).tolist(), strict=True)),
+        results={"": results} if keep else {},
+        details={"labels": list(labels), "confusion": confusion.tolist()},
+    )
+
+
+def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Iterator[tuple]:
+    """For each model its confusion matrix, and test images with their class and the likeliest one."""
+    from kerastransfer.report import figures, pictures
+    from kerastransfer.report.page import Figure
+
+    examples = [sample.read() for sample in test.spread(SHOWN).samples]
+    images = [example["image"] for example in examples]
+    truth = [dataset.image_classes[int(example["label"])] for example in examples]
+    for model, shown in models.items():
+        said = [shown.predict(image).summary()[0] for image in images]
+        title = f"What {model} says"
+        caption = "Test images: the true class, and what the model says where it differs."
+        yield f"classes_{model}", Figure(title, caption, b""), pictures.classes(images, truth, said)
+        caption = "Test images by their true class (rows) and the likeliest one (columns), as shares of the row."
+        matrix = figures.confusion(np.array(shown.details["confusion"]), shown.details["labels"])
+        yield f"confusion_{model}", Figure(f"Confusions of {model}", caption, b"", chart=True), matrix

@@ -1,0 +1,159 @@
+"""Object detection: boxes, each with a class and a score."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerastransfer.data.dataset import Dataset
+from kerastransfer.data.letterbox import placement
+from kerastransfer.tasks import drawing, pairing
+from kerastransfer.tasks.about import About, Thresholds
+from kerastransfer.tasks.matched import matched
+from kerastransfer.tasks.scored import LOWEST_SCORE, Predict, Progress, Scored, Shown
+from kerastransfer.tasks.suppression import suppress
+from kerastransfer.tasks.tolerance import TOLERANCES as TOLERANCES
+from kerastransfer.tasks.tolerance import Counts, Differences, Outputs, row_by_row
+
+if TYPE_CHECKING:
+    import keras
+    import PIL.Image
+
+FIELD = "boxes"
+OUTPUTS = {
+    "boxes": "(1, A, (y1, x1, y2, x2)), fractions of the image, before non-maximum suppression",
+    "scores": "(1, A, K), one for each box and class, higher is surer",
+}
+MAIN = "AP50"
+# Not AP50: over a few dozen images it moves by hundredths when a few boxes cross an IoU of 0.5, either way. AP is the
+# mean over ten such thresholds.
+KEPT = "AP"
+EACH = None
+SHOWN = 6  # images in the report
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """boxes (N, (y1, x1, y2, x2)) float32 fractions of the image, scores (N,) float32 falling, labels (N,) int32,
+    names: of the labels, one for each box; image_size: (H, W) of the image in pixels."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+    image_size: tuple[int, int]
+
+    @property
+    def pixel_boxes(self) -> np.ndarray:
+        """boxes (N, (y1, x1, y2, x2)) in pixels of the image."""
+        return self.boxes * np.tile(np.asarray(self.image_size, np.float32), 2)
+
+    def summary(self) -> list[dict]:
+        """The detections as JSON takes them: label, score and box (y1, x1, y2, x2) in pixels."""
+        found = zip(self.names, self.scores.tolist(), self.pixel_boxes.tolist(), strict=True)
+        return [{"label": name, "score": score, "box": box} for name, score, box in found]
+
+    def in_words(self) -> str:
+        """One line: the labels and their scores."""
+        return ", ".join(f"{n} {s:.2f}" for n, s in zip(self.names, self.scores.tolist(), strict=True)) or "nothing"
+
+    def draw(self, image: np.ndarray, alpha: float = 0.5) -> "PIL.Image.Image":
+        """`image` (H, W, 3) uint8 with boxes, labels and scores."""
+        return drawing.boxes(image, self)
+
+
+def classes(dataset: Dataset) -> tuple[str, ...]:
+    return dataset.classes
+
+
+def num_classes(outputs: Mapping[str, Any]) -> int | None:
+    return outputs["scores"].shape[-1]
+
+
+def graph(network: "keras.Model", about: About) -> "keras.Model":
+    from kerastransfer.models import predictor
+
+    return predictor.candidates(network, about.decoder, about.image_size)
+
+
+def interpret(outputs: Outputs, about: About, size: tuple[int, int], limits: Thresholds) -> Detections:
+    """Boxes of a letterboxed picture are suppressed there, as inside a model, then mapped to the image and clipped;
+    what lies outside the image is left out."""
+    boxes, scores = np.clip(outputs["boxes"], 0, 1), outputs["scores"]
+    chosen, labels = suppress(boxes, scores, limits.score, limits.iou, limits.detections)
+    inside, there = clipped(placement(tuple(size), about.image_size, about.resize).to_image(boxes[chosen]))
+    chosen, labels = chosen[there], labels[there]
+    names = tuple(about.labels[label] for label in labels)
+    return Detections(inside, scores[chosen, labels], labels, names, tuple(size))
+
+
+def clipped(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of boxes (N, 4) within 0..1, of those (M, 4) that have such a part, and which these are (N,) bool."""
+    inside = np.clip(boxes, 0, 1)
+    there = ((inside[:, 2:] > inside[:, :2]) == (boxes[:, 2:] > boxes[:, :2])).all(axis=1)
+    return inside[there], there
+
+
+def differences(expected: Sequence[Outputs], got: Sequence[Outputs], about: About) -> tuple[Differences, Counts | None]:
+    """Raw outputs row by row; and how many detections are missing or extra once both have been suppressed."""
+    limits = about.thresholds
+    rows = [[_suppressed(one, limits) for one in side] for side in (expected, got)]
+    _, counts = pairing.differences(*rows, limits.score, compared=("boxes", "scores"))
+    return row_by_row(expected, got), counts
+
+
+def _suppressed(outputs, limits):
+    """Detections down to half of the score that a person sees, so that a row a little below it on one side still has
+    its partner; in the padded form of an instance model's outputs."""
+    boxes, scores = np.clip(np.nan_to_num(outputs["boxes"]), 0, 1), np.nan_to_num(outputs["scores"])
+    chosen, labels = suppress(boxes, scores, limits.score / 2, limits.iou, limits.detections)
+    padding = limits.detections - len(chosen)
+    return {
+        "boxes": np.pad(boxes[chosen], ((0, padding), (0, 0))),
+        "scores": np.pad(scores[chosen, labels], (0, padding)),
+        "labels": np.pad(labels, (0, padding), constant_values=-1),
+        "count": len(chosen),
+    }
+
+
+def score(
+    predict: Predict, dataset: Dataset, labels: Sequence[str], progress: Progress = iter, keep: bool = False
+) -> Scored:
+    """Average precision and recall as COCO defines them (`metrics.detection`)."""
+    from kerastransfer.metrics import detection as metrics
+
+    samples, number = matched(dataset, FIELD, classes(dataset), labels, -1)
+    truths, detections = [], []
+    for sample in progress(samples):
+        example = sample.read()
+        truths.append(truth_of(sample.name, example, number))
+        detections.append(found_in(sample.name, predict(example["image"], score=LOWEST_SCORE)))
+    truth = metrics.coco_truth(truths, labels)
+    results = metrics.coco_results(detections, truth)
+    return Scored(metrics.evaluate_coco(truth, results, labels), truth=truth, results={"": results} if keep else {})
+
+
+def truth_of(name: str, example: Mapping[str, np.ndarray], number: np.ndarray) -> dict[str, Any]:
+    """An example as `metrics.detection` reads it, without its masks."""
+    fields = [field for field in ("boxes", "crowd", "difficult", "area") if field in example]
+    size = example["image"].shape[:2]
+    return {"name": name, "size": size, "labels": number[example["labels"]]} | {f: example[f] for f in fields}
+
+
+def found_in(name: str, found: Detections) -> dict[str, Any]:
+    """Detections as `metrics.detection` reads them."""
+    return {"name": name, "boxes": found.boxes, "scores": found.scores, "labels": found.labels}
+
+
+def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Iterator[tuple]:
+    """For each model a sheet of test images, each twice: with the truth, and with what the model finds."""
+    from kerastransfer.report import pictures
+    from kerastransfer.report.page import Figure
+
+    examples = [sample.read() for sample in test.spread(SHOWN).samples]
+    images = [example["image"] for example in examples]
+    for model, shown in models.items():
+        found = [dataclasses.asdict(shown.predict(image)) for image in images]
+        figure = Figure(f"What {model} finds", "Truth and predictions, test images.", b"")
+        yield f"detections_{model}", figure, pictures.detections(images, examples, found, dataset.classes)

@@ -1,0 +1,40 @@
+"""How far an exported file may be from the Keras model that it was made from."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+Outputs = Mapping[str, np.ndarray]
+Differences = dict[str, dict[str, float]]
+Counts = dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """The largest and the mean absolute difference of any output, and what the task's metric may lose. None: any.
+
+    unpaired: how many of the findings that a person sees may be in one of the two alone, as a share of all, rounded up.
+    A file that has none of them is refused whatever the share.
+    """
+
+    maximum: float | None = None
+    mean: float | None = None
+    metric: float | None = 0.01
+    unpaired: float | None = 0.0
+
+
+TOLERANCES: Mapping[str, Tolerance] = {
+    "float32": Tolerance(maximum=1e-3),
+    "float16": Tolerance(maximum=0.05, mean=0.005, unpaired=0.02),
+    "int8": Tolerance(mean=0.05, unpaired=0.2),
+}
+
+
+def row_by_row(expected: Sequence[Outputs], got: Sequence[Outputs]) -> Differences:
+    """{output: {"maximum", "mean"}} of the absolute differences over all images."""
+    found = {}
+    for name in expected[0]:
+        apart = np.stack([np.abs(g[name] - e[name]) for g, e in zip(got, expected, strict=True)])
+        found[name] = {"maximum": float(apart.max()), "mean": float(apart.mean())}
+    return found
