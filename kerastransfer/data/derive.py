@@ -6,7 +6,7 @@ import functools
 import numpy as np
 from scipy import ndimage
 
-from kerastransfer.data.dataset import Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.layouts.objects import corners_of, objects, painted
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
@@ -18,7 +18,7 @@ def require(dataset: Dataset, *fields: str) -> Dataset:
     """`dataset` where at least one sample has each of `fields`, which are derived where they follow from others.
 
     Boxes and masks follow from a segmentation (its connected components) where nobody drew boxes; a segmentation
-    follows from the masks of objects. Raises UserError for what cannot be derived. Samples that lack a field stay:
+    follows from the masks of objects; the label of an image from its largest object. Raises UserError for what cannot be derived. Samples that lack a field stay:
     `Dataset.having` leaves them out.
     """
     there = {field for sample in dataset.samples for field in sample.fields}
@@ -26,6 +26,8 @@ def require(dataset: Dataset, *fields: str) -> Dataset:
         dataset = boxes_from_segmentation(dataset)
     if "segmentation" in fields and "masks" in there and "segmentation" not in there:
         dataset = _segmentation_from_masks(dataset)
+    if "label" in fields and "boxes" in there and "label" not in there:
+        dataset = _label_from_objects(dataset)
     now = {field for sample in dataset.samples for field in sample.fields}
     lacking = [field for field in fields if field not in now]
     if lacking:
@@ -84,6 +86,28 @@ def _segmentation_from_masks(dataset: Dataset) -> Dataset:
 
     samples = tuple(derived(sample) for sample in dataset.samples)
     return dataclasses.replace(dataset, samples=samples, segmentation_classes=("background", *dataset.classes))
+
+
+def _label_from_objects(dataset: Dataset) -> Dataset:
+    def derived(sample: Sample) -> Sample:
+        if "boxes" not in sample.fields:
+            return sample
+        return dataclasses.replace(
+            sample, read=functools.partial(_with_label, sample), fields=sample.fields | {"label"}
+        )
+
+    samples = tuple(derived(sample) for sample in dataset.samples)
+    return dataclasses.replace(dataset, samples=samples, image_classes=dataset.classes)
+
+
+def _with_label(sample: Sample) -> Example:
+    """Of several objects of equal area the first counts. An image without objects cannot be labelled."""
+    example = sample.read()
+    kept = np.flatnonzero(~example["crowd"])
+    if not len(kept):
+        raise BadSampleError("it has no object to take its class from")
+    areas = np.prod(example["boxes"][kept, 2:] - example["boxes"][kept, :2], axis=-1)
+    return example | {"label": np.asarray(example["labels"][kept[areas.argmax()]], np.int32)}
 
 
 def _with_painting(sample: Sample) -> Example:

@@ -1,0 +1,16 @@
+"""A classifier of whole images: an encoder, and a pooled head on its last tap."""
+
+import keras
+
+from kerastransfer.heads.classes import pooled
+from kerastransfer.models.parts import feed
+
+
+def classifier(
+    encoder: keras.Model, num_classes: int, *, dropout: float = 0.0, name: str = "classifier"
+) -> keras.Model:
+    """Image (B, H, W, 3) to logits (B, num_classes). Freeze the encoder before `compile` with `models.parts.freeze`."""
+    image = keras.Input(encoder.input.shape[1:], name="image")
+    last = max(encoder.output)
+    head = pooled(encoder.output[last].shape[-1], num_classes, tap=last, dropout=dropout)
+    return keras.Model(image, feed(head, encoder(image)), name=name)
