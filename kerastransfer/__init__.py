@@ -1,5 +1,11 @@
 """kerastransfer: what an object detector has learnt, put to work on dense prediction.
 
+    import kerastransfer as kt
+
+offers what a script needs: kt.data, kt.encoder, kt.detector, kt.segmenter, kt.classifier, kt.batches, kt.PixelLoss,
+kt.save, kt.load, kt.evaluate and kt.export, which docs/api.md describes. Importing the package imports neither
+TensorFlow nor Keras; the first use of one of these names does.
+
 The vocabulary of every docstring in the package:
 
     B images, H x W pixels, N boxes (padded), A anchors or candidate boxes, K classes, D features, S x S cells
@@ -12,7 +18,25 @@ The vocabulary of every docstring in the package:
     label         (B,)                      int32, the class of the whole image
 
 Parts of every model: `encoder` (image to taps c1..c5), `decoder` (taps to maps), `head` (maps to raw predictions).
-Importing the package imports neither TensorFlow nor Keras.
 """
 
-__version__ = "0.1.0"
+import importlib
+
+__version__ = "0.2.0"
+__all__ = (
+    *("PixelLoss", "batches", "classifier", "data", "detector", "encoder", "evaluate", "export", "load", "save"),
+    "segmenter",
+)
+
+
+def __getattr__(name: str):
+    if name in ("data", "export"):
+        # These are rooms as well, and can be called.
+        return importlib.import_module(f"kerastransfer.{name}")
+    if name in __all__:
+        return getattr(importlib.import_module("kerastransfer.api"), name)
+    raise AttributeError(f"module 'kerastransfer' has no attribute {name!r}; it offers {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

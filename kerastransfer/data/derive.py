@@ -17,9 +17,9 @@ SMALLEST = 5e-4  # of the image: 60 pixels at 352 x 352; smaller components are 
 def require(dataset: Dataset, *fields: str) -> Dataset:
     """`dataset` where at least one sample has each of `fields`, which are derived where they follow from others.
 
-    Boxes and masks follow from a segmentation (its connected components) where nobody drew boxes; a segmentation
-    follows from the masks of objects; the label of an image from its largest object. Raises UserError for what cannot be derived. Samples that lack a field stay:
-    `Dataset.having` leaves them out.
+    Boxes and masks follow from a segmentation (its connected components) where nobody drew boxes; a segmentation from
+    the masks of objects; the label of an image from its largest object. Raises UserError for what cannot be derived.
+    Samples that lack a field stay: `Dataset.having` leaves them out.
     """
     there = {field for sample in dataset.samples for field in sample.fields}
     if not {"boxes", "masks"}.isdisjoint(fields) and "segmentation" in there and "boxes" not in there:

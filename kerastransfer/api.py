@@ -1,0 +1,207 @@
+"""What a script needs, as `import kerastransfer as kt` offers it: kt.data, kt.encoder, kt.segmenter, ... (docs/api.md).
+
+Models are Keras models for `compile` and `fit`. Those made here know what they are for (`model.about`), so that `save`,
+`evaluate` and `export` need not be told.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerastransfer import detectors
+from kerastransfer.data import datasets, derive, splits
+from kerastransfer.data.dataset import Dataset
+from kerastransfer.data.decoded import decode
+from kerastransfer.data.pipeline import steps_per_epoch, training_batches
+from kerastransfer.data.transforms import Augmentation
+from kerastransfer.decoders import DECODERS
+from kerastransfer.detectors.detector import Purpose
+from kerastransfer.encoders.yolov1 import ENCODERS
+from kerastransfer.errors import UserError
+from kerastransfer.export.keras_predictor import KerasPredictor
+from kerastransfer.export.portable import in_float32
+from kerastransfer.losses.compiled import PixelLoss as PixelLoss
+from kerastransfer.models import classifier as classifiers
+from kerastransfer.models import segmenter as segmenters
+from kerastransfer.models.parts import freeze as freeze_part
+from kerastransfer.runs import trained
+from kerastransfer.tasks import TASKS
+from kerastransfer.tasks.about import About
+from kerastransfer.training.terms import TermModel
+
+if TYPE_CHECKING:
+    from kerastransfer.export.parity import ExportedFile
+
+# Decoded images are kept this much larger than the input, so that a window cut out of one is not blurred.
+STORED = 1.2
+
+
+def data(name: str | Path, *fields: str, format: str = "auto", split: str = "auto") -> tuple[Dataset, Dataset]:
+    """(train, test) of a folder or an annotation file in a known layout, "toy", or "tfds:NAME".
+
+    fields: what the samples must be annotated with, of "boxes", "masks", "segmentation" and "label"; a field that follows
+    from another one is derived. format: the layout; "auto" detects it. split: "owner", "every_fifth" or "auto".
+    Raises UserError for what cannot be read, and for fields that the data does not have.
+    """
+    dataset = derive.require(datasets.load(name, format), *fields)
+    return splits.split(dataset, split, fields)
+
+
+def encoder(source: str | Path) -> keras.Model:
+    """Image (B, H, W, 3) in 0..255 to taps {"c1": (B, h, w, D), ...}.
+
+    source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector), or for random weights the name of an
+    encoder: "small", "fast_yolo" or "yolov1". Raises UserError for a file without an encoder.
+    """
+    if str(source) in ENCODERS:
+        return ENCODERS[str(source)]()
+    return trained.encoder(source)
+
+
+def detector(net: str, train: Dataset, *, image_size: int = 224, resize: str = "stretch", **settings: Any) -> TermModel:
+    """A detector for the classes of `train`: compile it with an optimizer alone, and fit it on `batches(train, "boxes")`.
+
+    net: "small", "yolov3-tiny", "yolov3-small", ... (`detectors.FAMILY`). settings: those of its family, such as
+    loss="ciou" (`detectors.yolov1.Settings`, `detectors.yolov3.Settings`). Raises UserError for what does not fit.
+    """
+    family = detectors.family(net)
+    purpose = Purpose(len(train.classes), image_size, train, resize)
+    try:
+        chosen = family.Settings(**settings)
+    except TypeError as error:
+        known = ", ".join(field.name for field in dataclasses.fields(family.Settings))
+        raise UserError(f"detector({net!r}, ...): {error}; the settings of this family are {known}") from error
+    built = family.build(chosen, net, purpose)
+    model = TermModel(built.build(), built.terms, built.weights)
+    model.about = About("detection", train.classes, (image_size, image_size), resize, built.codec)
+    return model
+
+
+def segmenter(
+    encoder: keras.Model, decoder: str, labels: Sequence[str], *, image_size: int = 224, freeze: str = "full"
+) -> keras.Model:
+    """Image (B, H, W, 3) to logits (B, H, W, K): compile it with `PixelLoss`, fit it on `batches(train, "segmentation")`.
+
+    decoder: "segnet", "unet" or "segnet_matched". labels: names of the K classes, background first
+    (`train.segmentation_classes`). freeze: "full", "weights" or "none" (`models.parts.freeze`).
+    """
+    if decoder not in DECODERS:
+        raise UserError(f"unknown decoder {decoder!r}; choose {', '.join(DECODERS)}")
+    model = segmenters.segmenter(encoder, decoder, len(labels))
+    if freeze != "none":
+        freeze_part(encoder, freeze)
+    model.about = About("segmentation", tuple(labels), (image_size, image_size))
+    return model
+
+
+def classifier(
+    encoder: keras.Model, labels: Sequence[str], *, image_size: int = 224, freeze: str = "none", dropout: float = 0.0
+) -> keras.Model:
+    """Image (B, H, W, 3) to logits (B, K): compile it with
+    `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, fit it on `batches(train, "label")`.
+
+    labels: names of the K classes (`train.image_classes`). freeze: as for `segmenter`.
+    """
+    model = classifiers.classifier(encoder, len(labels), dropout=dropout)
+    if freeze != "none":
+        freeze_part(encoder, freeze)
+    model.about = About("classification", tuple(labels), (image_size, image_size))
+    return model
+
+
+class Batches(keras.utils.PyDataset):
+    """Augmented training batches for `fit`; each epoch is another order and another augmentation."""
+
+    def __init__(self, batches, steps: int):
+        super().__init__()
+        self._steps, self._batches = steps, iter(batches)
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, index):
+        return next(self._batches)
+
+
+def batches(
+    dataset: Dataset,
+    field: str,
+    *,
+    image_size: int = 224,
+    batch_size: int = 16,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+) -> Batches:
+    """(image (B, H, W, 3), target) for `fit`. The target of "segmentation" is (B, H, W), that of "label" (B,), and that
+    of "boxes" {"boxes": (B, N, 4), "labels": (B, N)}.
+
+    augmentation: by default mirroring, cropping, zooming and colour (`data.transforms.Augmentation`). Decoded images are
+    kept in memory.
+    """
+    stored = round(STORED * image_size)
+    decoded = decode(dataset, [field], (stored, stored))
+    made = training_batches(
+        decoded,
+        size=(image_size, image_size),
+        batch_size=batch_size,
+        how=augmentation or Augmentation(),
+        seed=seed,
+    )
+    if field in ("segmentation", "label"):
+        made = made.map(lambda image, targets: (image, targets[field]))
+    return Batches(made, steps_per_epoch(len(decoded), batch_size))
+
+
+def save(model: keras.Model, path: str | Path, about: About | None = None) -> None:
+    """Write NAME.keras, and NAME.json that says what the model is for. about: for a model that was not made here."""
+    network, about = _described(model, about)
+    trained.write(in_float32(network), path, about)
+
+
+def load(path: str | Path) -> trained.AnyPredictor:
+    """The model in a .keras or .tflite file: `load(path).predict(photo)`, a path, a Pillow picture or an array.
+
+    Raises UserError for other files.
+    """
+    return trained.open_predictor(path)
+
+
+def evaluate(model: keras.Model | str | Path, test: Dataset) -> dict[str, float]:
+    """Scores on test images, of a model made here or of a .keras or .tflite file: {"iou_mean": 0.61, ...}."""
+    if isinstance(model, keras.Model):
+        network, about = _described(model, None)
+        predictor = KerasPredictor(in_float32(TASKS[about.task].graph(network, about)), about)
+    else:
+        predictor = trained.open_predictor(model)
+    return TASKS[predictor.about.task].score(predictor.predict, test, predictor.about.labels).metrics
+
+
+def export(
+    model: keras.Model | str | Path, train: Dataset, test: Dataset, output: str | Path = "exported"
+) -> "list[ExportedFile]":
+    """Write a model made here, or a .keras file, as OUTPUT/saved_model/NAME and as LiteRT files in float32, float16 and
+    int8 in OUTPUT/tflite; each is compared with the Keras model on test images, and training images calibrate int8.
+
+    Raises ParityError, after everything has been written, when a file is out of tolerance.
+    """
+    folders = {"saved_model": Path(output) / "saved_model", "tflite": Path(output) / "tflite"}
+    if not isinstance(model, keras.Model):
+        return trained.export(model, train, test, **folders)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{model.name}.keras"
+        save(model, path)
+        return trained.export(path, train, test, **folders)
+
+
+def _described(model: keras.Model, about: About | None) -> tuple[keras.Model, About]:
+    """The network to keep, and what it is for."""
+    about = about or getattr(model, "about", None)
+    if about is None:
+        raise UserError(
+            f"model {model.name!r} does not say what it is for; give `about` (kerastransfer.tasks.about.About)"
+        )
+    return (model.network if isinstance(model, TermModel) else model), about
