@@ -1,16 +1,13 @@
 """The same model in layers that a device runs well: float32 throughout, transposed convolutions as matrix products, the
 device's own suppression of boxes."""
 
-from collections.abc import Callable
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import ops
 
+from kerastransfer.models.rewrite import Config, changed, remade
 from kerastransfer.models.yolo_mask import Detect
 
-Config = dict[str, Any]
 GRID = 16  # squares side by side
 DETECT = keras.saving.get_registered_name(Detect)
 
@@ -108,25 +105,6 @@ def fold(convolution: BlockConv2DTranspose, norm: keras.layers.BatchNormalizatio
     norm.moving_variance.assign(ops.ones_like(norm.moving_variance) - norm.epsilon)
 
 
-def changed(model: keras.Model, change: Callable[[Config], Config]) -> keras.Model:
-    """A copy of `model`, weights included, from its config with `change` made to every object in it, however deep."""
-    config = model.get_config()
-    wanted = everywhere(change, config)
-    if wanted == config:
-        return model
-    copy = model.__class__.from_config(wanted)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def everywhere(change: Callable[[Config], Config], config: Any) -> Any:
-    if isinstance(config, list | tuple):
-        return type(config)(everywhere(change, value) for value in config)
-    if isinstance(config, dict):
-        return change({key: everywhere(change, value) for key, value in config.items()})
-    return config
-
-
 def float32_policy(item: Config) -> Config:
     return item | {"config": {"name": "float32"}} if item.get("class_name") == "DTypePolicy" else item
 
@@ -139,12 +117,6 @@ def block_transposed(item: Config) -> Config:
 
 def natively_suppressed(item: Config) -> Config:
     return remade(item, NativeDetect) if item.get("registered_name") == DETECT else item
-
-
-def remade(item: Config, layer: type[keras.layers.Layer]) -> Config:
-    """The config of a layer as one of another class."""
-    registered = keras.saving.get_registered_name(layer)
-    return item | {"module": layer.__module__, "class_name": layer.__name__, "registered_name": registered}
 
 
 def fills_blocks(layer: Config) -> bool:
