@@ -7,8 +7,7 @@ from pathlib import Path
 
 import keras
 
-import kerastransfer.layers  # noqa: F401  registers the layers that a file may name
-from kerastransfer import files
+from kerastransfer import files, registered
 from kerastransfer.errors import UserError
 from kerastransfer.models.rewrite import with_fused_batch_norms, with_keras_batch_norms
 
@@ -25,7 +24,8 @@ def load_keras(path: str | os.PathLike) -> keras.Model:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: not a .keras file, or cut off; save the model again with model.save('NAME.keras')")
     try:
-        return with_fused_batch_norms(keras.saving.load_model(path, compile=False, safe_mode=True))
+        known = registered.OBJECTS
+        return with_fused_batch_norms(keras.saving.load_model(path, known, compile=False, safe_mode=True))
     # Keras lets whatever goes wrong inside pass through: ValueError, TypeError, KeyError, ...
     except Exception as error:
         reason = " ".join(str(error).split()).split("Exception encountered: ")[-1]
@@ -46,7 +46,8 @@ def write_keras(model: keras.Model, path: str | os.PathLike) -> None:
     """Write `model` as a .keras file; a kill at any moment leaves either the old file or the new one.
 
     Batch norms are written as Keras's own, so that `keras.saving.load_model` opens a network of standard layers
-    without this package. A network that holds other layers of ours opens after `import kerastransfer.layers`.
+    without this package. A network that holds other layers of ours opens after
+    `import kerastransfer.registered`.
     """
     with files.replacing(path) as temporary:
         with_keras_batch_norms(model).save(temporary)

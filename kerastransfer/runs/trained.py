@@ -121,8 +121,6 @@ def read(path: str | Path) -> Trained:
     import_keras()
     import keras
 
-    import kerastransfer.models.dense
-    import kerastransfer.models.yolo_mask  # noqa: F401  both register the layers that a file may name
     from kerastransfer.codecs.mask import MaskCodec
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.codecs.yolov3 import YoloV3Codec
