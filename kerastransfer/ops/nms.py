@@ -13,8 +13,8 @@ def greedy(boxes, scores, *, iou_threshold: float, score_threshold: float, max_d
     best first: number of the box * K + class; -1 pads.
 
     Repeatedly takes the best score that is left, and drops what overlaps its box in its class by more than
-    `iou_threshold`, for all images at once, until nothing above `score_threshold` is left or M are found. Every score takes
-    part: time grows with A * K times the number of detections, and the memory is that of the scores.
+    `iou_threshold`, for all images at once, until nothing above `score_threshold` is left or M are found. Every score
+    takes part: time grows with A * K times the number of detections, and the memory is that of the scores.
     """
     anchors, classes = ops.shape(scores)[1], scores.shape[2]
     y1, x1, y2, x2 = (boxes[..., side] for side in range(4))
