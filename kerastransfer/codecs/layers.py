@@ -72,20 +72,28 @@ class Levels(CodecLayer):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Rois(CodecLayer):
-    """Annotations, proposals (B, A, 4) and raw maps to what `MaskCodec.encode` gives, and "levels" (B, R)."""
+    """The boxes that masks are learnt in: annotations, proposals (B, A, 4), their levels (B, A) and the raw maps to
+    what `MaskCodec.encode` gives, "levels" (B, R) included. Where an image has more boxes than are trained on at once,
+    each step draws others.
+
+    A proposal is pooled from the map that found it, as in inference. An object of the truth was found by none: it is
+    pooled from the map of the anchor nearest to its shape, the one that learns it under every rule of the codec.
+    """
 
     HOLDS = ("codec", "mask_codec")
 
-    def __init__(self, codec, mask_codec: MaskCodec, **kwargs):
+    def __init__(self, codec, mask_codec: MaskCodec, *, seed: int | None = None, **kwargs):
         super().__init__(**{**kwargs, "autocast": False})
-        self.codec, self.mask_codec = codec, mask_codec
+        self.codec, self.mask_codec, self.seed = codec, mask_codec, seed
+        self.seeds = keras.random.SeedGenerator(seed)
 
-    def call(self, annotations, proposals, raw):
-        rois = self.mask_codec.encode(annotations, proposals)
+    def call(self, annotations, proposals, levels, raw):
         rule = levels_by_area if self.mask_codec.level == "fpn" else levels_by_shape
-        return {**rois, "levels": rule(self.codec, rois["boxes"], self.codec.grids(raw))}
+        own = rule(self.codec, annotations["boxes"], self.codec.grids(raw))
+        levels = ops.concatenate([own, ops.cast(levels, own.dtype)], axis=1)
+        return self.mask_codec.encode(annotations, proposals, levels=levels, seed=self.seeds)
 
-    def compute_output_spec(self, annotations, proposals, raw):
+    def compute_output_spec(self, annotations, proposals, levels, raw):
         side = self.mask_codec.mask_size
         rows = (annotations["labels"].shape[0], None)
         return {
@@ -94,6 +102,9 @@ class Rois(CodecLayer):
             "targets": keras.KerasTensor((*rows, side, side), "float32"),
             "levels": keras.KerasTensor(rows, "int32"),
         }
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")

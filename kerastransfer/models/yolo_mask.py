@@ -86,9 +86,8 @@ def trainer(network: keras.Model, codec, mask_codec: MaskCodec, *, proposals: in
         "frames": keras.Input((None, 4), name="frames", dtype="float32"),
     }
     taps, maps, raw = _detect(network, image)
-    suppress = Suppress(0.6, 0.01, proposals, name="proposals")
-    found = suppress(Decode(codec, name="decode")(raw))
-    rois = Rois(codec, mask_codec, name="rois")(annotations, found["boxes"], raw)
+    found, levels = _found(codec, mask_codec, raw, Suppress(0.6, 0.01, proposals, numbered=True, name="proposals"))
+    rois = Rois(codec, mask_codec, name="rois")(annotations, found["boxes"], levels, raw)
     part = network.get_layer("branch")
     masks = feed(part, {**maps, **taps, "boxes": rois["boxes"], "levels": rois["levels"]})
     outputs = {**raw, "masks": masks, "labels": rois["labels"], "targets": rois["targets"]}
@@ -110,13 +109,18 @@ def instances(
     image = keras.Input((*(image_size or (None, None)), 3), name="image")
     taps, maps, raw = _detect(network, image)
     suppress = Suppress(iou_threshold, score_threshold, max_detections, numbered=True, name="suppress")
-    found = suppress(Decode(codec, name="decode")(raw))
-    numbered = {"boxes": found["boxes"], "candidates": found.pop("candidates")}
-    levels = Levels(codec, mask_codec.level, name="levels")(numbered, raw)
+    found, levels = _found(codec, mask_codec, raw, suppress)
     part = network.get_layer("branch")
     logits = feed(part, {**maps, **taps, "boxes": found["boxes"], "levels": levels})
     masks = DecodeMasks(mask_codec, name="masks")(logits, found["labels"])
     return keras.Model(image, {**found, "masks": masks}, name=network.name)
+
+
+def _found(codec, mask_codec, raw, suppress):
+    """Detections in raw maps, and the level (B, N) that each is pooled from."""
+    found = suppress(Decode(codec, name="decode")(raw))
+    numbered = {"boxes": found["boxes"], "candidates": found.pop("candidates")}
+    return found, Levels(codec, mask_codec.level, name="levels")(numbered, raw)
 
 
 def _detect(network, image):

@@ -74,7 +74,7 @@ def test_levels_are_those_of_the_grids_that_found_the_boxes():
     [
         Decode(CODEC, name="one"),
         Levels(CODEC, "fpn", name="one"),
-        Rois(CODEC, MaskCodec(most=7), name="one"),
+        Rois(CODEC, MaskCodec(most=7), seed=5, name="one"),
         DecodeMasks(MaskCodec(mask_size=14), name="one"),
         Vote(YoloV1Codec(2), 4, 8, (32, 48), merge=True, name="one"),
         Odds([0.5, 2.0], name="one"),
@@ -88,6 +88,23 @@ def test_every_layer_is_stored_whole(layer):
     assert again.get_config() == layer.get_config()
     for name in getattr(layer, "HOLDS", ()):
         assert getattr(again, name) == getattr(layer, name)
+
+
+@pytest.mark.parametrize("rule", ["scale", "fpn"])
+def test_proposals_are_pooled_from_the_map_that_found_them(rule):
+    """A truth from the one that learns its shape; here 32 pixels, and the proposal of it is found on p5."""
+    box = np.array([[[0.1, 0.1, 0.2, 0.2]]], "float32")
+    truth = {
+        "boxes": box,
+        "labels": np.zeros((1, 1), "int32"),
+        "masks": np.full((1, 1, 8, 8), 255, "uint8"),
+        "frames": box,
+    }
+    raw = {name: np.zeros((1, SIDE // stride, SIDE // stride, 18), "float32") for name, stride, _ in LEVELS}
+    candidates = np.array([[3 * (40**2 + 20**2) + 4]], "int32")
+    levels = Levels(CODEC, rule)({"boxes": box, "candidates": candidates}, raw)
+    rois = Rois(CODEC, MaskCodec(mask_size=4, level=rule))(truth, box, levels, raw)
+    assert np.array(rois["levels"]).tolist() == {"scale": [[0, 2]], "fpn": [[0, 0]]}[rule]
 
 
 @pytest.mark.parametrize("layer", [Vote(YoloV1Codec(2), 4, 8, (32, 48)), Odds([0.5])], ids=["Vote", "Odds"])
