@@ -12,7 +12,7 @@ FLOORS = (
     ("ops",),
     ("layers",),
     ("data", "encoders", "decoders", "heads", "codecs", "losses", "metrics"),
-    ("models", "report"),
+    ("registered", "models", "report"),
     ("tasks",),
     ("detectors", "training", "export"),
     ("analysis",),

@@ -1,5 +1,5 @@
-"""Masks of boxes: which boxes a mask head learns from and what it is to draw in them, and its masks back (spec/03
-section 6)."""
+"""Masks of boxes: which boxes a mask head learns from and what it is to draw in them, and its masks back (Mask R-CNN,
+He et al. 2017, section 3; YOLO-Mask, sections 3 and 4)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,9 +17,10 @@ from kerastransfer.vocabulary import FULL
 @keras.saving.register_keras_serializable(package="kerastransfer")
 @dataclasses.dataclass(frozen=True)
 class MaskCodec:
-    """mask_size: M, the side of a mask. most: R, boxes of an image that are trained on. iou: a proposal that overlaps
-    some truth so much is trained on. level: the map that a box is pooled from, "scale": of the grid that found it, or
-    that learns boxes of its shape (paper B section 3.4); "fpn": by its area (`ops.fpn`)."""
+    """mask_size: M, the side of a mask. most: R, the boxes of an image that are trained on at once. iou: a proposal
+    that overlaps some truth so much is trained on. level: the map that a box is pooled from, "scale": of the grid that
+    found it, and for an object of the truth the one that learns boxes of its shape (YOLO-Mask, section 3.4); "fpn": by
+    its area (`ops.fpn`)."""
 
     mask_size: int = 28
     most: int = 100
@@ -34,7 +35,7 @@ class MaskCodec:
     def from_config(cls, config: dict) -> "MaskCodec":
         return cls(**config)
 
-    def encode(self, annotations: Mapping, proposals=None) -> dict:
+    def encode(self, annotations: Mapping, proposals=None, *, levels=None, seed=None) -> dict:
         """annotations {"boxes": (B, N, 4), "labels": (B, N), "masks": (B, N, m, m) crops, "frames": (B, N, 4)} and
         proposals (B, A, 4) to {"boxes": (B, R, 4), "labels": (B, R), "targets": (B, R, M, M) float32 0 or 1}.
 
@@ -42,6 +43,9 @@ class MaskCodec:
         to R (or N + A, if that is less). Label and mask are those of the truth that a box overlaps most; the target is
         what the mask fills of the box itself, where it covers at least half of a cell. Truths without a mask (frames
         of zeros) and what overlaps them most are left out. Zeros and -1 pad.
+        levels: (B, N + A), a number for each truth and each proposal; adds "levels" (B, R), the numbers of the boxes.
+        seed: a `keras.random.SeedGenerator`; where there are more than R boxes they are drawn with it, so that over the
+            steps every one is learnt from. Without it the first R are taken.
         """
         truths, labels, frames = (annotations[name] for name in ("boxes", "labels", "frames"))
         truths = ops.cast(truths, "float32")
@@ -57,16 +61,20 @@ class MaskCodec:
 
         total = ops.shape(boxes)[1]
         most = min(total, self.most) if isinstance(total, int) else ops.minimum(total, self.most)
+        if seed is not None:
+            draw = ops.where(good, keras.random.uniform(ops.shape(good), seed=seed), -1.0)
+            good = ops.logical_and(good, draw >= ops.top_k(draw, most)[0][:, -1:])
         rank = ops.where(good, total - ops.arange(total), 0)  # the first first
         rank, order = ops.top_k(rank, most)
         chosen, best = rank > 0, _rows(best, order)
         boxes = ops.where(ops.expand_dims(chosen, -1), _rows(boxes, order), 0.0)
         targets = self._targets(_rows(annotations["masks"], best), _rows(frames, best), boxes)
-        return {
+        found = {
             "boxes": boxes,
             "labels": ops.where(chosen, _rows(labels, best), -1),
             "targets": ops.where(ops.reshape(chosen, (*ops.shape(chosen), 1, 1)), targets, 0.0),
         }
+        return found if levels is None else {**found, "levels": ops.where(chosen, _rows(levels, order), 0)}
 
     def decode(self, logits, labels):
         """logits (B, N, M, M, K) and the class of each box (B, N) to the probability of that class (B, N, M, M)."""

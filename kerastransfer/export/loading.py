@@ -7,16 +7,16 @@ from pathlib import Path
 
 import keras
 
-import kerastransfer.layers  # noqa: F401  registers the layers that a file may name
-from kerastransfer import files
+from kerastransfer import files, registered
 from kerastransfer.errors import UserError
+from kerastransfer.models.rewrite import with_fused_batch_norms, with_keras_batch_norms
 
 
 def load_keras(path: str | os.PathLike) -> keras.Model:
-    """The model in a .keras file, not compiled.
+    """The model in a .keras file, not compiled, with this package's batch norms, which train faster than Keras's.
 
-    Raises UserError if there is none, if the file is damaged, or if it asks for code of its own (a Lambda layer, a
-    layer that is not Keras's or ours).
+    Raises UserError if there is no such file, if it is damaged, or if it needs code of its own (a Lambda layer, a layer
+    that belongs neither to Keras nor to this package).
     """
     path = Path(path)
     if not path.is_file():
@@ -24,25 +24,30 @@ def load_keras(path: str | os.PathLike) -> keras.Model:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: not a .keras file, or cut off; save the model again with model.save('NAME.keras')")
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (
-        Exception
-    ) as error:  # Keras lets whatever goes wrong inside pass through: ValueError, TypeError, KeyError, ...
+        known = registered.OBJECTS
+        return with_fused_batch_norms(keras.saving.load_model(path, known, compile=False, safe_mode=True))
+    # Keras lets whatever goes wrong inside pass through: ValueError, TypeError, KeyError, ...
+    except Exception as error:
         reason = " ".join(str(error).split()).split("Exception encountered: ")[-1]
         if "safe_mode" in reason or "unsafe" in reason:
             raise UserError(
-                f"{path}: holds code of its own (such as a Lambda layer), which is never run; build the model of Keras "
-                "layers and save it again"
+                f"{path}: contains code of its own (such as a Lambda layer), which is never run; build the model of "
+                "Keras layers and save it again"
             ) from error
         if unknown := re.search(r"Could not locate (?:class|function) '([^']+)'", reason):
             raise UserError(
-                f"{path}: needs {unknown[1]!r}, which is neither Keras's nor kerastransfer's; build the model of their "
-                "layers and save it again"
+                f"{path}: needs {unknown[1]!r}, which belongs neither to Keras nor to kerastransfer; build the model "
+                "of their layers and save it again"
             ) from error
         raise UserError(f"{path}: Keras cannot load this model ({reason[:200]}); save it again") from error
 
 
 def write_keras(model: keras.Model, path: str | os.PathLike) -> None:
-    """Write `model` as a .keras file; a kill at any moment leaves the old file or the new one."""
+    """Write `model` as a .keras file; a kill at any moment leaves either the old file or the new one.
+
+    Batch norms are written as Keras's own, so that `keras.saving.load_model` opens a network of standard layers
+    without this package. A network that holds other layers of ours opens after
+    `import kerastransfer.registered`.
+    """
     with files.replacing(path) as temporary:
-        model.save(temporary)
+        with_keras_batch_norms(model).save(temporary)

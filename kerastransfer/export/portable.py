@@ -1,18 +1,15 @@
 """The same model in layers that a device runs well: float32 throughout, transposed convolutions as matrix products, the
 device's own suppression of boxes."""
 
-from collections.abc import Callable
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import ops
 
-from kerastransfer.models.yolo_mask import Detect
+from kerastransfer.layers.suppress import Suppress
+from kerastransfer.models.rewrite import Config, changed, remade
 
-Config = dict[str, Any]
 GRID = 16  # squares side by side
-DETECT = keras.saving.get_registered_name(Detect)
+SUPPRESS = keras.saving.get_registered_name(Suppress)
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
@@ -33,25 +30,30 @@ class BlockConv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
-class NativeDetect(Detect):
-    """A `Detect` that suppresses by LiteRT's own operator, for a batch of one.
+class NativeSuppress(Suppress):
+    """A `Suppress` by LiteRT's own operator, for a batch of one.
 
-    The loop of `ops.nms.keep` converts as well, but it takes a third of the time of a small network, as every candidate
-    is compared with every other, and the converter's calibration for int8 does not survive a WHILE.
+    The loop of `ops.nms.greedy` converts as well, but the converter's calibration for int8 does not survive a WHILE.
     """
 
     @staticmethod
-    def choose(boxes, scores, labels, *, iou_threshold, score_threshold, max_detections):
+    def choose(boxes, scores, *, iou_threshold, score_threshold, max_detections):
         # The operator knows no classes: each gets a square of its own, in a grid of squares, as numbers are the more
         # exact the smaller they are.
-        places = tf.stack([labels[0] // GRID, labels[0] % GRID], axis=-1)
-        apart = boxes[0] + 2.0 * tf.cast(tf.tile(places, (1, 2)), boxes.dtype)
+        classes = scores.shape[2]
+        apart = tf.reshape(boxes, (-1, 1, 4))
+        if classes > 1:
+            apart = apart + tf.constant([[(2.0 * (k // GRID)), 2.0 * (k % GRID)] * 2 for k in range(classes)])
         order, count = tf.image.non_max_suppression_padded(
-            apart, scores[0], max_detections, iou_threshold, score_threshold, pad_to_max_output_size=True
+            tf.reshape(apart, (-1, 4)),
+            tf.reshape(scores, (-1,)),
+            max_detections,
+            iou_threshold,
+            score_threshold,
+            pad_to_max_output_size=True,
         )
-        valid = tf.range(max_detections)[None] < count
         # Broadcast to its batch, as the converter takes the operator itself for (1, M) where its rows are reshaped.
-        return tf.where(valid, order, 0), valid
+        return tf.where(tf.range(max_detections)[None] < count, order, -1)
 
 
 def in_float32(model: keras.Model) -> keras.Model:
@@ -71,7 +73,7 @@ def with_blocks(model: keras.Model) -> keras.Model:
 
 
 def with_native_suppression(model: keras.Model) -> keras.Model:
-    """A copy of `model` with `NativeDetect` for each `Detect`; `model` itself if it has none."""
+    """A copy of `model` with `NativeSuppress` for each `Suppress`; `model` itself if it has none."""
     return changed(model, natively_suppressed)
 
 
@@ -108,25 +110,6 @@ def fold(convolution: BlockConv2DTranspose, norm: keras.layers.BatchNormalizatio
     norm.moving_variance.assign(ops.ones_like(norm.moving_variance) - norm.epsilon)
 
 
-def changed(model: keras.Model, change: Callable[[Config], Config]) -> keras.Model:
-    """A copy of `model`, weights included, from its config with `change` made to every object in it, however deep."""
-    config = model.get_config()
-    wanted = everywhere(change, config)
-    if wanted == config:
-        return model
-    copy = model.__class__.from_config(wanted)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def everywhere(change: Callable[[Config], Config], config: Any) -> Any:
-    if isinstance(config, list | tuple):
-        return type(config)(everywhere(change, value) for value in config)
-    if isinstance(config, dict):
-        return change({key: everywhere(change, value) for key, value in config.items()})
-    return config
-
-
 def float32_policy(item: Config) -> Config:
     return item | {"config": {"name": "float32"}} if item.get("class_name") == "DTypePolicy" else item
 
@@ -138,13 +121,7 @@ def block_transposed(item: Config) -> Config:
 
 
 def natively_suppressed(item: Config) -> Config:
-    return remade(item, NativeDetect) if item.get("registered_name") == DETECT else item
-
-
-def remade(item: Config, layer: type[keras.layers.Layer]) -> Config:
-    """The config of a layer as one of another class."""
-    registered = keras.saving.get_registered_name(layer)
-    return item | {"module": layer.__module__, "class_name": layer.__name__, "registered_name": registered}
+    return remade(item, NativeSuppress) if item.get("registered_name") == SUPPRESS else item
 
 
 def fills_blocks(layer: Config) -> bool:

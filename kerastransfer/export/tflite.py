@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
+from kerastransfer.codecs.layers import Vote
 from kerastransfer.data.resize import resize_image
 from kerastransfer.errors import UserError
 from kerastransfer.export import saved_model
 from kerastransfer.export.graph import decoding, outputs, tail, without_ranges
 from kerastransfer.export.portable import in_float32, with_blocks, with_native_suppression
-from kerastransfer.models.dense import Vote
 from kerastransfer.silence import silenced
 
 KINDS = ("float32", "float16", "int8")

@@ -6,5 +6,15 @@ from kerastransfer.layers.locally_connected import LocallyConnected
 from kerastransfer.layers.pyramid_roi_align import PyramidRoIAlign
 from kerastransfer.layers.roi_align import RoIAlign
 from kerastransfer.layers.rois import Fold, Unfold
+from kerastransfer.layers.suppress import Suppress
 
-__all__ = ["BatchNorm", "DilatedMaxPool", "Fold", "LocallyConnected", "PyramidRoIAlign", "RoIAlign", "Unfold"]
+__all__ = [
+    "BatchNorm",
+    "DilatedMaxPool",
+    "Fold",
+    "LocallyConnected",
+    "PyramidRoIAlign",
+    "RoIAlign",
+    "Suppress",
+    "Unfold",
+]

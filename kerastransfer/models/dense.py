@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 import keras
-from keras import ops
 
+from kerastransfer.codecs.layers import Odds, Vote
 from kerastransfer.encoders.yolov1 import stages_of, strides_to, tap_strides, yolov1_encoder
 from kerastransfer.heads.yolov1 import fully_conv
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 from kerastransfer.models.parts import feed
-from kerastransfer.ops.voting import paint
 
 
 def dense(detector: keras.Model, output_stride: int = 1, *, dilate: bool = True, stages=None) -> keras.Model:
@@ -77,63 +76,6 @@ def in_order(model: keras.Model) -> Iterator[keras.layers.Layer]:
             yield from in_order(layer)
         else:
             yield layer
-
-
-@keras.saving.register_keras_serializable(package="kerastransfer")
-class Vote(keras.layers.Layer):
-    """Raw predictions (B, h, w, C + 5 B) at every `output_stride`-th pixel to (B, H, W, K), H = h * output_stride: box
-    voting (ours). Every location paints the box that it predicts with its score.
-
-    The unit is the score of one cell at the trained stride, so that maps of different output strides compare.
-    stride, image_size: the detector's, as `YoloV1Codec.decode_dense` reads them. merge: all classes vote in one map.
-    """
-
-    def __init__(self, codec, output_stride: int, stride: int, image_size, merge: bool = False, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.codec, self.merge = codec, merge
-        self.output_stride, self.stride, self.image_size = output_stride, stride, tuple(image_size)
-
-    def call(self, predictions):
-        _, rows, columns, _ = predictions.shape
-        size = rows * self.output_stride, columns * self.output_stride
-        boxes, scores = self.codec.decode_dense(predictions, self.output_stride, self.stride, self.image_size)
-        scores = ops.maximum(scores, 0) * (self.output_stride / self.stride) ** 2
-        if self.merge:
-            scores = ops.sum(scores, axis=-1, keepdims=True)
-        return ops.stack([paint(boxes, scores[..., k], size) for k in range(scores.shape[-1])], axis=-1)
-
-    def objectness(self, predictions):
-        """The best score at each location, (B, h, w, K)."""
-        batch, rows, columns, _ = predictions.shape
-        _, scores = self.codec.decode_dense(predictions, self.output_stride, self.stride, self.image_size)
-        scores = ops.max(ops.reshape(scores, (batch, rows, columns, -1, scores.shape[-1])), axis=3)
-        return ops.max(scores, axis=-1, keepdims=True) if self.merge else scores
-
-    def get_config(self):
-        own = {name: getattr(self, name) for name in ("output_stride", "stride", "image_size", "merge")}
-        return {**super().get_config(), **own, "codec": keras.saving.serialize_keras_object(self.codec)}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{**config, "codec": keras.saving.deserialize_keras_object(config["codec"])})
-
-
-@keras.saving.register_keras_serializable(package="kerastransfer")
-class Odds(keras.layers.Layer):
-    """Votes (B, H, W, K) to logits (B, H, W, 1 + K): background 0, class k the logarithm of its votes over
-    `thresholds[k]`. Of one class the probability is votes / (votes + threshold)."""
-
-    def __init__(self, thresholds: Sequence[float], **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.thresholds = [float(threshold) for threshold in thresholds]
-
-    def call(self, votes):
-        # Votes are sums of signed terms: where there are none, rounding may leave a trace below 0.
-        classes = ops.log(ops.maximum(votes, 1e-4)) - ops.log(ops.convert_to_tensor(self.thresholds, "float32"))
-        return ops.concatenate([ops.zeros_like(classes[..., :1]), classes], axis=-1)
-
-    def get_config(self):
-        return {**super().get_config(), "thresholds": self.thresholds}
 
 
 def yolo_dense(network: keras.Model, vote: Vote, thresholds: Sequence[float]) -> keras.Model:

@@ -2,46 +2,8 @@
 
 import keras
 
-from kerastransfer.ops.nms import non_max_suppression
-
-
-@keras.saving.register_keras_serializable(package="kerastransfer")
-class Decode(keras.layers.Layer):
-    """Raw predictions to {"boxes": (B, A, 4), "scores": (B, A, K)} by a codec."""
-
-    def __init__(self, codec, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.codec = codec
-
-    def call(self, predictions):
-        boxes, scores = self.codec.decode(predictions)
-        return {"boxes": boxes, "scores": scores}
-
-    def get_config(self):
-        return {**super().get_config(), "codec": keras.saving.serialize_keras_object(self.codec)}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{**config, "codec": keras.saving.deserialize_keras_object(config["codec"])})
-
-
-@keras.saving.register_keras_serializable(package="kerastransfer")
-class Suppress(keras.layers.Layer):
-    """{"boxes", "scores"} of all candidates to the detections that greedy NMS leaves (`ops.nms`)."""
-
-    def __init__(self, iou_threshold: float, score_threshold: float, max_detections: int, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.options = {
-            "iou_threshold": iou_threshold,
-            "score_threshold": score_threshold,
-            "max_detections": max_detections,
-        }
-
-    def call(self, candidates):
-        return non_max_suppression(candidates["boxes"], candidates["scores"], **self.options)
-
-    def get_config(self):
-        return {**super().get_config(), **self.options}
+from kerastransfer.codecs.layers import Decode
+from kerastransfer.layers.suppress import Suppress
 
 
 def candidates(detector: keras.Model, codec, image_size: tuple[int, int] | None = None) -> keras.Model:

@@ -5,44 +5,46 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from kerastransfer.ops.boxes import pairwise_iou
-
-FEWEST = 1000  # candidates: a hundred may be of one large object
+from kerastransfer.ops.boxes import area
 
 
-def keep(boxes, iou_threshold: float, labels=None):
-    """Which boxes survive greedy suppression: (B, M, 4), sorted by falling score, to (B, M) bool.
+def greedy(boxes, scores, *, iou_threshold: float, score_threshold: float, max_detections: int):
+    """The pairs of a box and a class that stay: boxes (B, A, 4), scores (B, A, K) to (B, M) int32, M = max_detections,
+    best first: number of the box * K + class; -1 pads.
 
-    A box goes when a better one that stays overlaps it by more than the threshold; with labels (B, M), only one of the
-    same label. That recursion is solved for all boxes at once by repeating `stays = no better box that stays overlaps`
-    until nothing changes; the first n boxes are right after n rounds, so the fixed point is exact, and it comes after
-    as many rounds as the longest chain.
+    Repeatedly takes the best score that is left, and drops what overlaps its box in its class by more than
+    `iou_threshold`, for all images at once, until nothing above `score_threshold` is left or M are found. Every score
+    takes part: time grows with A * K times the number of detections, and the memory is that of the scores.
     """
-    rank = ops.arange(ops.shape(boxes)[1])
-    better = ops.expand_dims(rank, 1) < ops.expand_dims(rank, 0)
-    overlaps = ops.logical_and(pairwise_iou(boxes, boxes) > iou_threshold, better)  # (B, better, worse)
-    if labels is not None:
-        overlaps = ops.logical_and(overlaps, ops.equal(ops.expand_dims(labels, 2), ops.expand_dims(labels, 1)))
-    overlaps = ops.cast(overlaps, "float32")
+    anchors, classes = ops.shape(scores)[1], scores.shape[2]
+    y1, x1, y2, x2 = (boxes[..., side] for side in range(4))
+    areas = area(boxes)
+    left = ops.where(scores > score_threshold, scores, -np.inf)
 
-    def again(_, stays):
-        covered = ops.einsum("bi,bij->bj", ops.cast(stays, "float32"), overlaps)
-        now = covered < 0.5
-        return ops.any(ops.not_equal(now, stays)), now
+    def go_on(found, left, _):
+        return ops.logical_and(found < max_detections, ops.any(left > -np.inf))
 
-    start = ops.ones_like(boxes[..., 0], dtype="bool")
-    return ops.while_loop(lambda changed, _: changed, again, (ops.convert_to_tensor(True), start))[1]
+    def take_best(found, left, pairs):
+        flat = ops.reshape(left, (-1, anchors * classes))
+        best = ops.cast(ops.argmax(flat, axis=1, keepdims=True), "int32")
+        some = ops.take_along_axis(flat, best, axis=1) > -np.inf
+        number, label = best // classes, best % classes
 
+        def own(values):
+            return ops.take_along_axis(values, number, axis=1)
 
-def first_that_stay(boxes, scores, labels, *, iou_threshold: float, score_threshold: float, max_detections: int):
-    """Of boxes (B, C, 4) with scores (B, C), falling, and labels (B, C) the first that stay: their numbers (B, M), M =
-    max_detections, and whether there is one, (B, M) bool."""
-    candidates = ops.shape(scores)[1]
-    stays = ops.logical_and(keep(boxes, iou_threshold, labels), scores > score_threshold)
-    # As many rows as were asked for, also where there are fewer candidates.
-    rank = ops.pad(ops.where(stays, scores, -np.inf), ((0, 0), (0, max_detections)), constant_values=-np.inf)
-    rank, order = ops.top_k(rank, max_detections)
-    return ops.minimum(order, candidates - 1), rank > -np.inf
+        height = ops.maximum(ops.minimum(y2, own(y2)) - ops.maximum(y1, own(y1)), 0.0)
+        width = ops.maximum(ops.minimum(x2, own(x2)) - ops.maximum(x1, own(x1)), 0.0)
+        shared = height * width
+        overlap = shared > iou_threshold * (areas + own(areas) - shared)
+        gone = ops.expand_dims(ops.logical_or(overlap, ops.equal(ops.arange(anchors), number)), 2)
+        if classes > 1:
+            gone = ops.logical_and(gone, ops.expand_dims(ops.equal(ops.arange(classes), label), 1))
+        here = ops.logical_and(ops.equal(ops.arange(max_detections), found), some)
+        return found + 1, ops.where(gone, -np.inf, left), ops.where(here, best, pairs)
+
+    pairs = ops.full((ops.shape(scores)[0], max_detections), -1, dtype="int32")
+    return ops.while_loop(go_on, take_best, (ops.convert_to_tensor(0, "int32"), left, pairs))[2]
 
 
 def non_max_suppression(
@@ -52,37 +54,32 @@ def non_max_suppression(
     iou_threshold: float,
     score_threshold: float,
     max_detections: int,
-    candidates: int | None = None,
     numbered: bool = False,
-    choose: Callable = first_that_stay,
+    choose: Callable = greedy,
 ):
-    """Per-class greedy NMS.
+    """Greedy NMS within each class.
 
     boxes (B, A, 4), scores (B, A, K) to {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M) int32,
     "count": (B,) int32}: M = max_detections rows by falling score; rows past `count` are zeros with label -1. Scores
-    must be above `score_threshold`.
-    candidates: so many of the highest of the A * K scores take part, by default 10 M and 1000 at least, which bounds
-        the memory. Time grows with their square.
-    numbered: give "candidates" (B, M) int32 too, which of the A each row was; 0 past `count`.
-    choose: does what `first_that_stay` does, where a device has its own way.
+    must be above `score_threshold`. No gradient flows.
+    numbered: give "candidates" (B, M) int32 too, which of the A boxes each row is; 0 past `count`.
+    choose: does what `greedy` does, where a device has its own way.
     """
-    anchors, classes = ops.shape(scores)[1], ops.shape(scores)[2]
-    total, most = anchors * classes, candidates or max(10 * max_detections, FEWEST)
-    candidates = min(total, most) if isinstance(total, int) else ops.minimum(total, most)
-    scores, index = ops.top_k(ops.reshape(scores, (-1, total)), candidates)
-    labels = ops.cast(index % classes, "int32")
-    numbers = ops.cast(index // classes, "int32")
-    boxes = ops.take_along_axis(boxes, ops.expand_dims(numbers, -1), axis=1)
-
+    boxes, scores = ops.stop_gradient(boxes), ops.stop_gradient(scores)
+    classes = scores.shape[2]
     limits = {"iou_threshold": iou_threshold, "score_threshold": score_threshold, "max_detections": max_detections}
-    order, valid = choose(boxes, scores, labels, **limits)
-    boxes = ops.take_along_axis(boxes, ops.expand_dims(order, -1), axis=1)
+    pairs = choose(boxes, scores, **limits)
+    valid, pairs = pairs >= 0, ops.maximum(pairs, 0)
+    numbers = pairs // classes
+    best = ops.take_along_axis(ops.reshape(scores, (-1, ops.shape(scores)[1] * classes)), pairs, axis=1)
     found = {
-        "boxes": ops.where(ops.expand_dims(valid, -1), boxes, 0.0),
-        "scores": ops.where(valid, ops.take_along_axis(scores, order, axis=1), 0.0),
-        "labels": ops.where(valid, ops.take_along_axis(labels, order, axis=1), -1),
+        "boxes": ops.where(
+            ops.expand_dims(valid, -1), ops.take_along_axis(boxes, ops.expand_dims(numbers, -1), axis=1), 0.0
+        ),
+        "scores": ops.where(valid, best, 0.0),
+        "labels": ops.where(valid, pairs % classes, -1),
         "count": ops.sum(ops.cast(valid, "int32"), axis=1),
     }
     if numbered:
-        found["candidates"] = ops.where(valid, ops.take_along_axis(numbers, order, axis=1), 0)
+        found["candidates"] = ops.where(valid, numbers, 0)
     return found

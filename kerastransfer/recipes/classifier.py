@@ -4,8 +4,8 @@
     python -m kerastransfer.recipes.classifier --data DIR --encoder RUN/models/encoder.keras --freeze full
 
 DIR has a folder of images per class, alone or in train/ and test/. Data with boxes serves as well: the class of an
-image is then that of its largest object. Writes the classifier, its encoder, accuracy and confusions on the test images,
-the exported files and the report.
+image is then that of its largest object. Writes the classifier, its encoder, accuracy and confusions on the test
+images, the exported files and the report.
 """
 
 import dataclasses

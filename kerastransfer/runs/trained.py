@@ -189,9 +189,7 @@ def _network(path):
 def _decoder(described: dict[str, Any]) -> Any:
     import keras
 
-    import kerastransfer.codecs.masked_boxes
-    import kerastransfer.codecs.yolov1
-    import kerastransfer.codecs.yolov3  # noqa: F401
+    import kerastransfer.registered  # noqa: F401
 
     if "codec" in described:
         return _of_version_0_1(described)

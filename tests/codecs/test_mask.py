@@ -19,9 +19,9 @@ def annotations(boxes, labels, masks=None, frames=None):
     return {"boxes": boxes, "labels": np.array([labels], "int32"), "masks": masks, "frames": frames}
 
 
-def encode(truth, proposals=None, codec=CODEC):
+def encode(truth, proposals=None, codec=CODEC, **options):
     proposals = None if proposals is None else ops.convert_to_tensor(np.array([proposals], "float32"))
-    out = codec.encode({name: ops.convert_to_tensor(value) for name, value in truth.items()}, proposals)
+    out = codec.encode({name: ops.convert_to_tensor(value) for name, value in truth.items()}, proposals, **options)
     return {name: np.asarray(value)[0] for name, value in out.items()}
 
 
@@ -78,6 +78,33 @@ def test_at_most_so_many_in_order():
     out = encode(annotations(boxes[:1], [7]), boxes[:1] * 9, codec)
     np.testing.assert_array_equal(out["labels"], [7, 7, 7])
     assert encode(annotations(boxes[:1], [7]), None, codec)["labels"].shape == (1,)
+
+
+def test_levels_go_with_the_boxes():
+    """Of each truth and then of each proposal; padding has level 0."""
+    levels = ops.convert_to_tensor([[1, 7, 2, 8, 3, 9]])
+    out = encode(annotations([A, PADDING, B], [3, -1, 5]), [PADDING, A, (0, 0, 0.2, 0.2)], levels=levels)
+    np.testing.assert_array_equal(out["levels"], [1, 2, 3, 0, 0, 0])
+
+
+def test_of_more_than_are_trained_on_a_draw_at_each_step():
+    """Truths and proposals alike: over many steps all are seen equally often, `most` at each."""
+    boxes = [(0.1 * i, 0.0, 0.1 * i + 0.1, 1.0) for i in range(8)]
+    codec, seed = MaskCodec(mask_size=4, most=3), keras.random.SeedGenerator(1)
+    levels = ops.convert_to_tensor([list(range(16))])  # tells which row it was
+    seen = np.zeros(16)
+    for _ in range(160):
+        out = encode(annotations(boxes, range(8)), boxes, codec, levels=levels, seed=seed)
+        assert (np.diff(out["levels"]) > 0).all() and out["labels"].tolist() == [row % 8 for row in out["levels"]]
+        seen[out["levels"]] += 1
+    assert seen.sum() == 3 * 160 and seen.min() > 12 and seen.max() < 50  # 30 expected
+
+
+def test_where_all_fit_no_draw_is_made():
+    boxes = [(0.1 * i, 0.0, 0.1 * i + 0.1, 1.0) for i in range(3)]
+    drawn = encode(annotations(boxes, range(3)), boxes, seed=keras.random.SeedGenerator(1))
+    for name, value in encode(annotations(boxes, range(3)), boxes).items():
+        np.testing.assert_array_equal(drawn[name], value)
 
 
 def test_an_object_without_a_mask_is_left_out():

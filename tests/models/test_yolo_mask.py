@@ -94,6 +94,27 @@ def test_an_image_without_detections_has_empty_outputs(parts):
         assert (np.asarray(out[name]) == 0).all(), name
 
 
+def named(graph, layer, names, inputs):
+    """What a layer of a graph gives; Keras lists it by name."""
+    values = keras.Model(graph.input, graph.get_layer(layer).output)(inputs)
+    return {name: np.array(value) for name, value in zip(sorted(names), values, strict=True)}
+
+
+def test_training_pools_a_proposal_from_the_map_that_inference_pools_it_from(parts):
+    _, codec, network = parts
+    graph = yolo_mask.trainer(network, codec, MaskCodec(iou=0.0, most=300), proposals=100)
+    inputs = batch()
+    found = named(graph, "proposals", ("boxes", "scores", "labels", "count", "candidates"), inputs)
+    rois = named(graph, "rois", ("boxes", "labels", "levels", "targets"), inputs)
+    grids = codec.grids(network({"image": inputs["image"], "boxes": BOXES, "levels": LABELS * 0}))
+    expected = np.array(codec.levels_of_candidates(found["candidates"], grids))
+    assert set(expected.ravel()) == {0, 1}
+    for image, truths in enumerate((2, 1)):
+        count = int(found["count"][image])
+        np.testing.assert_array_equal(rois["boxes"][image, truths : truths + count], found["boxes"][image, :count])
+        np.testing.assert_array_equal(rois["levels"][image, truths : truths + count], expected[image, :count])
+
+
 @pytest.mark.parametrize("jit", [False, True])
 def test_training_the_branch_moves_nothing_of_a_frozen_detector(parts, jit):
     detector, codec, _ = parts

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kerastransfer.ops.nms import keep, non_max_suppression
+from kerastransfer.ops.nms import non_max_suppression
+from kerastransfer.tasks import prediction
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -98,11 +99,12 @@ def test_equals_tensorflow(iou_threshold):
         np.testing.assert_array_equal(found["boxes"][image, : len(wanted)], boxes[image, wanted])
 
 
-def test_a_suppressed_box_suppresses_nothing():
+@MODES
+def test_a_suppressed_box_suppresses_nothing(mode):
     """A chain in which each overlaps the next alone: the first and the third stay."""
-    boxes = [[[0, 0.0, 1, 0.4], [0, 0.1, 1, 0.5], [0, 0.2, 1, 0.6], [0, 0.3, 1, 0.7]]]
-    boxes = ops.convert_to_tensor(boxes, "float32")  # neighbours 0.6, next but one 1 / 3
-    np.testing.assert_array_equal(ops.convert_to_numpy(keep(boxes, 0.5)), [[True, False, True, False]])
+    boxes = [[[0, 0.0, 1, 0.4], [0, 0.1, 1, 0.5], [0, 0.2, 1, 0.6], [0, 0.3, 1, 0.7]]]  # IoU 0.6, next but one 1 / 3
+    found = suppress(boxes, [[[0.9], [0.8], [0.7], [0.6]]], mode)
+    np.testing.assert_allclose(found["scores"][0, :3], [0.9, 0.7, 0])
 
 
 def test_classes_do_not_suppress_each_other():
@@ -191,8 +193,42 @@ def test_many_candidates_of_strong_objects_do_not_hide_weak_ones():
     assert found["count"][0] == 15
 
 
-def test_candidates_bound_what_takes_part():
-    boxes = [[[0, i / 10, 0.1, i / 10 + 0.1] for i in range(10)]]
-    found = suppress(boxes, np.arange(1, 11).reshape(1, 10, 1) / 10, candidates=4)
-    np.testing.assert_array_equal(found["count"], [4])
-    np.testing.assert_allclose(found["scores"][0, :5], [1.0, 0.9, 0.8, 0.7, 0])
+@MODES
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_crowd_loses_nothing_against_suppression_of_all_candidates(mode, classes):
+    """80 objects with 40 candidates each, against the loop over an unlimited number of candidates in `tasks`."""
+    random = np.random.default_rng(5)
+    y, x = np.meshgrid(np.arange(8) / 8, np.arange(10) / 10, indexing="ij")
+    near = np.stack([y, x], -1).reshape(80, 1, 2) + random.uniform(0, 0.01, (80, 40, 2))
+    boxes = np.concatenate([near, near + random.uniform(0.06, 0.09, (80, 40, 2))], -1).reshape(3200, 4)
+    scores = random.uniform(0, 1, (3200, classes)) * np.linspace(1, 0.2, 80).repeat(40)[:, None]
+    boxes, scores = boxes.astype("float32"), scores.astype("float32")
+    limits = {"iou_threshold": 0.4, "score_threshold": 0.001, "max_detections": 100}
+    found = suppress(boxes[None], scores[None], mode, **limits)
+    chosen, labels = prediction.suppress(boxes, scores, 0.001, 0.4, 100)
+    count = int(found["count"][0])
+    assert count == len(chosen) >= 80
+    np.testing.assert_array_equal(found["boxes"][0, :count], boxes[chosen])
+    np.testing.assert_array_equal(found["labels"][0, :count], labels)
+
+
+@pytest.mark.skipif(not TENSORFLOW, reason="the tape is TensorFlow's")
+@pytest.mark.parametrize("jit", [False, True])
+def test_it_stands_in_a_training_step(jit):
+    """No gradient flows through what is found, and the loop does not stop the gradient of anything else."""
+    import tensorflow as tf
+
+    boxes, scores = (tf.constant(values) for values in scattered(30, 2))
+
+    @tf.function(jit_compile=jit)
+    def slope(boxes, scores):
+        with tf.GradientTape() as tape:
+            tape.watch((boxes, scores))
+            limits = {"iou_threshold": 0.5, "score_threshold": 0.1, "max_detections": 9}
+            found = non_max_suppression(boxes, scores, **limits)
+            total = tf.reduce_sum(found["boxes"] * 3 + found["scores"][..., None]) + tf.reduce_sum(scores)
+        return tape.gradient(total, (boxes, scores), unconnected_gradients="zero")
+
+    by_boxes, by_scores = slope(boxes, scores)
+    np.testing.assert_array_equal(by_boxes, np.zeros((2, 30, 4)))
+    np.testing.assert_array_equal(by_scores, np.ones((2, 30, 2)))

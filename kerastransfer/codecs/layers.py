@@ -1,0 +1,195 @@
+"""Layers around a codec: raw predictions to annotations, and annotations to what a network learns, inside a graph."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import keras
+from keras import ops
+
+from kerastransfer.codecs.mask import MaskCodec
+from kerastransfer.ops.fpn import fpn_level
+from kerastransfer.ops.voting import paint
+
+Rule = Literal["scale", "fpn"]
+
+
+class CodecLayer(keras.layers.Layer):
+    """A layer that computes in float32 and is stored together with the codecs that its attributes in HOLDS name."""
+
+    HOLDS: ClassVar[tuple[str, ...]] = ("codec",)
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def get_config(self):
+        held = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.HOLDS}
+        return {**super().get_config(), **held}
+
+    @classmethod
+    def from_config(cls, config):
+        held = {name: keras.saving.deserialize_keras_object(config[name]) for name in cls.HOLDS}
+        return cls(**{**config, **held})
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Decode(CodecLayer):
+    """Raw predictions to {"boxes": (B, A, 4), "scores": (B, A, K)} of all candidates."""
+
+    def __init__(self, codec, **kwargs):
+        super().__init__(**kwargs)
+        self.codec = codec
+
+    def call(self, predictions):
+        boxes, scores = self.codec.decode(predictions)
+        return {"boxes": boxes, "scores": scores}
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Levels(CodecLayer):
+    """The map that each detection is pooled from: {"boxes": (B, N, 4), "candidates": (B, N)} of a numbered `Suppress`
+    and the raw maps to (B, N) int32, the finest map being number 0.
+
+    rule: "scale": the map whose grid found the box; "fpn": by the box's area (`ops.fpn`).
+    """
+
+    def __init__(self, codec, rule: Rule = "scale", **kwargs):
+        super().__init__(**kwargs)
+        self.codec, self.rule = codec, rule
+
+    def call(self, found, raw):
+        grids = self.codec.grids(raw)
+        if self.rule == "fpn":
+            return levels_by_area(self.codec, found["boxes"], grids)
+        return self.codec.levels_of_candidates(found["candidates"], grids)
+
+    def compute_output_spec(self, found, raw):
+        return keras.KerasTensor(found["candidates"].shape, "int32")
+
+    def get_config(self):
+        return {**super().get_config(), "rule": self.rule}
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Rois(CodecLayer):
+    """The boxes that masks are learnt in: annotations, proposals (B, A, 4), their levels (B, A) and the raw maps to
+    what `MaskCodec.encode` gives, "levels" (B, R) included. Where an image has more boxes than are trained on at once,
+    each step draws others.
+
+    A proposal is pooled from the map that found it, as in inference. An object of the truth was found by none: it is
+    pooled from the map of the anchor nearest to its shape, the one that learns it under every rule of the codec.
+    """
+
+    HOLDS = ("codec", "mask_codec")
+
+    def __init__(self, codec, mask_codec: MaskCodec, *, seed: int | None = None, **kwargs):
+        super().__init__(**{**kwargs, "autocast": False})
+        self.codec, self.mask_codec, self.seed = codec, mask_codec, seed
+        self.seeds = keras.random.SeedGenerator(seed)
+
+    def call(self, annotations, proposals, levels, raw):
+        rule = levels_by_area if self.mask_codec.level == "fpn" else levels_by_shape
+        own = rule(self.codec, annotations["boxes"], self.codec.grids(raw))
+        levels = ops.concatenate([own, ops.cast(levels, own.dtype)], axis=1)
+        return self.mask_codec.encode(annotations, proposals, levels=levels, seed=self.seeds)
+
+    def compute_output_spec(self, annotations, proposals, levels, raw):
+        side = self.mask_codec.mask_size
+        rows = (annotations["labels"].shape[0], None)
+        return {
+            "boxes": keras.KerasTensor((*rows, 4), "float32"),
+            "labels": keras.KerasTensor(rows, "int32"),
+            "targets": keras.KerasTensor((*rows, side, side), "float32"),
+            "levels": keras.KerasTensor(rows, "int32"),
+        }
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class DecodeMasks(CodecLayer):
+    """Logits (B, N, M, M, K) and labels (B, N) to probabilities (B, N, M, M), zeros where the label is -1."""
+
+    HOLDS = ("mask_codec",)
+
+    def __init__(self, mask_codec: MaskCodec, **kwargs):
+        super().__init__(**kwargs)
+        self.mask_codec = mask_codec
+
+    def call(self, logits, labels):
+        found = ops.cast(ops.reshape(labels >= 0, (*ops.shape(labels), 1, 1)), "float32")
+        return self.mask_codec.decode(logits, labels) * found
+
+    def compute_output_shape(self, logits_shape, labels_shape):
+        return logits_shape[:-1]
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Vote(CodecLayer):
+    """Raw predictions (B, h, w, C + 5 B) at every `output_stride`-th pixel to (B, H, W, K), H = h * output_stride: box
+    voting (ours). Every location paints the box that it predicts with its score.
+
+    The unit is the score of one cell at the trained stride, so that maps of different output strides compare.
+    stride, image_size: the detector's, as `YoloV1Codec.decode_dense` reads them. merge: all classes vote in one map.
+    """
+
+    def __init__(self, codec, output_stride: int, stride: int, image_size, merge: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.codec, self.merge = codec, merge
+        self.output_stride, self.stride, self.image_size = output_stride, stride, tuple(image_size)
+
+    def call(self, predictions):
+        _, rows, columns, _ = predictions.shape
+        size = rows * self.output_stride, columns * self.output_stride
+        boxes, scores = self.codec.decode_dense(predictions, self.output_stride, self.stride, self.image_size)
+        scores = ops.maximum(scores, 0) * (self.output_stride / self.stride) ** 2
+        if self.merge:
+            scores = ops.sum(scores, axis=-1, keepdims=True)
+        return ops.stack([paint(boxes, scores[..., k], size) for k in range(scores.shape[-1])], axis=-1)
+
+    def objectness(self, predictions):
+        """The best score at each location, (B, h, w, K)."""
+        batch, rows, columns, _ = predictions.shape
+        _, scores = self.codec.decode_dense(predictions, self.output_stride, self.stride, self.image_size)
+        scores = ops.max(ops.reshape(scores, (batch, rows, columns, -1, scores.shape[-1])), axis=3)
+        return ops.max(scores, axis=-1, keepdims=True) if self.merge else scores
+
+    def get_config(self):
+        own = {name: getattr(self, name) for name in ("output_stride", "stride", "image_size", "merge")}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Odds(keras.layers.Layer):
+    """Votes (B, H, W, K) to logits (B, H, W, 1 + K): background 0, class k the logarithm of its votes over
+    `thresholds[k]`. Of one class the probability is votes / (votes + threshold)."""
+
+    def __init__(self, thresholds: Sequence[float], **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.thresholds = [float(threshold) for threshold in thresholds]
+
+    def call(self, votes):
+        # Votes are sums of signed terms: where there are none, rounding may leave a trace below 0.
+        classes = ops.log(ops.maximum(votes, 1e-4)) - ops.log(ops.convert_to_tensor(self.thresholds, "float32"))
+        return ops.concatenate([ops.zeros_like(classes[..., :1]), classes], axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "thresholds": self.thresholds}
+
+
+def levels_by_shape(codec, boxes, grids):
+    """(B, N, 4) to (B, N): the number of the level that learns boxes of this shape."""
+    return codec.levels_of(boxes, _pixels(codec, grids))
+
+
+def levels_by_area(codec, boxes, grids):
+    """(B, N, 4) to (B, N): the number of the level by the rule of feature pyramids, as far as there are such."""
+    smallest, largest = (int(math.log2(codec.levels[end][1])) for end in (0, -1))
+    return fpn_level(boxes, _pixels(codec, grids), smallest=smallest, largest=largest) - smallest
+
+
+def _pixels(codec, grids):
+    """(H, W) of the network's input."""
+    (rows, columns), (_, stride, _) = grids[0], codec.levels[0]
+    return rows * stride, columns * stride

@@ -1,0 +1,45 @@
+"""Non-maximum suppression inside a graph."""
+
+import keras
+
+from kerastransfer.ops import nms
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Suppress(keras.layers.Layer):
+    """{"boxes": (B, A, 4), "scores": (B, A, K)} of all candidates to the detections that greedy suppression leaves:
+    {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M), "count": (B,)}, and "candidates" (B, M) where `numbered`
+    (`ops.nms.non_max_suppression`).
+
+    Every suppression in a graph is one of these, so that `export.portable` can put a device's own in its place.
+    """
+
+    choose = staticmethod(nms.greedy)
+
+    def __init__(
+        self, iou_threshold: float, score_threshold: float, max_detections: int, *, numbered: bool = False, **kwargs
+    ):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.options = {
+            "iou_threshold": iou_threshold,
+            "score_threshold": score_threshold,
+            "max_detections": max_detections,
+            "numbered": numbered,
+        }
+
+    def call(self, found):
+        return nms.non_max_suppression(found["boxes"], found["scores"], choose=self.choose, **self.options)
+
+    def compute_output_spec(self, found):
+        batch = found["boxes"].shape[0]
+        rows = (batch, self.options["max_detections"])
+        spec = {
+            "boxes": keras.KerasTensor((*rows, 4), "float32"),
+            "scores": keras.KerasTensor(rows, "float32"),
+            "labels": keras.KerasTensor(rows, "int32"),
+            "count": keras.KerasTensor((batch,), "int32"),
+        }
+        return {**spec, "candidates": keras.KerasTensor(rows, "int32")} if self.options["numbered"] else spec
+
+    def get_config(self):
+        return {**super().get_config(), **self.options}

@@ -1,0 +1,68 @@
+"""Copies of a model with some of its layers exchanged: the config is rewritten, the weights are copied."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from kerastransfer.layers.batch_norm import BatchNorm
+
+Config = dict[str, Any]
+OURS, KERAS = keras.saving.get_registered_name(BatchNorm), "BatchNormalization"
+PLAIN = {"center": True, "scale": True, "renorm": False, "synchronized": False}
+
+
+def changed(model: keras.Model, change: Callable[[Config], Config]) -> keras.Model:
+    """A copy of `model`, weights included, with `change` applied to the config of every object in it, however deeply
+    nested; `model` itself where nothing changes."""
+    config = model.get_config()
+    wanted = everywhere(change, config)
+    if wanted == config:
+        return model
+    copy = model.__class__.from_config(wanted)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def everywhere(change: Callable[[Config], Config], config: Any) -> Any:
+    """`config` with `change` applied to every dict in it, the innermost first."""
+    if isinstance(config, list | tuple):
+        return type(config)(everywhere(change, value) for value in config)
+    if isinstance(config, dict):
+        return change({key: everywhere(change, value) for key, value in config.items()})
+    return config
+
+
+def remade(item: Config, layer: type[keras.layers.Layer]) -> Config:
+    """The config of a layer as one of another class of this package."""
+    registered = keras.saving.get_registered_name(layer)
+    return item | {"module": layer.__module__, "class_name": layer.__name__, "registered_name": registered}
+
+
+def with_keras_batch_norms(model: keras.Model) -> keras.Model:
+    """A copy of `model` with Keras's own batch norms in place of `BatchNorm`; `model` itself if it has none.
+
+    The outputs in inference mode are equal, and Keras reads the copy's file without this package.
+    """
+    return changed(model, _keras_batch_norm)
+
+
+def with_fused_batch_norms(model: keras.Model) -> keras.Model:
+    """The inverse of `with_keras_batch_norms`: `BatchNorm`, which trains faster and whose statistics may drift, where
+    it computes what the layer in `model` computes."""
+    return changed(model, _fused_batch_norm)
+
+
+def _keras_batch_norm(item: Config) -> Config:
+    if item.get("registered_name") != OURS:
+        return item
+    config = {name: value for name, value in item["config"].items() if name != "drift"}
+    return item | {"module": "keras.layers", "class_name": KERAS, "registered_name": None, "config": config}
+
+
+def _fused_batch_norm(item: Config) -> Config:
+    if item.get("class_name") != KERAS or item.get("registered_name") is not None:
+        return item
+    config = item["config"]
+    fits = config["axis"] in (-1, 3) and all(config[name] == value for name, value in PLAIN.items())
+    return remade(item, BatchNorm) if fits else item
