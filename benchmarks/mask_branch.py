@@ -73,7 +73,7 @@ def cells(detector: Sequence[float], with_masks: Sequence[float]) -> list[str]:
 def trained_graph(path: Path):
     from kerastransfer.runs import trained
 
-    graph, about = trained.load(path)
+    graph, about = trained.exported(path)
     if about.task != "instances":
         raise UserError(f"{path} draws no masks of boxes; give RUN/models/yolo_mask.keras")
     return graph, about.image_size

@@ -120,7 +120,7 @@ def prepared(path: Path, folder: Path) -> Net:
     from kerastransfer.runs import trained
     from kerastransfer.tasks import metadata
 
-    model, about = trained.load(path)
+    model, about = trained.exported(path)
     model = in_float32(model)
     height, width = about.image_size
     graph = flatten(model, (1, height, width, 3))

@@ -156,7 +156,7 @@ def run_keras(jit):
         from kerastransfer.export.portable import in_float32
         from kerastransfer.runs import trained
 
-        model, _ = trained.load(json.loads((folder / "model.json").read_text())["model"])
+        model, _ = trained.exported(json.loads((folder / "model.json").read_text())["model"])
         model = in_float32(model)
         compiled = tf.function(lambda pixels: model(pixels, training=False), jit_compile=jit)
         pixels = tf.constant(image[None], tf.float32)

@@ -43,8 +43,8 @@ STORED = 1.2
 def data(name: str | Path, *fields: str, format: str = "auto", split: str = "auto") -> tuple[Dataset, Dataset]:
     """(train, test) of a folder or an annotation file in a known layout, "toy", or "tfds:NAME".
 
-    fields: what the samples must be annotated with, of "boxes", "masks", "segmentation" and "label"; a field that follows
-    from another one is derived. format: the layout; "auto" detects it. split: "owner", "every_fifth" or "auto".
+    fields: what the samples must be annotated with, of "boxes", "masks", "segmentation" and "label"; a field that
+    follows from another one is derived. format: the layout; "auto" detects it. split: "owner", "every_fifth" or "auto".
     Raises UserError for what cannot be read, and for fields that the data does not have.
     """
     dataset = derive.require(datasets.load(name, format), *fields)
@@ -54,8 +54,8 @@ def data(name: str | Path, *fields: str, format: str = "auto", split: str = "aut
 def encoder(source: str | Path) -> keras.Model:
     """Image (B, H, W, 3) in 0..255 to taps {"c1": (B, h, w, D), ...}.
 
-    source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector), or for random weights the name of an
-    encoder: "small", "fast_yolo" or "yolov1". Raises UserError for a file without an encoder.
+    source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector), or for random weights the name of
+    an encoder: "small", "fast_yolo" or "yolov1". Raises UserError for a file without an encoder.
     """
     if str(source) in ENCODERS:
         return ENCODERS[str(source)]()
@@ -63,7 +63,7 @@ def encoder(source: str | Path) -> keras.Model:
 
 
 def detector(net: str, train: Dataset, *, image_size: int = 224, resize: str = "stretch", **settings: Any) -> TermModel:
-    """A detector for the classes of `train`: compile it with an optimizer alone, and fit it on `batches(train, "boxes")`.
+    """A detector for the classes of `train`: compile it with an optimizer alone, fit it on `batches(train, "boxes")`.
 
     net: "small", "yolov3-tiny", "yolov3-small", ... (`detectors.FAMILY`). settings: those of its family, such as
     loss="ciou" (`detectors.yolov1.Settings`, `detectors.yolov3.Settings`). Raises UserError for what does not fit.
@@ -84,7 +84,8 @@ def detector(net: str, train: Dataset, *, image_size: int = 224, resize: str = "
 def segmenter(
     encoder: keras.Model, decoder: str, labels: Sequence[str], *, image_size: int = 224, freeze: str = "full"
 ) -> keras.Model:
-    """Image (B, H, W, 3) to logits (B, H, W, K): compile it with `PixelLoss`, fit it on `batches(train, "segmentation")`.
+    """Image (B, H, W, 3) to logits (B, H, W, K): compile it with `PixelLoss`, and fit it on
+    `batches(train, "segmentation")`.
 
     decoder: "segnet", "unet" or "segnet_matched". labels: names of the K classes, background first
     (`train.segmentation_classes`). freeze: "full", "weights" or "none" (`models.parts.freeze`).
@@ -139,8 +140,8 @@ def batches(
     """(image (B, H, W, 3), target) for `fit`. The target of "segmentation" is (B, H, W), that of "label" (B,), and that
     of "boxes" {"boxes": (B, N, 4), "labels": (B, N)}.
 
-    augmentation: by default mirroring, cropping, zooming and colour (`data.transforms.Augmentation`). Decoded images are
-    kept in memory.
+    augmentation: by default mirroring, cropping, zooming and colour (`data.transforms.Augmentation`). Decoded images
+    are kept in memory.
     """
     stored = round(STORED * image_size)
     decoded = decode(dataset, [field], (stored, stored))

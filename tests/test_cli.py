@@ -58,7 +58,7 @@ def trained_models(tmp_path_factory):
     for task, (network, labels, codec) in networks.items():
         keras_file, tflite_file = folder / f"{task}.keras", folder / f"{task}.tflite"
         trained.write(network, keras_file, task=task, labels=labels, image_size=(64, 64), codec=codec)
-        exportable, described = trained.load(keras_file)
+        exportable, described = trained.exported(keras_file)
         tflite_file.write_bytes(metadata.attach(tflite.convert(exportable, (64, 64)), described))
         made[task] = keras_file, tflite_file
     return made

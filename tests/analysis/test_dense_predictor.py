@@ -85,7 +85,7 @@ def test_both_graphs_run_as_litert_files(detector, output_stride, dilate, tmp_pa
     content = tflite.convert(model, SIZE)
     assert not [name for name in graph.operators(content) if name.startswith(("CUSTOM", "Flex"))]
     path = tmp_path / "dense.tflite"
-    path.write_bytes(metadata.attach(content, metadata.Metadata("segmentation", ("background", "person"), SIZE)))
+    path.write_bytes(metadata.attach(content, About("segmentation", ("background", "person"), SIZE)))
     image = np.random.default_rng(3).integers(0, 256, (*SIZE, 3)).astype("uint8")
     got = Predictor(path).outputs(image)["segmentation"]
     votes = own.maps(image).votes[..., 0]

@@ -111,7 +111,7 @@ def instance_files(instance_contents, tmp_path_factory):
     folder = tmp_path_factory.mktemp("instances")
     paths = {}
     for kind, content in instance_contents.items():
-        about = metadata.Metadata("instances", LABELS, SIZE, kind, metadata.Thresholds(score=0.3))
+        about = About("instances", LABELS, SIZE, kind, Thresholds(score=0.3))
         paths[kind] = folder / f"instances_{kind}.tflite"
         paths[kind].write_bytes(metadata.attach(content, about))
     return paths
@@ -150,7 +150,7 @@ def exported(networks, drawn, tmp_path_factory):
     for task, network in networks.items():
         labels = ("background", "cat", "dog") if task == "segmentation" else ("cat", "dog", "hen")
         for kind in tflite.KINDS:
-            about = metadata.Metadata(task, labels, SIZE, kind, metadata.Thresholds(score=0.3))
+            about = About(task, labels, SIZE, kind, Thresholds(score=0.3))
             path = folder / f"{task}_{kind}.tflite"
             path.write_bytes(metadata.attach(tflite.convert(network, SIZE, kind, drawn), about))
             paths[task, kind] = path

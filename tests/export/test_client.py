@@ -78,7 +78,7 @@ def test_the_client_draws_instances(instance_files, instance_contents, photo_pat
     done = run(model, photo_paths[4], "--output", overlay, "--json")
     assert done.returncode == 0, done.stderr
     predictor = Predictor(model)
-    assert predictor.metadata.resize == resize
+    assert predictor.about.resize == resize
     prediction = predictor.predict(photo_paths[4])
     got, expected = json.loads(done.stdout), prediction.summary()
     assert [one["label"] for one in got] == [one["label"] for one in expected] != []

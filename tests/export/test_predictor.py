@@ -15,7 +15,7 @@ from kerastransfer.tasks import metadata
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_the_file_predicts_what_keras_predicts(networks, exported, photos, task):
     predictor = Predictor(exported[task, "float32"])
-    reference = KerasPredictor(networks[task], predictor.metadata)
+    reference = KerasPredictor(networks[task], predictor.about)
     for photo in photos[:4]:
         got, expected = predictor.predict(photo), reference.predict(photo)
         if task == "segmentation":
@@ -42,11 +42,11 @@ def test_images_of_any_size(exported, size, kind):
 
 def test_thresholds_are_the_files_unless_given(exported):
     predictor = Predictor(exported["detection", "float32"])
-    assert predictor.metadata.thresholds.score == 0.3
+    assert predictor.about.thresholds.score == 0.3
     image = np.full((64, 96, 3), 90, np.uint8)
     assert predictor.predict(image).scores.min(initial=1) >= 0.3
     assert len(predictor.predict(image, score=1.1).scores) == 0
-    assert len(predictor.predict(image, score=0, iou=1).scores) == predictor.metadata.thresholds.detections
+    assert len(predictor.predict(image, score=0, iou=1).scores) == predictor.about.thresholds.detections
 
 
 def test_a_path_an_array_or_a_picture(exported, photo_paths, photos):

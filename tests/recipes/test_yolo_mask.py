@@ -100,7 +100,7 @@ def test_the_detector_was_frozen(finished):
 
 def test_the_model_opens_and_knows_how_it_was_trained(finished):
     predictor = trained.open_predictor(finished / "models/yolo_mask.keras")
-    assert predictor.metadata.resize == "letterbox"
+    assert predictor.about.resize == "letterbox"
     found = predictor.predict(np.full((40, 90, 3), 90, np.uint8), score=0.0)
     assert found.masks.shape == (len(found.boxes), 40, 90) and len(found.boxes) > 0
     assert found.boxes.min() >= 0 and found.boxes.max() <= 1

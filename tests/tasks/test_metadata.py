@@ -6,9 +6,11 @@ import pytest
 
 from kerastransfer.errors import UserError
 from kerastransfer.tasks import metadata
-from kerastransfer.tasks.metadata import Metadata, Thresholds
+from kerastransfer.tasks.about import About, Thresholds
 
-ABOUT = Metadata("detection", ("Kätzchen", "dog"), (64, 96), "int8", Thresholds(0.3, 0.6, 20))
+ABOUT = About(
+    task="detection", labels=("Kätzchen", "dog"), image_size=(64, 96), kind="int8", thresholds=Thresholds(0.3, 0.6, 20)
+)
 MODEL = b"\x1c\0\0\0TFL3" + bytes(1000)
 
 

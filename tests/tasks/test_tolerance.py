@@ -1,0 +1,15 @@
+import numpy as np
+import pytest
+
+from kerastransfer.tasks.tolerance import row_by_row
+
+
+def test_differences_are_over_all_images_and_elements():
+    expected = [{"scores": np.zeros((2, 2), np.float32)}, {"scores": np.ones((2, 2), np.float32)}]
+    got = [{"scores": np.array([[0, 0.4], [0, 0]], np.float32)}, {"scores": np.full((2, 2), 0.9, np.float32)}]
+    assert row_by_row(expected, got) == {"scores": {"maximum": pytest.approx(0.4), "mean": pytest.approx(0.1)}}
+
+
+def test_nan_stays_nan():
+    found = row_by_row([{"scores": np.zeros(3)}], [{"scores": np.array([0, np.nan, 0])}])
+    assert np.isnan(found["scores"]["maximum"]) and np.isnan(found["scores"]["mean"])
