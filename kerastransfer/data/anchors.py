@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kerastransfer.data.dataset import Dataset
+from kerastransfer.data.dataset import Dataset, taught
 from kerastransfer.data.letterbox import placement
 from kerastransfer.errors import UserError
 
@@ -17,7 +17,7 @@ def fitted(
     """
 
     def boxes_of(example):
-        boxes = example["boxes"][~example["crowd"]] if "crowd" in example else example["boxes"]
+        boxes = example["boxes"][taught(example)]
         if resize == "stretch":
             return boxes
         return placement(example["image"].shape[:2], image_size, resize).to_picture(boxes)

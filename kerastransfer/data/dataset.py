@@ -21,7 +21,10 @@ class Sample:
     read: decodes the files into an example:
         image (H, W, 3) uint8 RGB, always; and, as `fields` promises,
         boxes (N, (y1, x1, y2, x2)) float32 fractions of the image with labels (N,) int32 in [0, K) and
-            crowd (N,) bool (a region to ignore in scoring, left out of training: COCO crowd, VOC difficult);
+            two flags (N,) bool, neither of which is trained on (`taught`):
+            crowd, a region of many objects, as COCO has it: in scoring it absorbs any number of detections;
+            difficult, an object that need not be found, as VOC has it: in scoring it is ignored but matched once;
+            and, only where the annotations state them, truncated and occluded (N,) bool;
         masks (N, H, W) bool, one for each box;
         segmentation (H, W) uint8, VOID where unknown;
         label () int32.
@@ -35,6 +38,11 @@ class Sample:
     read: Callable[[], Example]
     fields: frozenset[str]
     split: str | None = None
+
+
+def taught(example: Example) -> np.ndarray:
+    """Which objects (N,) bool of an example with boxes are trained on: those that are neither crowd nor difficult."""
+    return ~(example["crowd"] | example["difficult"])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,4 +88,4 @@ def _segmentation_from_masks(dataset: Dataset) -> Dataset:
 
 def _with_painting(sample: Sample) -> Example:
     example = sample.read()
-    return example | {"segmentation": painted(example["masks"], example["labels"], example["crowd"])}
+    return example | {"segmentation": painted(example)}

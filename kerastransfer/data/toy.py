@@ -60,6 +60,7 @@ def _drawn(seed: int, index: int, size: int) -> Example:
         "boxes": np.stack([_box(mask) for mask in masks]),
         "labels": labels,
         "crowd": np.zeros(len(labels), bool),
+        "difficult": np.zeros(len(labels), bool),
         "masks": masks,
         "segmentation": np.where(owner < 0, 0, labels[owner] + 1).astype(np.uint8),
     }

@@ -88,6 +88,7 @@ def _detection(predict, dataset, labels, progress):
                 "boxes": example["boxes"],
                 "labels": number[example["labels"]],
                 "crowd": example["crowd"],
+                "difficult": example["difficult"],
             }
         )
         detections.append({"name": sample.name, "boxes": found.boxes, "scores": found.scores, "labels": found.labels})
@@ -104,7 +105,7 @@ def _instances(predict, dataset, labels, progress):
         for sample in samples:
             example = sample.read()
             truth = {"name": sample.name, "size": example["image"].shape[:2], "labels": number[example["labels"]]}
-            truth |= {key: example[key] for key in ("boxes", "crowd", *masks)}
+            truth |= {key: example[key] for key in ("boxes", "crowd", "difficult", *masks)}
             yield truth
 
     def predictions():

@@ -116,7 +116,7 @@ def _example(
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RuntimeError: malformed run lengths
         raise BadSampleError(f"an annotation of it is broken: {type(error).__name__}: {error}") from error
     if "segmentation" in fields:
-        example["segmentation"] = painted(example["masks"], example["labels"], example["crowd"])
+        example["segmentation"] = painted(example)
     return example
 
 

@@ -43,4 +43,4 @@ def _example(path: Path) -> Example:
     if not masks:
         raise BadSampleError("masks/ is empty; every image of this set shows nuclei")
     example = {"image": image} | objects(corners_of(masks), np.zeros(len(masks)), image.shape[:2], masks=masks)
-    return example | {"segmentation": painted(example["masks"], example["labels"], example["crowd"])}
+    return example | {"segmentation": painted(example)}

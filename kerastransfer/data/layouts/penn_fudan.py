@@ -42,7 +42,7 @@ def _example(folder: Path, stem: str) -> Example:
     if len(corners) != len(masks):
         raise BadSampleError(f"{len(corners)} boxes in {annotation.name}, but {len(masks)} persons in the mask")
     example = {"image": image} | objects(corners, np.zeros(len(masks)), image.shape[:2], masks=masks)
-    return example | {"segmentation": painted(example["masks"], example["labels"], example["crowd"])}
+    return example | {"segmentation": painted(example)}
 
 
 def _corners(annotation: Path) -> list[tuple[int, int, int, int]]:

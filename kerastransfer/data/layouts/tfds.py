@@ -27,7 +27,7 @@ SEGMENTATION = {  # functions of a module, so that samples can be handed to anot
     "oxford_iiit_pet": (oxford_pet.SEGMENTATION_CLASSES, oxford_pet.segmentation),
     "caltech_birds2011": (cub.SEGMENTATION_CLASSES, _silhouette),
 }
-CROWD = ("is_crowd", "is_difficult")
+FLAGS = ("crowd", "difficult", "truncated", "occluded")
 
 
 def read(name: str) -> Dataset:
@@ -109,20 +109,20 @@ def _box_classes(tfds: Any, features: dict[str, Any], boxes: tuple[str, ...]) ->
 
 
 def _boxes(record: dict[str, Any], boxes: tuple[str, ...], names: dict[str, int]) -> dict[str, np.ndarray] | None:
-    """Fractions, labels and crowd of a record; None where the only box is of zeros, TFDS's sign for none given."""
+    """Fractions, labels and flags of a record; None where the only box is of zeros, TFDS's sign for none given."""
     if not boxes:
         return None
     if len(boxes) == 2:
         inner = record[boxes[0]]
         corners = np.reshape(inner[boxes[1]], (-1, 4))
         labels = inner.get("label", np.zeros(len(corners)))
-        crowd = next((inner[key] for key in CROWD if key in inner), None)
-        return {"corners": corners, "labels": labels, "crowd": crowd}
+        flags = {flag: inner[f"is_{flag}"] for flag in FLAGS if f"is_{flag}" in inner}
+        return {"corners": corners, "labels": labels, "flags": flags}
     corners = np.reshape(record[boxes[0]], (1, 4))
     if not corners.any():
         return None
     label = 0 if list(names) == ["object"] else record.get("species", record.get("label", 0))
-    return {"corners": corners, "labels": [label], "crowd": None}
+    return {"corners": corners, "labels": [label], "flags": {}}
 
 
 def _example(record: dict[str, Any], found: dict | None, to_segmentation: Any, fields: frozenset[str]) -> Example:
@@ -130,7 +130,7 @@ def _example(record: dict[str, Any], found: dict | None, to_segmentation: Any, f
     height, width = size = example["image"].shape[:2]
     if found is not None:
         corners = found["corners"] * [height, width, height, width]
-        example |= objects(corners, found["labels"], size, crowd=found["crowd"])
+        example |= objects(corners, found["labels"], size, **found["flags"])
     if "label" in fields:
         example["label"] = np.asarray(record["label"], np.int32)
     if "segmentation" in fields:

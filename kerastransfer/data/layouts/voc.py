@@ -2,8 +2,8 @@
 
     [VOCdevkit/][VOC2012/]JPEGImages/  Annotations/NAME.xml  SegmentationClass/  SegmentationObject/  ImageSets/
 
-Boxes count from 1 and include their ends (devkit_doc, section on annotation); `difficult` becomes `crowd`. Object k of
-the xml is index k in SegmentationObject. 255 is void in both. A box whose ends meet in a point or a line has no area:
+Boxes count from 1 and include their ends (devkit_doc, section on annotation); Object k of the
+xml is index k in SegmentationObject. 255 is void in both. A box whose ends meet in a point or a line has no area:
 nobody draws an object one pixel wide, it is a slip of the annotator's. Where the names are VOC's own, labels follow
 VOC's order; else the order of the alphabet.
 """
@@ -120,12 +120,21 @@ def _example(
             [corners(thing) for thing in things],
             [classes.index(_class(thing)) for thing in things],
             size,
-            crowd=[thing.findtext("difficult", "0").strip() == "1" for thing in things],
             masks=masks,
+            **_flags(things),
         )
     if files["segmentation"] is not None:
         example["segmentation"] = read_mask(files["segmentation"], size)
     return example
+
+
+def _flags(things: list[ElementTree.Element]) -> dict[str, list[bool]]:
+    """`difficult`, and those of the other flags that an object of the image states (VOC2007 has no `occluded`)."""
+    stated = {
+        "difficult",
+        *(flag for flag in ("truncated", "occluded") if any(one.find(flag) is not None for one in things)),
+    }
+    return {flag: [one.findtext(flag, "0").strip() == "1" for one in things] for flag in stated}
 
 
 def check_size(annotation: ElementTree.Element, size: tuple[int, int]) -> None:

@@ -112,7 +112,7 @@ def _example(image: Path, found: list[Line] | None, label_of: dict[int, int], fi
     labels = [label_of[class_id] for class_id, _ in found]
     example |= objects(corners, labels, size, masks=masks if "masks" in fields else None)
     if "segmentation" in fields:
-        example["segmentation"] = painted(example["masks"], example["labels"], example["crowd"])
+        example["segmentation"] = painted(example)
     return example
 
 
