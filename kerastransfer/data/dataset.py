@@ -25,6 +25,8 @@ class Sample:
             crowd, a region of many objects, as COCO has it: in scoring it absorbs any number of detections;
             difficult, an object that need not be found, as VOC has it: in scoring it is ignored but matched once;
             and, only where the annotations state them, truncated and occluded (N,) bool;
+            area (N,) float32 in pixels, where it is stated or there are masks to count it in: COCO's small, medium and
+            large objects go by it;
         masks (N, H, W) bool, one for each box;
         segmentation (H, W) uint8, VOID where unknown;
         label () int32.

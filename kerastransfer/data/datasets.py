@@ -181,7 +181,7 @@ def contradiction(example: Example, sample: Sample, dataset: Dataset) -> None:
     height, width, _ = example["image"].shape
     if "boxes" in sample.fields:
         boxes, labels = example["boxes"], example["labels"]
-        for name in ("labels", "crowd", "difficult", "truncated", "occluded"):
+        for name in ("labels", "crowd", "difficult", "truncated", "occluded", "area"):
             if name in example and len(example[name]) != len(boxes):
                 raise BadSampleError(f"{len(boxes)} boxes, but {len(example[name])} {name}")
         if len(boxes) and not (boxes.min() >= 0 and boxes.max() <= 1 and (boxes[:, 2:] > boxes[:, :2]).all()):

@@ -61,6 +61,7 @@ def _drawn(seed: int, index: int, size: int) -> Example:
         "labels": labels,
         "crowd": np.zeros(len(labels), bool),
         "difficult": np.zeros(len(labels), bool),
+        "area": masks.sum(axis=(1, 2)).astype(np.float32),
         "masks": masks,
         "segmentation": np.where(owner < 0, 0, labels[owner] + 1).astype(np.uint8),
     }

@@ -1,7 +1,7 @@
 """Detections and instance masks, scored by the COCO protocol (through faster-coco-eval).
 
     truth       name, size (H, W), boxes (N, 4), labels (N,), and for masks: masks (N, H, W); and where there are
-                any: crowd (N,), difficult (N,) bool
+                any: crowd (N,), difficult (N,) bool, area (N,) in pixels
     detection   name, boxes (M, 4), scores (M,), labels (M,), and for masks: masks (M, H, W)
 
 One dict for each image, boxes as fractions of it. A label below 0 is padding. An image without a detection's dict is
@@ -75,8 +75,9 @@ def coco_truth(
 ) -> dict[str, list[dict[str, Any]]]:
     """The truth in COCO's form. Ids count from 1: images in order of their names, categories in order of `classes`.
 
-    An object's area is that of its mask where there is one, as in COCO's own files, else that of its box. A difficult
-    object has IGNORED_AREA and iscrowd 0, so that COCO's evaluators ignore it but match it once and by IoU.
+    An object's area, by which COCO tells small, medium and large objects apart, is the truth's `area`, for boxes too,
+    as in COCO's own files; without one, that of its mask; without a mask, that of its box. A difficult object has
+    IGNORED_AREA and iscrowd 0, so that COCO's evaluators ignore it, but match it once and by IoU.
     """
     sizes, annotations = {}, []
     for truth in truths:
@@ -95,7 +96,9 @@ def coco_truth(
                 "area": boxes[index][2] * boxes[index][3],
                 "iscrowd": int(crowd[index]),
             }
-            if masks is not None:
+            if truth.get("area") is not None:
+                annotation["area"] = float(truth["area"][index])
+            elif masks is not None:
                 annotation["area"] = float(np.count_nonzero(masks[index]))
             if difficult[index] and not crowd[index]:
                 annotation["area"] = IGNORED_AREA

@@ -89,6 +89,7 @@ def _detection(predict, dataset, labels, progress):
                 "labels": number[example["labels"]],
                 "crowd": example["crowd"],
                 "difficult": example["difficult"],
+                "area": example.get("area"),
             }
         )
         detections.append({"name": sample.name, "boxes": found.boxes, "scores": found.scores, "labels": found.labels})
@@ -106,6 +107,7 @@ def _instances(predict, dataset, labels, progress):
             example = sample.read()
             truth = {"name": sample.name, "size": example["image"].shape[:2], "labels": number[example["labels"]]}
             truth |= {key: example[key] for key in ("boxes", "crowd", "difficult", *masks)}
+            truth["area"] = example.get("area")
             yield truth
 
     def predictions():

@@ -39,6 +39,7 @@ DTYPES = {
     "difficult": bool,
     "truncated": bool,
     "occluded": bool,
+    "area": np.float32,
     "masks": bool,
     "segmentation": np.uint8,
     "label": np.int32,
@@ -58,7 +59,8 @@ def test_auto_knows_every_real_folder(shared_data, folder, layout):
         datasets.contradiction(example, sample, dataset)
         parts = {"boxes": {"boxes", "labels", "crowd", "difficult"}}
         promised = {"image"}.union(*(parts.get(field, {field}) for field in sample.fields))
-        assert example.keys() - {"truncated", "occluded"} == promised
+        assert example.keys() - {"truncated", "occluded", "area"} == promised
+        assert "area" in example or "masks" not in example
         assert {key: example[key].dtype for key in example} == {key: DTYPES[key] for key in example}
 
 
@@ -138,6 +140,7 @@ def test_samples_come_in_order_and_once(drawn):
         (["boxes"], {"crowd": np.zeros(2, bool)}, "1 boxes, but 2 crowd"),
         (["boxes"], {"difficult": np.zeros(0, bool)}, "1 boxes, but 0 difficult"),
         (["boxes"], {"occluded": np.zeros(2, bool)}, "1 boxes, but 2 occluded"),
+        (["boxes"], {"area": np.zeros(2, np.float32)}, "1 boxes, but 2 area"),
         (["boxes"], {"boxes": np.array([[0, 0, 1, 2]], np.float32)}, "outside the image"),
         (["boxes"], {"boxes": np.array([[0, 0, 0, 1]], np.float32)}, "without area"),
         (["boxes", "masks"], {"masks": np.ones((1, 5, 4), bool)}, "masks (1, 5, 4)"),

@@ -28,6 +28,7 @@ def test_promises():
         "labels": ((number,), "int32"),
         "crowd": ((number,), "bool"),
         "difficult": ((number,), "bool"),
+        "area": ((number,), "float32"),
         "masks": ((number, 256, 256), "bool"),
         "segmentation": ((256, 256), "uint8"),
     }

@@ -2,8 +2,9 @@
 
     annotations/instances_train2017.json  instances_val2017.json     train2017/  val2017/
 
-Category ids (1 to 90, with gaps) become labels in the order of the ids. `iscrowd` becomes `crowd`. Images that no
-annotation names are images without objects. `segmentation` is painted from the instances.
+Category ids (1 to 90, with gaps) become labels in the order of the ids. `iscrowd` becomes `crowd`; `area` is kept where
+every object of an image has one. Images that no annotation names are images without objects. `segmentation` is painted
+from the instances.
 """
 
 import functools
@@ -112,7 +113,9 @@ def _example(
         corners = [(y, x, y + height, x + width) for x, y, width, height in (a["bbox"] for a in annotations)]
         crowd = [bool(a.get("iscrowd", 0)) for a in annotations]
         masks = [_mask(a["segmentation"], size) for a in annotations] if "masks" in fields else None
-        example = {"image": pixels} | objects(corners, labels, size, crowd=crowd, masks=masks)
+        stated = all("area" in a for a in annotations)
+        area = [float(a["area"]) for a in annotations] if stated else None
+        example = {"image": pixels} | objects(corners, labels, size, crowd=crowd, masks=masks, area=area)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RuntimeError: malformed run lengths
         raise BadSampleError(f"an annotation of it is broken: {type(error).__name__}: {error}") from error
     if "segmentation" in fields:

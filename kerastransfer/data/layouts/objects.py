@@ -17,10 +17,12 @@ def objects(
     size: tuple[int, int],
     *,
     masks: Sequence[np.ndarray] | np.ndarray | None = None,
+    area: Sequence[float] | np.ndarray | None = None,
     **flags: Sequence[bool] | np.ndarray | None,
 ) -> Example:
     """Boxes, labels, flags and, where given, masks of the N >= 0 objects in an image of `size` (H, W).
 
+    area: in pixels, as the owner states it; else it is counted in the masks, if there are any.
     flags: any of crowd, difficult, truncated, occluded; the first two are False where they are not given, the others
         left out.
 
@@ -43,10 +45,16 @@ def objects(
         "difficult": np.zeros(len(corners), bool),
     }
     example |= {name: np.asarray(flag, bool).reshape(-1) for name, flag in flags.items() if flag is not None}
+    if area is not None:
+        example["area"] = np.asarray(area, np.float32).reshape(-1)
+        wrong = example["area"][~(np.isfinite(example["area"]) & (example["area"] >= 0))]
+        if len(wrong):
+            raise BadSampleError(f"an object with area {wrong[0]:g}; a number of pixels is needed")
     if masks is not None:
         if any(mask.shape != size for mask in masks):
             raise BadSampleError(f"object masks of another size than the image's {size[0]} x {size[1]} pixels")
         example["masks"] = np.stack(masks).astype(bool) if len(masks) else np.zeros((0, *size), bool)
+        example.setdefault("area", example["masks"].sum(axis=(1, 2)).astype(np.float32))
     return example
 
 

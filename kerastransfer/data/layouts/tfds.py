@@ -117,12 +117,12 @@ def _boxes(record: dict[str, Any], boxes: tuple[str, ...], names: dict[str, int]
         corners = np.reshape(inner[boxes[1]], (-1, 4))
         labels = inner.get("label", np.zeros(len(corners)))
         flags = {flag: inner[f"is_{flag}"] for flag in FLAGS if f"is_{flag}" in inner}
-        return {"corners": corners, "labels": labels, "flags": flags}
+        return {"corners": corners, "labels": labels, "flags": flags, "area": inner.get("area")}
     corners = np.reshape(record[boxes[0]], (1, 4))
     if not corners.any():
         return None
     label = 0 if list(names) == ["object"] else record.get("species", record.get("label", 0))
-    return {"corners": corners, "labels": [label], "flags": {}}
+    return {"corners": corners, "labels": [label], "flags": {}, "area": None}
 
 
 def _example(record: dict[str, Any], found: dict | None, to_segmentation: Any, fields: frozenset[str]) -> Example:
@@ -130,7 +130,7 @@ def _example(record: dict[str, Any], found: dict | None, to_segmentation: Any, f
     height, width = size = example["image"].shape[:2]
     if found is not None:
         corners = found["corners"] * [height, width, height, width]
-        example |= objects(corners, found["labels"], size, **found["flags"])
+        example |= objects(corners, found["labels"], size, area=found["area"], **found["flags"])
     if "label" in fields:
         example["label"] = np.asarray(record["label"], np.int32)
     if "segmentation" in fields:
