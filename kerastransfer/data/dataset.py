@@ -7,6 +7,14 @@ import numpy as np
 
 Example = dict[str, np.ndarray]
 
+# Field of a sample: the arrays that an example has for it, of which those from `area` on may be missing.
+FIELDS = {
+    "boxes": ("boxes", "labels", "crowd", "difficult", "area", "truncated", "occluded"),
+    "masks": ("masks",),
+    "segmentation": ("segmentation",),
+    "label": ("label",),
+}
+
 
 class BadSampleError(Exception):
     """One sample cannot be used; the message is the reason. `datasets.load` collects these."""
@@ -37,9 +45,26 @@ class Sample:
     """
 
     name: str
-    read: Callable[[], Example]
+    read: Callable[[], Example] = dataclasses.field(repr=False)
     fields: frozenset[str]
     split: str | None = None
+
+    def annotations(self, *fields: str) -> Example:
+        """The example without its image: `size` (H, W), and of the annotated fields those asked for.
+
+        The image is not decoded where `read` can do without (`reading.Reader`), so this is cheap unless masks or
+        segmentation are asked for; `area` is then missing where it is not stated but counted in masks. Raises
+        BadSampleError.
+        """
+        if hasattr(self.read, "annotations"):
+            return self.read.annotations(frozenset(fields))
+        example = self.read()
+        return {"size": example["image"].shape[:2]} | part(example, self.fields.intersection(fields))
+
+
+def part(example: Example, fields: Iterable[str]) -> Example:
+    """The arrays of an example that belong to `fields`."""
+    return {name: example[name] for field in fields for name in FIELDS[field] if name in example}
 
 
 def taught(example: Example) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.layouts import LAYOUTS
 from kerastransfer.errors import UserError
 from kerastransfer.progress import bar
@@ -181,7 +181,7 @@ def contradiction(example: Example, sample: Sample, dataset: Dataset) -> None:
     height, width, _ = example["image"].shape
     if "boxes" in sample.fields:
         boxes, labels = example["boxes"], example["labels"]
-        for name in ("labels", "crowd", "difficult", "truncated", "occluded", "area"):
+        for name in FIELDS["boxes"]:
             if name in example and len(example[name]) != len(boxes):
                 raise BadSampleError(f"{len(boxes)} boxes, but {len(example[name])} {name}")
         if len(boxes) and not (boxes.min() >= 0 and boxes.max() <= 1 and (boxes[:, 2:] > boxes[:, :2]).all()):

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 from scipy import ndimage
 
-from kerastransfer.data.dataset import Dataset, Example, Sample
+from kerastransfer.data.dataset import Dataset, Example, Sample, part
 from kerastransfer.data.layouts.objects import corners_of, objects, painted
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
@@ -78,14 +78,25 @@ def _segmentation_from_masks(dataset: Dataset) -> Dataset:
     def derived(sample: Sample) -> Sample:
         if "masks" not in sample.fields:
             return sample
-        return dataclasses.replace(
-            sample, read=functools.partial(_with_painting, sample), fields=sample.fields | {"segmentation"}
-        )
+        return dataclasses.replace(sample, read=_Painted(sample), fields=sample.fields | {"segmentation"})
 
     samples = tuple(derived(sample) for sample in dataset.samples)
     return dataclasses.replace(dataset, samples=samples, segmentation_classes=("background", *dataset.classes))
 
 
-def _with_painting(sample: Sample) -> Example:
-    example = sample.read()
-    return example | {"segmentation": painted(example)}
+@dataclasses.dataclass(frozen=True)
+class _Painted:
+    """Reads a sample, and paints its masks into a segmentation."""
+
+    sample: Sample
+
+    def __call__(self) -> Example:
+        example = self.sample.read()
+        return example | {"segmentation": painted(example)}
+
+    def annotations(self, fields: frozenset[str]) -> Example:
+        if "segmentation" not in fields:
+            return self.sample.annotations(*fields)
+        example = self.sample.annotations("boxes", "masks", *fields)
+        painting = {"segmentation": painted(example)}
+        return {"size": example["size"]} | part(example | painting, fields & (self.sample.fields | painting.keys()))

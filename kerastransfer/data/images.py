@@ -45,6 +45,11 @@ def read_mask(source: Source, size: tuple[int, int] | None = None) -> np.ndarray
     return mask
 
 
+def photo_size(source: Source) -> tuple[int, int]:
+    """(H, W) of the image that `read_image` gives, from the file's header. Raises BadSampleError."""
+    return _decoded(source, "image", lambda image: (image.height, image.width))
+
+
 def rgb(image: Image.Image) -> np.ndarray:
     """A picture of any mode to (H, W, 3) uint8, RGB: transparency is dropped, grey is repeated, CMYK is converted, and
     16-bit grey keeps its upper byte. Raises BadSampleError for 32 bits a pixel."""

@@ -20,7 +20,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
 
 
 def converted(picture: PIL.Image.Image) -> np.ndarray:
-    """A picture of Pillow as (H, W, 3) uint8 RGB, the same as `read` of its file. Raises UserError for one of 32 bits."""
+    """A picture of Pillow (H, W, 3) uint8 RGB, the same as `read` of its file. Raises UserError for one of 32 bits."""
     try:
         return upright(rgb(picture), orientation(picture))
     except BadSampleError as error:

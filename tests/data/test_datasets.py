@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kerastransfer.data import datasets
-from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Sample
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Sample, part
 from kerastransfer.errors import UserError
 
 REAL = {
@@ -62,6 +62,35 @@ def test_auto_knows_every_real_folder(shared_data, folder, layout):
         assert example.keys() - {"truncated", "occluded", "area"} == promised
         assert "area" in example or "masks" not in example
         assert {key: example[key].dtype for key in example} == {key: DTYPES[key] for key in example}
+
+
+@pytest.mark.parametrize("folder", [*REAL, "CUB_200_2011", "VOCdevkit"])
+def test_annotations_are_those_of_the_example(shared_data, folder):
+    """For every combination of fields that is asked for, and no pixel of an image is decoded for it."""
+    dataset = datasets.load(shared_data / folder, check=False)
+    for sample in dataset.samples[:: max(1, len(dataset) // 3)]:
+        example = sample.read()
+        for fields in (
+            (),
+            ("boxes",),
+            ("masks", "label"),
+            ("segmentation",),
+            ("boxes", "masks", "segmentation", "label"),
+        ):
+            found = sample.annotations(*fields)
+            assert found.pop("size") == example["image"].shape[:2]
+            asked = part(example, sample.fields.intersection(fields))
+            assert asked.keys() - found.keys() <= {"area"} and found.keys() <= asked.keys()
+            for name in found:
+                np.testing.assert_array_equal(found[name], asked[name])
+
+
+def test_annotations_of_any_read():
+    example = sample("x").read()
+    found = sample("x", fields=("boxes", "label")).annotations("boxes", "masks", "label")
+    assert found.keys() == {"size", "boxes", "labels", "crowd", "difficult", "label"}
+    assert found["size"] == (4, 5)
+    np.testing.assert_array_equal(found["boxes"], example["boxes"])
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts.files import images_under, lines, places, split_of
+from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
@@ -68,7 +69,7 @@ def read(folder: Path) -> Dataset:
             bad.append(BadSample(name, f"mask {mask.name} has no image"))
             continue
         fields = frozenset({"segmentation"} if mask else ())
-        reader = functools.partial(_example, image, mask, values)
+        reader = Reader(image, functools.partial(_segmentation, mask, values), fields)
         samples.append(Sample(name, reader, fields, split_of(name.split("/")[:-1])))
     return Dataset(folder.name, tuple(samples), segmentation_classes=values.classes, bad=tuple(bad))
 
@@ -115,8 +116,5 @@ def _present(path: Path) -> set[int]:
         return set()
 
 
-def _example(image: Path, mask: Path | None, values: Values) -> Example:
-    pixels = read_image(image)
-    if mask is None:
-        return {"image": pixels}
-    return {"image": pixels, "segmentation": values.segmentation(read_mask(mask, pixels.shape[:2]))}
+def _segmentation(mask: Path, values: Values, size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    return {"segmentation": values.segmentation(read_mask(mask, size))}

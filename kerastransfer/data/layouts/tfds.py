@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from kerastransfer.data.dataset import Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts import cub, oxford_pet
 from kerastransfer.data.layouts.files import split_of
 from kerastransfer.data.layouts.objects import objects
+from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 
 
@@ -60,8 +61,9 @@ def read(name: str) -> Dataset:
             fields = {"boxes"} if found is not None else set()
             fields |= {"label"} if image_classes and record["label"] >= 0 else set()  # -1: not told
             fields |= {"segmentation"} if to_segmentation and "segmentation_mask" in record else set()
-            reader = functools.partial(_example, record, found, to_segmentation, frozenset(fields))
-            samples.append(Sample(f"{split}/{number:08d}", reader, frozenset(fields), split_of([split.split("[")[0]])))
+            annotate = functools.partial(_annotations, record, found, to_segmentation)
+            reader = Reader(bytes(record["image"]), annotate, frozenset(fields))
+            samples.append(Sample(f"{split}/{number:08d}", reader, reader.fields, split_of([split.split("[")[0]])))
     samples.sort(key=lambda sample: sample.name)
     return Dataset(builder.name, tuple(samples), tuple(box_names), seg_classes, image_classes)
 
@@ -125,14 +127,15 @@ def _boxes(record: dict[str, Any], boxes: tuple[str, ...], names: dict[str, int]
     return {"corners": corners, "labels": [label], "flags": {}, "area": None}
 
 
-def _example(record: dict[str, Any], found: dict | None, to_segmentation: Any, fields: frozenset[str]) -> Example:
-    example = {"image": read_image(bytes(record["image"]))}
-    height, width = size = example["image"].shape[:2]
-    if found is not None:
+def _annotations(
+    record: dict[str, Any], found: dict | None, to_segmentation: Any, size: tuple[int, int], wanted: frozenset[str]
+) -> Example:
+    example, (height, width) = {}, size
+    if "boxes" in wanted:
         corners = found["corners"] * [height, width, height, width]
         example |= objects(corners, found["labels"], size, area=found["area"], **found["flags"])
-    if "label" in fields:
+    if "label" in wanted:
         example["label"] = np.asarray(record["label"], np.int32)
-    if "segmentation" in fields:
+    if "segmentation" in wanted:
         example["segmentation"] = to_segmentation(read_mask(bytes(record["segmentation_mask"]), size))
     return example

@@ -15,9 +15,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts.files import folders, images_under, lines, xml
 from kerastransfer.data.layouts.objects import objects
+from kerastransfer.data.reading import Reader
 from kerastransfer.vocabulary import VOID
 
 FORM = "a folder with JPEGImages/ and Annotations/*.xml (or SegmentationClass/), or VOCdevkit/ above it"
@@ -63,8 +64,9 @@ def read(folder: Path) -> Dataset:
             if stem not in described:
                 fields -= {"boxes", "masks"}
             image = images.get(stem, year / "JPEGImages" / f"{stem}.jpg")
-            reader = functools.partial(_example, image, described.get(stem), files, classes)
-            samples.append(Sample(name, reader, frozenset(fields), splits.get(stem)))
+            annotate = functools.partial(_annotations, described.get(stem), files, classes)
+            reader = Reader(image, annotate, frozenset(fields))
+            samples.append(Sample(name, reader, reader.fields, splits.get(stem)))
     has_segmentation = any("segmentation" in sample.fields for sample in samples)
     return Dataset(
         folder.name, tuple(samples), classes, ("background", *classes) if has_segmentation else (), bad=tuple(bad)
@@ -105,17 +107,20 @@ def _splits(year: Path) -> dict[str, str]:
     return splits
 
 
-def _example(
-    image: Path, annotation: ElementTree.Element | None, files: dict[str, Path | None], classes: tuple[str, ...]
+def _annotations(
+    annotation: ElementTree.Element | None,
+    files: dict[str, Path | None],
+    classes: tuple[str, ...],
+    size: tuple[int, int],
+    wanted: frozenset[str],
 ) -> Example:
-    example = {"image": read_image(image)}
-    size = example["image"].shape[:2]
-    if annotation is not None:
+    example = {}
+    if not wanted.isdisjoint({"boxes", "masks"}):
         check_size(annotation, size)
         things = list(annotation.iter("object"))
         if not all(map(_class, things)):
             raise BadSampleError("an object has no name")
-        masks = None if files["masks"] is None else _instances(read_mask(files["masks"], size), len(things))
+        masks = _instances(read_mask(files["masks"], size), len(things)) if "masks" in wanted else None
         example |= objects(
             [corners(thing) for thing in things],
             [classes.index(_class(thing)) for thing in things],
@@ -123,7 +128,7 @@ def _example(
             masks=masks,
             **_flags(things),
         )
-    if files["segmentation"] is not None:
+    if "segmentation" in wanted:
         example["segmentation"] = read_mask(files["segmentation"], size)
     return example
 
