@@ -100,8 +100,8 @@ def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None,
             "height x width": ", ".join(f"{name} {h} x {w}" for name, (h, w) in found["image_sizes"].items()),
         },
     )
-    crowd = sum(found["crowd"].values())
-    _table("objects" + (f", and {crowd} crowds" if crowd else ""), found["objects"])
+    ignored = {kind: sum(found[kind].values()) for kind in ("crowd", "difficult")}
+    _table("objects" + "".join(f", and {count} {kind}" for kind, count in ignored.items() if count), found["objects"])
     _table("share of the pixels", found["pixels"])
     _table("images", found["labels"])
     for one in found["bad"]:

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,6 +32,28 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real photos are not here: {SHARED_DATA} is missing")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def odd_pictures(tmp_path_factory) -> list[Path]:
+    """Files of every kind whose pixels a reader may get wrong: 16 bits, EXIF orientation, palettes, alpha, CMYK."""
+    folder = tmp_path_factory.mktemp("odd")
+    deep = PIL.Image.fromarray((np.arange(8 * 9, dtype=np.uint16) * 900).reshape(8, 9))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # a quarter clockwise
+    palette = PIL.Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    palette.putpalette([k * 5 % 256 for k in range(768)])
+    alpha = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 4, 4), np.uint8))
+    deep.save(folder / "deep.png")
+    deep.save(folder / "deep_turned.png", exif=exif)
+    deep.save(folder / "deep.tif")
+    palette.save(folder / "palette.png", transparency=bytes(range(12)))
+    palette.save(folder / "palette_turned.png", exif=exif)
+    alpha.save(folder / "alpha.png")
+    alpha.convert("RGB").save(folder / "turned.jpg", exif=exif)
+    alpha.convert("CMYK").save(folder / "cmyk.tif")
+    alpha.convert("1").save(folder / "bits.png")
+    return sorted(folder.iterdir())
 
 
 @pytest.fixture

@@ -32,6 +32,19 @@ def run(path, photo, image, threads):
     return {name: value[0] for name, value in outputs.items()}
 
 
+def rgb(photo):
+    """A picture of any mode in RGB, upright by its EXIF orientation; 16-bit grey keeps its upper byte, which Pillow's
+    own conversion would clip to white."""
+    if photo.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel; store it with 8 or 16")
+    photo = ImageOps.exif_transpose(photo)
+    if photo.mode.startswith("I;16"):
+        photo = Image.fromarray((np.asarray(photo) >> 8).astype(np.uint8))
+    if photo.mode == "P":  # a palette may hold transparent colours
+        photo = photo.convert("RGBA")
+    return photo.convert("RGB")
+
+
 def window(size, image):
     """(left, top, right, bottom) of a photo of `size` (width, height) within the model's picture: all of it, or, where
     it is letterboxed, so much as keeps the photo's aspect, in the middle."""
@@ -176,7 +189,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     try:
-        photo = ImageOps.exif_transpose(Image.open(given.photo)).convert("RGB")
+        photo = rgb(Image.open(given.photo))
         with zipfile.ZipFile(given.model) as appended:
             about = json.loads(appended.read("metadata.json"))
         outputs = run(given.model, photo, about["image"], given.threads)

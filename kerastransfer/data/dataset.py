@@ -7,6 +7,14 @@ import numpy as np
 
 Example = dict[str, np.ndarray]
 
+# Field of a sample: the arrays that an example has for it, of which those from `area` on may be missing.
+FIELDS = {
+    "boxes": ("boxes", "labels", "crowd", "difficult", "area", "truncated", "occluded"),
+    "masks": ("masks",),
+    "segmentation": ("segmentation",),
+    "label": ("label",),
+}
+
 
 class BadSampleError(Exception):
     """One sample cannot be used; the message is the reason. `datasets.load` collects these."""
@@ -21,7 +29,12 @@ class Sample:
     read: decodes the files into an example:
         image (H, W, 3) uint8 RGB, always; and, as `fields` promises,
         boxes (N, (y1, x1, y2, x2)) float32 fractions of the image with labels (N,) int32 in [0, K) and
-            crowd (N,) bool (a region to ignore in scoring, left out of training: COCO crowd, VOC difficult);
+            two flags (N,) bool, neither of which is trained on (`taught`):
+            crowd, a region of many objects, as COCO has it: in scoring it absorbs any number of detections;
+            difficult, an object that need not be found, as VOC has it: in scoring it is ignored but matched once;
+            and, only where the annotations state them, truncated and occluded (N,) bool;
+            area (N,) float32 in pixels, where it is stated or there are masks to count it in: COCO's small, medium and
+            large objects go by it;
         masks (N, H, W) bool, one for each box;
         segmentation (H, W) uint8, VOID where unknown;
         label () int32.
@@ -32,9 +45,31 @@ class Sample:
     """
 
     name: str
-    read: Callable[[], Example]
+    read: Callable[[], Example] = dataclasses.field(repr=False)
     fields: frozenset[str]
     split: str | None = None
+
+    def annotations(self, *fields: str) -> Example:
+        """The example without its image: `size` (H, W), and of the annotated fields those asked for.
+
+        The image is not decoded where `read` can do without (`reading.Reader`), so this is cheap unless masks or
+        segmentation are asked for; `area` is then missing where it is not stated but counted in masks. Raises
+        BadSampleError.
+        """
+        if hasattr(self.read, "annotations"):
+            return self.read.annotations(frozenset(fields))
+        example = self.read()
+        return {"size": example["image"].shape[:2]} | part(example, self.fields.intersection(fields))
+
+
+def part(example: Example, fields: Iterable[str]) -> Example:
+    """The arrays of an example that belong to `fields`."""
+    return {name: example[name] for field in fields for name in FIELDS[field] if name in example}
+
+
+def taught(example: Example) -> np.ndarray:
+    """Which objects (N,) bool of an example with boxes are trained on: those that are neither crowd nor difficult."""
+    return ~(example["crowd"] | example["difficult"])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.layouts import LAYOUTS
 from kerastransfer.errors import UserError
 from kerastransfer.progress import bar
@@ -84,13 +84,13 @@ def format_of(data: str | os.PathLike) -> str:
 def summary(dataset: Dataset) -> dict[str, Any]:
     """What is in the data set, as plain values for a table or a json; every sample is decoded once more.
 
-    samples; splits and fields: samples in each; objects and crowd: boxes of each class; pixels: each segmentation
-    class's share of all pixels that are not void; labels: images of each class; image_sizes: smallest, median and
-    largest (height, width) by area; bad: names and reasons.
+    samples; splits and fields: samples in each; objects, crowd and difficult: boxes of each class, each counted under
+    one of them; pixels: each segmentation class's share of all pixels that are not void; labels: images of each class;
+    image_sizes: smallest, median and largest (height, width) by area; bad: names and reasons.
     """
-    objects, crowd, labels, pixels, sizes = (collections.Counter() for _ in range(5))
+    objects, crowd, difficult, labels, pixels, sizes = (collections.Counter() for _ in range(6))
     for example in _each(dataset.samples, lambda sample: _counts(sample), None):
-        for total, part in zip((objects, crowd, labels, pixels, sizes), example, strict=True):
+        for total, part in zip((objects, crowd, difficult, labels, pixels, sizes), example, strict=True):
             total.update(part)
     ordered = sorted(sizes.elements(), key=lambda size: (size[0] * size[1], size))
     inside = sum(pixels[k] for k in range(len(dataset.segmentation_classes)))
@@ -101,6 +101,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "fields": dict(sorted(collections.Counter(f for sample in dataset.samples for f in sample.fields).items())),
         "objects": {name: objects[k] for k, name in enumerate(dataset.classes)},
         "crowd": {name: crowd[k] for k, name in enumerate(dataset.classes) if crowd[k]},
+        "difficult": {name: difficult[k] for k, name in enumerate(dataset.classes) if difficult[k]},
         "pixels": {name: pixels[k] / max(inside, 1) for k, name in enumerate(dataset.segmentation_classes)},
         "labels": {name: labels[k] for k, name in enumerate(dataset.image_classes)},
         "image_sizes": {
@@ -180,8 +181,9 @@ def contradiction(example: Example, sample: Sample, dataset: Dataset) -> None:
     height, width, _ = example["image"].shape
     if "boxes" in sample.fields:
         boxes, labels = example["boxes"], example["labels"]
-        if not len(boxes) == len(labels) == len(example["crowd"]):
-            raise BadSampleError(f"{len(boxes)} boxes, but {len(labels)} labels")
+        for name in FIELDS["boxes"]:
+            if name in example and len(example[name]) != len(boxes):
+                raise BadSampleError(f"{len(boxes)} boxes, but {len(example[name])} {name}")
         if len(boxes) and not (boxes.min() >= 0 and boxes.max() <= 1 and (boxes[:, 2:] > boxes[:, :2]).all()):
             raise BadSampleError("a box outside the image or without area")
         _in_range(labels, dataset.classes, "label")
@@ -204,13 +206,14 @@ def _in_range(values: np.ndarray, classes: tuple[str, ...], what: str) -> None:
 
 
 def _counts(sample: Sample) -> tuple[dict, ...]:
-    """Objects, crowds, labels and pixels by class, and the size, of one sample."""
+    """Objects, crowds, difficult objects, labels and pixels by class, and the size, of one sample."""
     example = sample.read()
-    labels, crowd = example.get("labels", np.zeros(0, int)), example.get("crowd", np.zeros(0, bool))
+    boxed = "boxes" in sample.fields
+    labels = example["labels"] if boxed else np.zeros(0, int)
+    crowd, difficult = (example[flag] if boxed else np.zeros(0, bool) for flag in ("crowd", "difficult"))
     pixels = np.bincount(example["segmentation"].ravel()) if "segmentation" in sample.fields else []
     return (
-        collections.Counter(labels[~crowd].tolist()),
-        collections.Counter(labels[crowd].tolist()),
+        *(collections.Counter(labels[which].tolist()) for which in (~(crowd | difficult), crowd, difficult & ~crowd)),
         {int(example["label"]): 1} if "label" in sample.fields else {},
         {value: int(count) for value, count in enumerate(pixels) if count},
         {example["image"].shape[:2]: 1},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import Dataset, Sample
+from kerastransfer.data.dataset import Dataset, Sample, taught
 from kerastransfer.data.letterbox import Placement, placement
 from kerastransfer.data.mask_crops import CROP, Ragged, crop
 from kerastransfer.errors import UserError
@@ -20,9 +20,9 @@ REMEDY = "use --cache memory"
 @dataclasses.dataclass(frozen=True)
 class Decoded:
     """Arrays with a row per sample: image (N, H, W, 3) uint8; and, as asked for, boxes (N, M, 4) float32 with labels
-    (N, M) int32 (M: the most that any sample has; zeros and -1 pad; crowds are left out), masks (N, M, CROP, CROP)
-    uint8 with frames (N, M, 4) float32 (what each crop spans; zeros pad, and stand where an object has no mask; see
-    mask_crops.py), segmentation (N, H, W) uint8, label (N,) int32.
+    (N, M) int32 (M: the most that any sample has; zeros and -1 pad; crowds and difficult objects are left out), masks
+    (N, M, CROP, CROP) uint8 with frames (N, M, 4) float32 (what each crop spans; zeros pad, and stand where an object
+    has no mask; see mask_crops.py), segmentation (N, H, W) uint8, label (N,) int32.
 
     dropped: objects that `decode` left out because their image has more than its `most`.
     """
@@ -109,8 +109,8 @@ def allocate(path: Path, shape: tuple[int, ...], dtype: str, remedy: str) -> np.
 
 
 def _objects(example, placed: Placement, masked, most):
-    """Boxes and labels of an example's objects but crowds, with `masked` masks and frames; how many were dropped."""
-    kept = np.flatnonzero(~example["crowd"])
+    """Boxes and labels of the objects that are trained on, and with `masked` their masks; how many were dropped."""
+    kept = np.flatnonzero(taught(example))
     areas = np.prod(example["boxes"][kept, 2:] - example["boxes"][kept, :2], axis=1)
     largest = kept[np.sort(np.argsort(-areas, kind="stable")[:most])]
     out = {"boxes": placed.to_picture(example["boxes"][largest]), "labels": example["labels"][largest]}

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 from scipy import ndimage
 
-from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import Dataset, Example, Sample, part, taught
 from kerastransfer.data.layouts.objects import corners_of, objects, painted
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
@@ -80,9 +80,7 @@ def _segmentation_from_masks(dataset: Dataset) -> Dataset:
     def derived(sample: Sample) -> Sample:
         if "masks" not in sample.fields:
             return sample
-        return dataclasses.replace(
-            sample, read=functools.partial(_with_painting, sample), fields=sample.fields | {"segmentation"}
-        )
+        return dataclasses.replace(sample, read=_Painted(sample), fields=sample.fields | {"segmentation"})
 
     samples = tuple(derived(sample) for sample in dataset.samples)
     return dataclasses.replace(dataset, samples=samples, segmentation_classes=("background", *dataset.classes))
@@ -90,26 +88,51 @@ def _segmentation_from_masks(dataset: Dataset) -> Dataset:
 
 def _label_from_objects(dataset: Dataset) -> Dataset:
     def derived(sample: Sample) -> Sample:
-        if "boxes" not in sample.fields:
+        labelled = _Labelled(sample)
+        if "boxes" not in sample.fields or not labelled.found():
             return sample
-        return dataclasses.replace(
-            sample, read=functools.partial(_with_label, sample), fields=sample.fields | {"label"}
-        )
+        return dataclasses.replace(sample, read=labelled, fields=sample.fields | {"label"})
 
     samples = tuple(derived(sample) for sample in dataset.samples)
     return dataclasses.replace(dataset, samples=samples, image_classes=dataset.classes)
 
 
-def _with_label(sample: Sample) -> Example:
-    """Of several objects of equal area the first counts. An image without objects cannot be labelled."""
-    example = sample.read()
-    kept = np.flatnonzero(~example["crowd"])
-    if not len(kept):
-        raise BadSampleError("it has no object to take its class from")
-    areas = np.prod(example["boxes"][kept, 2:] - example["boxes"][kept, :2], axis=-1)
-    return example | {"label": np.asarray(example["labels"][kept[areas.argmax()]], np.int32)}
+@dataclasses.dataclass(frozen=True)
+class _Labelled:
+    """Reads a sample, whose label is the class of its largest object; of equal ones the first counts."""
+
+    sample: Sample
+
+    def __call__(self) -> Example:
+        return self.sample.read() | {"label": self._label()}
+
+    def annotations(self, fields: frozenset[str]) -> Example:
+        label = {"label": self._label()} if "label" in fields else {}
+        return self.sample.annotations(*(fields - {"label"})) | label
+
+    def found(self) -> bool:
+        """Whether there is an object to take the label from."""
+        return bool(taught(self.sample.annotations("boxes")).any())
+
+    def _label(self) -> np.ndarray:
+        example = self.sample.annotations("boxes")
+        areas = np.prod(example["boxes"][:, 2:] - example["boxes"][:, :2], axis=-1)
+        return np.asarray(example["labels"][np.where(taught(example), areas, -1).argmax()], np.int32)
 
 
-def _with_painting(sample: Sample) -> Example:
-    example = sample.read()
-    return example | {"segmentation": painted(example["masks"], example["labels"], example["crowd"])}
+@dataclasses.dataclass(frozen=True)
+class _Painted:
+    """Reads a sample, and paints its masks into a segmentation."""
+
+    sample: Sample
+
+    def __call__(self) -> Example:
+        example = self.sample.read()
+        return example | {"segmentation": painted(example)}
+
+    def annotations(self, fields: frozenset[str]) -> Example:
+        if "segmentation" not in fields:
+            return self.sample.annotations(*fields)
+        example = self.sample.annotations("boxes", "masks", *fields)
+        painting = {"segmentation": painted(example)}
+        return {"size": example["size"]} | part(example | painting, fields & (self.sample.fields | painting.keys()))

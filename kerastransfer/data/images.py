@@ -1,14 +1,19 @@
-"""Image files to arrays: decoded by content, whatever the suffix says."""
+"""Image files and Pillow's pictures to arrays: decoded by content, whatever the suffix says.
+
+Training, scoring and prediction read photos through `rgb`; export/python/predict.py repeats it.
+"""
 
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from kerastransfer.data.dataset import BadSampleError
 
+ORIENTATION = 0x0112  # the EXIF tag
 Source = Path | bytes  # a file, or its encoded content
 LARGEST_PIXELS = 89_478_485  # Pillow's own limit: beyond it a small file may unpack to gigabytes
 
@@ -16,11 +21,16 @@ LARGEST_PIXELS = 89_478_485  # Pillow's own limit: beyond it a small file may un
 def read_image(source: Source) -> np.ndarray:
     """Image (H, W, 3) uint8, RGB, of any format, mode and size that Pillow reads.
 
-    Transparency is dropped, grey is repeated, CMYK is converted, 16-bit grey keeps its upper byte, of an animation the
-    first frame counts. The EXIF orientation is ignored: annotations count pixels as they are stored. Raises
+    As `rgb`; of an animation the first frame. The pixels are as they are stored: see `orientation`. Raises
     BadSampleError with the reason when there is no such image or it cannot be decoded.
     """
-    return _decoded(source, "image", _rgb)
+    return read_photo(source)[0]
+
+
+def read_photo(source: Source) -> tuple[np.ndarray, int]:
+    """`read_image`, and the photo's `orientation`."""
+    # In this order: Pillow turns a TIFF when it decodes it, and then says that it need not be turned.
+    return _decoded(source, "image", lambda image: (rgb(image), orientation(image)))
 
 
 def read_mask(source: Source, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -35,7 +45,43 @@ def read_mask(source: Source, size: tuple[int, int] | None = None) -> np.ndarray
     return mask
 
 
-def _decoded(source: Source, what: str, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def photo_size(source: Source) -> tuple[int, int]:
+    """(H, W) of the image that `read_image` gives, from the file's header. Raises BadSampleError."""
+    return _decoded(source, "image", lambda image: (image.height, image.width))
+
+
+def rgb(image: Image.Image) -> np.ndarray:
+    """A picture of any mode to (H, W, 3) uint8, RGB: transparency is dropped, grey is repeated, CMYK is converted, and
+    16-bit grey keeps its upper byte. Raises BadSampleError for 32 bits a pixel."""
+    if image.mode.startswith("I;16"):
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.mode in ("I", "F"):
+        raise BadSampleError("32 bits a pixel; store it with 8 or 16")
+    if image.mode == "P":
+        # A palette may hold transparent colours.
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a picture, from 1 to 8; 1, as it is stored, where none or a broken one is given."""
+    try:
+        number = image.getexif().get(ORIENTATION, 1)
+    except Exception:
+        # Broken EXIF raises a different type for each kind of damage.
+        return 1
+    return number if number in range(1, 9) else 1
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (H, W, ...) turned and mirrored as an EXIF orientation says, which is how viewers show them."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
+    return np.ascontiguousarray(pixels[::down, ::right])
+
+
+def _decoded(source: Source, what: str, convert: Callable[[Image.Image], Any]) -> Any:
     where = f"{what} {source.name}" if isinstance(source, Path) else what
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
@@ -51,16 +97,6 @@ def _decoded(source: Source, what: str, convert: Callable[[Image.Image], np.ndar
     except Exception as error:  # damaged bytes raise a different type in each of Pillow's decoders
         reason = str(error).split(" <_io")[0].split(" '/")[0] or type(error).__name__
         raise BadSampleError(f"{where} cannot be decoded: {reason}") from error
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16"):
-        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
-    if image.mode in ("I", "F"):
-        raise BadSampleError("32 bits a pixel; store it with 8 or 16")
-    if image.mode == "P":
-        image = image.convert("RGBA")  # a palette may hold transparent colours
-    return np.array(image.convert("RGB"))
 
 
 def _indices(image: Image.Image) -> np.ndarray:

@@ -60,6 +60,8 @@ def _drawn(seed: int, index: int, size: int) -> Example:
         "boxes": np.stack([_box(mask) for mask in masks]),
         "labels": labels,
         "crowd": np.zeros(len(labels), bool),
+        "difficult": np.zeros(len(labels), bool),
+        "area": masks.sum(axis=(1, 2)).astype(np.float32),
         "masks": masks,
         "segmentation": np.where(owner < 0, 0, labels[owner] + 1).astype(np.uint8),
     }

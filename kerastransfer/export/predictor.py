@@ -95,11 +95,11 @@ class Predictor(ImagePredictor):
 
 
 def as_array(image: np.ndarray | PIL.Image.Image | str | os.PathLike) -> np.ndarray:
-    """`image` (H, W, 3) uint8, read if it is a path, and in RGB if it is a picture of Pillow."""
+    """`image` as (H, W, 3) uint8 RGB: a path is read, a picture of Pillow is converted, both upright by their EXIF."""
     if isinstance(image, str | os.PathLike):
         return images.read(image)
     if isinstance(image, PIL.Image.Image):
-        image = np.asarray(image.convert("RGB"))
+        return images.converted(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
         raise UserError(f"an image of shape {image.shape}, {image.dtype}: give (H, W, 3), uint8, RGB")
     return image

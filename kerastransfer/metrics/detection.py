@@ -1,10 +1,12 @@
 """Detections and instance masks, scored by the COCO protocol (through faster-coco-eval).
 
-    truth       name, size (H, W), boxes (N, 4), labels (N,), crowd (N,), and for masks: masks (N, H, W)
+    truth       name, size (H, W), boxes (N, 4), labels (N,), and for masks: masks (N, H, W); and where there are
+                any: crowd (N,), difficult (N,) bool, area (N,) in pixels
     detection   name, boxes (M, 4), scores (M,), labels (M,), and for masks: masks (M, H, W)
 
 One dict for each image, boxes as fractions of it. A label below 0 is padding. An image without a detection's dict is
-one on which nothing was found.
+one on which nothing was found. A crowd (COCO) absorbs any number of detections; a difficult object (VOC) need not be
+found, and one detection that matches it by IoU is ignored.
 """
 
 import copy
@@ -15,6 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from kerastransfer.files import write_json
+
+# Pixels: COCOeval ignores an object whose area lies outside all of its ranges, the widest of which ends at 1e10.
+IGNORED_AREA = 1e11
 
 IouType = Literal["bbox", "segm"]
 
@@ -70,7 +75,9 @@ def coco_truth(
 ) -> dict[str, list[dict[str, Any]]]:
     """The truth in COCO's form. Ids count from 1: images in order of their names, categories in order of `classes`.
 
-    An object's area is that of its mask where there is one, as in COCO's own files, else that of its box.
+    An object's area, by which COCO tells small, medium and large objects apart, is the truth's `area`, for boxes too,
+    as in COCO's own files; without one, that of its mask; without a mask, that of its box. A difficult object has
+    IGNORED_AREA and iscrowd 0, so that COCO's evaluators ignore it, but match it once and by IoU.
     """
     sizes, annotations = {}, []
     for truth in truths:
@@ -79,7 +86,7 @@ def coco_truth(
             raise ValueError(f"truth of {name!r}: given twice")
         sizes[name] = size
         boxes, labels = _xywh(truth["boxes"], size), np.asarray(truth["labels"])
-        crowd = truth.get("crowd", np.zeros(len(labels), bool))
+        crowd, difficult = (truth.get(flag, np.zeros(len(labels), bool)) for flag in ("crowd", "difficult"))
         masks = truth.get("masks")
         for index in np.flatnonzero(labels >= 0):
             annotation = {
@@ -89,8 +96,12 @@ def coco_truth(
                 "area": boxes[index][2] * boxes[index][3],
                 "iscrowd": int(crowd[index]),
             }
-            if masks is not None:
+            if truth.get("area") is not None:
+                annotation["area"] = float(truth["area"][index])
+            elif masks is not None:
                 annotation["area"] = _area(masks[index])
+            if difficult[index] and not crowd[index]:
+                annotation["area"] = IGNORED_AREA
             if iou_type == "segm":
                 annotation["segmentation"] = _compressed(masks[index], name, size)
             annotations.append(annotation)

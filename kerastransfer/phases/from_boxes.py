@@ -10,7 +10,7 @@ import PIL.Image
 from kerastransfer import files
 from kerastransfer.codecs.pseudo_masks import pseudo_mask
 from kerastransfer.codecs.votes import inside_boxes
-from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample, taught
 from kerastransfer.phases import dense_maps
 from kerastransfer.progress import bar
 from kerastransfer.runs.folder import RunFolder
@@ -25,11 +25,11 @@ def pseudo_masked(train: Dataset, run: RunFolder, quiet: bool) -> Dataset:
         classes = dense_maps.classes_of(train, train.classes)
         for sample in bar(None if quiet else "masks from boxes")(train.samples):
             example = sample.read()
-            kept = ~example["crowd"]
+            kept = taught(example)
             values = np.ones(kept.sum(), int) if classes.merge else example["labels"][kept] + 1
             mask = pseudo_mask(example["image"], example["boxes"][kept], values.tolist())
-            crowds = inside_boxes(example["boxes"][~kept], mask.shape)
-            mask[crowds & (mask == 0)] = VOID
+            ignored = inside_boxes(example["boxes"][~kept], mask.shape)
+            mask[ignored & (mask == 0)] = VOID
             with files.replacing(_path(folder, sample)) as temporary:
                 PIL.Image.fromarray(mask).save(temporary)
         return {}

@@ -1,25 +1,27 @@
-"""Photos as people take them; what annotations refer to is read by `data.images`."""
+"""Photos as people take them, from a file or from Pillow: RGB, and upright by their EXIF orientation."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
 from kerastransfer.data.dataset import BadSampleError
-from kerastransfer.data.images import read_image
+from kerastransfer.data.images import orientation, read_photo, rgb, upright
 from kerastransfer.errors import UserError
-
-ORIENTATION = 0x0112  # the EXIF tag
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
-    """The picture (H, W, 3) uint8 RGB, the right way up by its EXIF orientation. Raises UserError if there is none."""
+    """The photo (H, W, 3) uint8 RGB. Raises UserError where there is none that can be decoded."""
     try:
-        stored = PIL.Image.fromarray(read_image(Path(path)))
+        return upright(*read_photo(Path(path)))
     except BadSampleError as error:
         raise UserError(f"{path}: {error}; give a photo that can be opened") from error
-    with PIL.Image.open(path) as file:
-        stored.getexif()[ORIENTATION] = file.getexif().get(ORIENTATION, 1)
-    return np.asarray(PIL.ImageOps.exif_transpose(stored))
+
+
+def converted(picture: PIL.Image.Image) -> np.ndarray:
+    """A picture of Pillow (H, W, 3) uint8 RGB, the same as `read` of its file. Raises UserError for one of 32 bits."""
+    try:
+        return upright(rgb(picture), orientation(picture))
+    except BadSampleError as error:
+        raise UserError(f"a picture of mode {picture.mode} has {error}") from error

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kerastransfer.data import datasets
-from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Sample
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Sample, part
 from kerastransfer.errors import UserError
 
 REAL = {
@@ -36,6 +36,10 @@ DTYPES = {
     "boxes": np.float32,
     "labels": np.int32,
     "crowd": bool,
+    "difficult": bool,
+    "truncated": bool,
+    "occluded": bool,
+    "area": np.float32,
     "masks": bool,
     "segmentation": np.uint8,
     "label": np.int32,
@@ -53,14 +57,44 @@ def test_auto_knows_every_real_folder(shared_data, folder, layout):
     for sample in dataset.samples[:: max(1, len(dataset) // 3)]:
         example = sample.read()
         datasets.contradiction(example, sample, dataset)
-        parts = {"boxes": {"boxes", "labels", "crowd"}}
+        parts = {"boxes": {"boxes", "labels", "crowd", "difficult"}}
         promised = {"image"}.union(*(parts.get(field, {field}) for field in sample.fields))
-        assert example.keys() == promised
+        assert example.keys() - {"truncated", "occluded", "area"} == promised
+        assert "area" in example or "masks" not in example
         assert {key: example[key].dtype for key in example} == {key: DTYPES[key] for key in example}
 
 
+@pytest.mark.parametrize("folder", [*REAL, "CUB_200_2011", "VOCdevkit"])
+def test_annotations_are_those_of_the_example(shared_data, folder):
+    """For every combination of fields that is asked for, and no pixel of an image is decoded for it."""
+    dataset = datasets.load(shared_data / folder, check=False)
+    for sample in dataset.samples[:: max(1, len(dataset) // 3)]:
+        example = sample.read()
+        for fields in (
+            (),
+            ("boxes",),
+            ("masks", "label"),
+            ("segmentation",),
+            ("boxes", "masks", "segmentation", "label"),
+        ):
+            found = sample.annotations(*fields)
+            assert found.pop("size") == example["image"].shape[:2]
+            asked = part(example, sample.fields.intersection(fields))
+            assert asked.keys() - found.keys() <= {"area"} and found.keys() <= asked.keys()
+            for name in found:
+                np.testing.assert_array_equal(found[name], asked[name])
+
+
+def test_annotations_of_any_read():
+    example = sample("x").read()
+    found = sample("x", fields=("boxes", "label")).annotations("boxes", "masks", "label")
+    assert found.keys() == {"size", "boxes", "labels", "crowd", "difficult", "label"}
+    assert found["size"] == (4, 5)
+    np.testing.assert_array_equal(found["boxes"], example["boxes"])
+
+
 @pytest.mark.parametrize(
-    "folder", [".", "PennFudanPed/PNGImages", "coco128/images", "coco128/semantic_segmentation", "coco/val2017"]
+    "folder", ["PennFudanPed/PNGImages", "coco128/images", "coco128/semantic_segmentation", "coco/val2017"]
 )
 def test_auto_does_not_guess(shared_data, folder):
     with pytest.raises(UserError, match="is in no known layout"):
@@ -74,6 +108,7 @@ def sample(name, read=None, fields=("boxes",), split=None):
             "boxes": np.array([[0, 0, 1, 1]], np.float32),
             "labels": np.zeros(1, np.int32),
             "crowd": np.zeros(1, bool),
+            "difficult": np.zeros(1, bool),
             "masks": np.ones((1, 4, 5), bool),
             "segmentation": np.ones((4, 5), np.uint8),
             "label": np.asarray(0, np.int32),
@@ -131,6 +166,10 @@ def test_samples_come_in_order_and_once(drawn):
         (["boxes"], {"labels": np.array([1], np.int32)}, "label 1, but there are 1 classes"),
         (["boxes"], {"labels": np.array([-1], np.int32)}, "label -1"),
         (["boxes"], {"labels": np.zeros(2, np.int32)}, "1 boxes, but 2 labels"),
+        (["boxes"], {"crowd": np.zeros(2, bool)}, "1 boxes, but 2 crowd"),
+        (["boxes"], {"difficult": np.zeros(0, bool)}, "1 boxes, but 0 difficult"),
+        (["boxes"], {"occluded": np.zeros(2, bool)}, "1 boxes, but 2 occluded"),
+        (["boxes"], {"area": np.zeros(2, np.float32)}, "1 boxes, but 2 area"),
         (["boxes"], {"boxes": np.array([[0, 0, 1, 2]], np.float32)}, "outside the image"),
         (["boxes"], {"boxes": np.array([[0, 0, 0, 1]], np.float32)}, "without area"),
         (["boxes", "masks"], {"masks": np.ones((1, 5, 4), bool)}, "masks (1, 5, 4)"),
@@ -180,15 +219,17 @@ def test_toy():
 
 def test_summary(drawn):
     crowded = sample("c", lambda: sample("x").read() | {"crowd": np.ones(1, bool)}, split="train")
-    drawn(sample("a", fields=DTYPES.keys() - {"image", "labels", "crowd"}, split="train"), sample("b"), crowded)
+    hard = sample("d", lambda: sample("x").read() | {"difficult": np.ones(1, bool)})
+    drawn(sample("a", fields=("boxes", "masks", "segmentation", "label"), split="train"), sample("b"), crowded, hard)
     summary = datasets.summary(datasets.load("toy"))
     assert summary == {
         "name": "drawn",
-        "samples": 3,
-        "splits": {"train": 2, "none": 1},
-        "fields": {"boxes": 3, "label": 1, "masks": 1, "segmentation": 1},
+        "samples": 4,
+        "splits": {"train": 2, "none": 2},
+        "fields": {"boxes": 4, "label": 1, "masks": 1, "segmentation": 1},
         "objects": {"thing": 2},
         "crowd": {"thing": 1},
+        "difficult": {"thing": 1},
         "pixels": {"background": 0.0, "thing": 1.0},
         "labels": {"kind": 1},
         "image_sizes": {"smallest": [4, 5], "median": [4, 5], "largest": [4, 5]},

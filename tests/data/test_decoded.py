@@ -16,7 +16,7 @@ from kerastransfer.vocabulary import VOID
 FIELDS = ("boxes", "segmentation", "label")
 
 
-def sample(number, boxes=2, crowd=(), size=(20, 30), fields=(*FIELDS, "masks")):
+def sample(number, boxes=2, crowd=(), difficult=(), size=(20, 30), fields=(*FIELDS, "masks")):
     random = np.random.default_rng(number)
     corners = random.random((boxes, 2, 2))
     example = {
@@ -25,10 +25,11 @@ def sample(number, boxes=2, crowd=(), size=(20, 30), fields=(*FIELDS, "masks")):
         "masks": random.random((boxes, *size)) < 0.3,
         "labels": random.integers(0, 5, boxes).astype("int32"),
         "crowd": np.isin(np.arange(boxes), crowd),
+        "difficult": np.isin(np.arange(boxes), difficult),
         "segmentation": random.choice([0, 1, 7, VOID], size).astype("uint8"),
         "label": np.int32(number),
     }
-    kept = {"image", "labels", "crowd", *fields}
+    kept = {"image", "labels", "crowd", "difficult", *fields}
     return Sample(f"{number:03d}", lambda: {k: v for k, v in example.items() if k in kept}, frozenset(fields))
 
 
@@ -58,8 +59,9 @@ def test_everything_at_one_size_in_order():
         assert found.arrays["label"][row] == row
 
 
-def test_crowds_are_left_out():
-    samples = [sample(0, 4, crowd=(0, 2)), sample(1, 1, crowd=(0,))]
+@pytest.mark.parametrize("ignored", [{"crowd": (0, 2)}, {"difficult": (0, 2)}, {"crowd": (0,), "difficult": (2,)}])
+def test_crowds_and_difficult_objects_are_left_out(ignored):
+    samples = [sample(0, 4, **ignored), sample(1, 1, crowd=(0,))]
     found = decode(dataset(*samples), ("boxes",), (8, 8)).arrays
     np.testing.assert_array_equal(found["boxes"][0], samples[0].read()["boxes"][[1, 3]])
     np.testing.assert_array_equal(found["labels"][0], samples[0].read()["labels"][[1, 3]])

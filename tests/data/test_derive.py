@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,20 @@ def test_components_become_objects():
     )
     assert example["masks"].sum(axis=(1, 2)).tolist() == [1000, 10, 4000 - 100]
     assert (example["boxes"].dtype, example["masks"].dtype) == (np.float32, bool)
+
+
+def test_annotations_of_what_is_derived(shared_data):
+    """Boxes of samples whose segmentation is painted are read without their masks; others through the whole example."""
+    boxed = boxes_from_segmentation(segmented()).samples[0]
+    np.testing.assert_array_equal(boxed.annotations("boxes")["boxes"], boxed.read()["boxes"])
+    coco = datasets.load(shared_data / "coco", check=False)
+    bare = tuple(dataclasses.replace(s, fields=s.fields - {"segmentation"}) for s in coco.samples[:3])
+    painted = require(dataclasses.replace(coco, samples=bare), "segmentation").samples[0]
+    example, found = painted.read(), painted.annotations("segmentation", "boxes")
+    assert found.keys() == {"size", "segmentation", "boxes", "labels", "crowd", "difficult", "area"}
+    np.testing.assert_array_equal(found["segmentation"], example["segmentation"])
+    assert painted.annotations("segmentation").keys() == {"size", "segmentation"}
+    assert "masks" not in painted.annotations("boxes")
 
 
 def test_nothing_but_background():

@@ -3,10 +3,10 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kerastransfer.data.dataset import BadSampleError
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import orientation, read_image, read_mask, read_photo, rgb, upright
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (6, 9, 3), np.uint8)
@@ -60,6 +60,27 @@ def test_exif_orientation_is_ignored(tmp_path):
     exif[0x0112] = 6  # turn by 90 degrees
     Image.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), RGB)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_upright_is_what_viewers_show(tmp_path, number, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    Image.fromarray(RGB).save(tmp_path / f"a.{suffix}", exif=exif)
+    with Image.open(tmp_path / f"a.{suffix}") as image:
+        assert orientation(image) == number
+        expected = rgb(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(upright(*read_photo(tmp_path / f"a.{suffix}")), expected)
+
+
+@pytest.mark.parametrize("number", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_means_none(tmp_path, number):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        assert orientation(image) == 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (10_000, 50), (50, 10_000)])

@@ -56,6 +56,7 @@ def scene(size):
         "boxes": np.array([[0.25, 0.125, 0.5, 0.5], [0.1, 0.1, 0.2, 0.2]], np.float32),
         "labels": np.zeros(2, np.int32),
         "crowd": np.zeros(2, bool),
+        "difficult": np.zeros(2, bool),
         "masks": np.stack([mask, np.zeros(size, bool)]),  # the second has no pixel
         "segmentation": mask.astype(np.uint8),
     }

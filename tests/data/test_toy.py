@@ -27,6 +27,8 @@ def test_promises():
         "boxes": ((number, 4), "float32"),
         "labels": ((number,), "int32"),
         "crowd": ((number,), "bool"),
+        "difficult": ((number,), "bool"),
+        "area": ((number,), "float32"),
         "masks": ((number, 256, 256), "bool"),
         "segmentation": ((256, 256), "uint8"),
     }

@@ -1,6 +1,7 @@
 """The client outside the package says what the package's predictor says."""
 
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import PIL.Image
 import pytest
 
 from kerastransfer.export.predictor import Predictor
-from kerastransfer.tasks import metadata
+from kerastransfer.tasks import images, metadata
 
 CLIENT = Path(__file__).resolve().parents[2] / "export" / "python" / "predict.py"
 
@@ -37,6 +38,17 @@ def test_the_client_equals_the_predictor(exported, photo_paths, tmp_path, task, 
     with PIL.Image.open(overlay) as drawn, PIL.Image.open(photo_paths[1]) as photo:
         assert drawn.size == photo.size
         assert (np.asarray(drawn) != np.asarray(photo.convert("RGB"))).any()
+
+
+def test_the_client_reads_photos_as_the_package_does(odd_pictures):
+    """It repeats the conversion on purpose, so that it stays one file."""
+    client = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("client", CLIENT))
+    spec.loader.exec_module(client)
+    for path in odd_pictures:
+        with PIL.Image.open(path) as photo:
+            np.testing.assert_array_equal(np.asarray(client.rgb(photo)), images.read(path), err_msg=path.name)
+    with pytest.raises(ValueError, match="32 bits"):
+        client.rgb(PIL.Image.new("I", (3, 2)))
 
 
 @pytest.fixture(scope="module")

@@ -137,6 +137,80 @@ def test_no_mask_found_scores_zero():
     assert detection.evaluate([truth], [], ["thing"], iou_type="segm")["AP"] == 0.0
 
 
+def corners(*pixels, size=100):
+    return [[value / size for value in box] for box in pixels]
+
+
+def test_a_difficult_object_is_ignored_but_matched_once_by_iou():
+    """VOC's rule (devkit, section 4.4.1). Three detections lie inside the difficult object, none with an IoU of half,
+    so that they are false: by hand, the right one comes fourth and the precision is 1/4 at every recall. As a crowd
+    the object would swallow all three."""
+    boxes = corners((0, 0, 50, 50), (60, 60, 90, 90))
+    truth = one_square(size=(100, 100), boxes=boxes, labels=[0, 0], crowd=[False, False], difficult=[True, False])
+    found = corners((0, 0, 10, 10), (20, 20, 30, 30), (40, 40, 50, 50), (60, 60, 90, 90))
+    detected = {"name": "a", "boxes": found, "scores": [0.9, 0.8, 0.7, 0.5], "labels": [0] * 4}
+    assert detection.evaluate([truth], [detected], ["thing"])["AP50"] == pytest.approx(0.25)
+    as_crowd = truth | {"crowd": [True, False], "difficult": [False, False]}
+    assert detection.evaluate([as_crowd], [detected], ["thing"])["AP50"] == pytest.approx(1.0)
+    annotation = detection.coco_truth([truth], ["thing"])["annotations"][0]
+    assert (annotation["iscrowd"], annotation["area"]) == (0, 1e11)
+
+
+def test_a_difficult_object_is_matched_by_one_detection_alone():
+    """Two detections on the difficult object: the first is ignored, the second is false and ranks before the right
+    one. By hand: precision 1/2 at every recall."""
+    boxes = corners((0, 0, 50, 50), (60, 60, 90, 90))
+    truth = one_square(size=(100, 100), boxes=boxes, labels=[0, 0], difficult=[True, False])
+    found = corners((0, 0, 50, 50), (0, 0, 49, 50), (60, 60, 90, 90))
+    detected = {"name": "a", "boxes": found, "scores": [0.9, 0.8, 0.5], "labels": [0] * 3}
+    assert detection.evaluate([truth], [detected], ["thing"])["AP50"] == pytest.approx(0.5)
+
+
+def voc_ap50(truths, detections):
+    """Average precision of one class by VOC's own rules, written anew: greedy by score, IoU, difficult ignored and
+    matched once; at COCO's 101 recalls."""
+    ranked = sorted(
+        ((s, d["name"], b) for d in detections for s, b in zip(d["scores"], d["boxes"], strict=True)),
+        key=lambda one: -one[0],
+    )
+    of = {t["name"]: t for t in truths}
+    taken = {name: np.zeros(len(t["boxes"]), bool) for name, t in of.items()}
+    total = sum((~np.asarray(t["difficult"])).sum() for t in truths)
+    hits = []
+    for _, name, box in ranked:
+        others = np.asarray(of[name]["boxes"], float).reshape(-1, 4)
+        sides = np.minimum(others[:, 2:], box[2:]) - np.maximum(others[:, :2], box[:2])
+        shared = sides.clip(0).prod(1)
+        areas = np.prod(others[:, 2:] - others[:, :2], 1) + np.prod(np.subtract(box[2:], box[:2]))
+        iou = np.where(taken[name], 0, shared / (areas - shared))
+        # COCO's order: an object that counts is preferred to one that is ignored.
+        counts = ~np.asarray(of[name]["difficult"])
+        for group in (counts, ~counts):
+            candidates = np.where(group & (iou >= 0.5), iou, -1)
+            if candidates.size and candidates.max() > 0:
+                taken[name][candidates.argmax()] = True
+                if counts[candidates.argmax()]:
+                    hits.append(True)
+                break
+        else:
+            hits.append(False)
+    true = np.cumsum(hits)
+    precision, recall = true / np.arange(1, len(hits) + 1), true / total
+    return np.mean([precision[recall >= level - 1e-12].max(initial=0) for level in np.linspace(0, 1, 101)])
+
+
+def test_difficult_objects_by_the_rules_of_voc():
+    for seed in range(5):
+        truths, detections = random_set(seed, 30, 1)
+        rng = np.random.default_rng(seed)
+        for truth in truths:
+            truth |= {"crowd": np.zeros(len(truth["labels"]), bool)}
+            truth |= {"difficult": rng.uniform(size=len(truth["labels"])) < 0.3}
+        for detected in detections:
+            detected["scores"] = rng.permutation(np.linspace(0.1, 0.9, len(detected["boxes"]))) + rng.uniform() * 0.01
+        assert detection.evaluate(truths, detections, ["thing"])["AP50"] == pytest.approx(voc_ap50(truths, detections))
+
+
 def test_padding_is_left_out():
     padded = one_square(boxes=[[0.1, 0.1, 0.5, 0.5], [0, 0, 0, 0]], labels=[0, -1], crowd=[False, False])
     found = {"name": "a", "boxes": padded["boxes"], "scores": [0.9, 0.0], "labels": [0, -1]}

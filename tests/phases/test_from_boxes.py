@@ -14,7 +14,13 @@ BOXES = np.array([[0.1, 0.1, 0.5, 0.5], [0.4, 0.4, 0.9, 0.9], [0.6, 0.1, 0.9, 0.
 def example():
     """A cat, a crowd of dogs over its lower right corner, a dog."""
     image = np.random.default_rng(0).integers(0, 256, (60, 60, 3)).astype("uint8")
-    return {"image": image, "boxes": BOXES, "labels": np.array([0, 1, 1]), "crowd": np.array([False, True, False])}
+    return {
+        "image": image,
+        "boxes": BOXES,
+        "labels": np.array([0, 1, 1]),
+        "crowd": np.array([False, True, False]),
+        "difficult": np.zeros(3, bool),
+    }
 
 
 def masked(folder, segmentation_classes):

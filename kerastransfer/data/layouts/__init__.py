@@ -1,7 +1,8 @@
 """The layouts on disk, in the order in which `auto` tries them: the first that recognises a folder reads it.
 
 Each is a module with `recognises(folder) -> bool`, `read(folder) -> Dataset` and FORM, the files it needs in a few
-words. Reading only lists files and parses annotations; `Sample.read` decodes pixels. (`tfds` reads names, not folders.)
+words. Reading only lists files and parses annotations; `Sample.read` (a `reading.Reader`) decodes pixels. `tfds` reads
+names, not folders.
 """
 
 from kerastransfer.data.layouts import (

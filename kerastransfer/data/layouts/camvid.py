@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts.files import images_under, lines
+from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
@@ -29,8 +30,8 @@ def read(folder: Path) -> Dataset:
     samples = []
     for split in ("train", "val", "test"):
         for image, mask in _pairs(folder, split):
-            reader = functools.partial(_example, image, mask)
-            samples.append(Sample(f"{split}/{image.stem}", reader, frozenset({"segmentation"}), split))
+            reader = Reader(image, functools.partial(_segmentation, mask), frozenset({"segmentation"}))
+            samples.append(Sample(f"{split}/{image.stem}", reader, reader.fields, split))
     samples.sort(key=lambda sample: sample.name)
     return Dataset(folder.name, tuple(samples), segmentation_classes=("background", *CLASSES))
 
@@ -48,10 +49,8 @@ def _pairs(folder: Path, split: str) -> list[tuple[Path, Path]]:
     return [(path, folder / f"{split}annot" / f"{stem}.png") for stem, path in images.items()]
 
 
-def _example(image: Path, mask: Path) -> Example:
-    pixels = read_image(image)
-    values = read_mask(mask, pixels.shape[:2])
+def _segmentation(mask: Path, size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    values = read_mask(mask, size)
     if values.max() > UNLABELLED:
         raise BadSampleError(f"mask holds value {values.max()}; 0 to {UNLABELLED} are known")
-    segmentation = np.where(values == UNLABELLED, VOID, values + 1).astype(np.uint8)
-    return {"image": pixels, "segmentation": segmentation}
+    return {"segmentation": np.where(values == UNLABELLED, VOID, values + 1).astype(np.uint8)}

@@ -2,8 +2,9 @@
 
     annotations/instances_train2017.json  instances_val2017.json     train2017/  val2017/
 
-Category ids (1 to 90, with gaps) become labels in the order of the ids. `iscrowd` becomes `crowd`. Images that no
-annotation names are images without objects. `segmentation` is painted from the instances.
+Category ids (1 to 90, with gaps) become labels in the order of the ids. `iscrowd` becomes `crowd`; `area` is kept where
+every object of an image has one. Images that no annotation names are images without objects. `segmentation` is painted
+from the instances.
 """
 
 import functools
@@ -15,9 +16,9 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image
 from kerastransfer.data.layouts.files import split_of
 from kerastransfer.data.layouts.objects import filled, objects, painted
+from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 
 FORM = "a COCO json file, or a folder with annotations/instances_*.json"
@@ -51,8 +52,8 @@ def read(folder: Path) -> Dataset:
                 fields |= {"masks", "segmentation"} if len(categories) < 255 else {"masks"}
             file = home / image["file_name"]
             name = file.relative_to(root) if file.is_relative_to(root) else Path(home.name, image["file_name"])
-            reader = functools.partial(_example, file, image, found, label_of, frozenset(fields))
-            samples.append(Sample(name.with_suffix("").as_posix(), reader, frozenset(fields), split_of([path.stem])))
+            reader = Reader(file, functools.partial(_annotations, image, found, label_of), frozenset(fields))
+            samples.append(Sample(name.with_suffix("").as_posix(), reader, reader.fields, split_of([path.stem])))
     classes = tuple(categories[category] for category in label_of)
     painted_classes = ("background", *classes) if any("segmentation" in s.fields for s in samples) else ()
     samples.sort(key=lambda sample: sample.name)
@@ -96,11 +97,9 @@ def _home(path: Path, images: list[dict[str, Any]]) -> Path:
     return homes[0]
 
 
-def _example(
-    file: Path, image: dict, annotations: list[dict], label_of: dict[int, int], fields: frozenset[str]
+def _annotations(
+    image: dict, annotations: list[dict], label_of: dict[int, int], size: tuple[int, int], wanted: frozenset[str]
 ) -> Example:
-    pixels = read_image(file)
-    size = pixels.shape[:2]
     if (image.get("height", size[0]), image.get("width", size[1])) != size:
         said = f"{image.get('width')} x {image.get('height')}"
         raise BadSampleError(f"image of {size[1]} x {size[0]} pixels, but the json says {said}")
@@ -111,12 +110,15 @@ def _example(
         labels = [label_of[a["category_id"]] for a in annotations]
         corners = [(y, x, y + height, x + width) for x, y, width, height in (a["bbox"] for a in annotations)]
         crowd = [bool(a.get("iscrowd", 0)) for a in annotations]
-        masks = [_mask(a["segmentation"], size) for a in annotations] if "masks" in fields else None
-        example = {"image": pixels} | objects(corners, labels, size, crowd=crowd, masks=masks)
+        masked = not wanted.isdisjoint({"masks", "segmentation"})
+        masks = [_mask(a["segmentation"], size) for a in annotations] if masked else None
+        stated = all("area" in a for a in annotations)
+        area = [float(a["area"]) for a in annotations] if stated else None
+        example = objects(corners, labels, size, crowd=crowd, masks=masks, area=area)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RuntimeError: malformed run lengths
         raise BadSampleError(f"an annotation of it is broken: {type(error).__name__}: {error}") from error
-    if "segmentation" in fields:
-        example["segmentation"] = painted(example["masks"], example["labels"], example["crowd"])
+    if "segmentation" in wanted:
+        example["segmentation"] = painted(example)
     return example
 
 

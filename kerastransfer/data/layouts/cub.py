@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts.files import lines
 from kerastransfer.data.layouts.objects import objects
+from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 
 FORM = "a folder with images.txt, bounding_boxes.txt, image_class_labels.txt, classes.txt and images/"
@@ -42,10 +43,10 @@ def read(folder: Path) -> Dataset:
             box, label = [float(number) for number in boxes[key]], label_of[species[key][0]]
         except (KeyError, ValueError) as error:
             raise UserError(f"{folder}: image {key} ({path}) has no box or species in the lists: {error}") from error
-        reader = functools.partial(_example, folder / "images" / path, box, label, silhouette if masked else None)
-        fields = {"boxes", "label"} | ({"masks", "segmentation"} if masked else set())
+        fields = frozenset({"boxes", "label"} | ({"masks", "segmentation"} if masked else set()))
+        reader = Reader(folder / "images" / path, functools.partial(_annotations, box, label, silhouette), fields)
         split = {"1": "train", "0": "test"}.get(training.get(key, [""])[0])
-        samples.append(Sample(Path(path).with_suffix("").as_posix(), reader, frozenset(fields), split))
+        samples.append(Sample(Path(path).with_suffix("").as_posix(), reader, fields, split))
     samples.sort(key=lambda sample: sample.name)
     classes = tuple(names[key][0] for key in label_of)
     return Dataset(folder.name, tuple(samples), classes, SEGMENTATION_CLASSES if silhouettes else (), classes)
@@ -63,10 +64,12 @@ def _table(path: Path) -> dict[str, list[str]]:
     return {key: values for key, *values in rows}
 
 
-def _example(image: Path, box: list[float], label: int, silhouette: Path | None) -> Example:
-    example = {"image": read_image(image), "label": np.asarray(label, np.int32)}
-    size = example["image"].shape[:2]
-    bird = None if silhouette is None else silhouette_of(read_mask(silhouette, size))
+def _annotations(
+    box: list[float], label: int, silhouette: Path | None, size: tuple[int, int], wanted: frozenset[str]
+) -> Example:
+    masked = not wanted.isdisjoint({"masks", "segmentation"})
+    bird = silhouette_of(read_mask(silhouette, size)) if masked else None
     x, y, width, height = box
-    example |= objects([(y, x, y + height, x + width)], [label], size, masks=None if bird is None else [bird])
-    return example if bird is None else example | {"segmentation": bird.astype(np.uint8)}
+    example = objects([(y, x, y + height, x + width)], [label], size, masks=[bird] if masked else None)
+    example["label"] = np.asarray(label, np.int32)
+    return example | {"segmentation": bird.astype(np.uint8)} if masked else example

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts.files import folders, images_under, split_of
 from kerastransfer.data.layouts.objects import corners_of, objects, painted
+from kerastransfer.data.reading import Reader
 
 FORM = "folders ID/ with images/ID.png and masks/*.png, or stage1_train/ above them"
 
@@ -22,7 +23,8 @@ def read(folder: Path) -> Dataset:
     for stage in _stages(folder):
         for path in filter(_is_sample, folders(stage)):
             fields = frozenset({"boxes", "masks", "segmentation"} if (path / "masks").is_dir() else ())
-            samples.append(Sample(path.name, functools.partial(_example, path), fields, split_of([stage.name])))
+            reader = Reader(path / "images" / f"{path.name}.png", functools.partial(_annotations, path), fields)
+            samples.append(Sample(path.name, reader, fields, split_of([stage.name])))
     samples.sort(key=lambda sample: sample.name)
     return Dataset(folder.name, tuple(samples), ("nucleus",), ("background", "nucleus"))
 
@@ -35,12 +37,9 @@ def _is_sample(path: Path) -> bool:
     return (path / "images").is_dir() and (path / "images" / f"{path.name}.png").is_file()
 
 
-def _example(path: Path) -> Example:
-    image = read_image(path / "images" / f"{path.name}.png")
-    if not (path / "masks").is_dir():
-        return {"image": image}
-    masks = [read_mask(file, image.shape[:2]) > 0 for file in images_under(path / "masks").values()]
+def _annotations(path: Path, size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    masks = [read_mask(file, size) > 0 for file in images_under(path / "masks").values()]
     if not masks:
         raise BadSampleError("masks/ is empty; every image of this set shows nuclei")
-    example = {"image": image} | objects(corners_of(masks), np.zeros(len(masks)), image.shape[:2], masks=masks)
-    return example | {"segmentation": painted(example["masks"], example["labels"], example["crowd"])}
+    example = objects(corners_of(masks), np.zeros(len(masks)), size, masks=masks)
+    return example | {"segmentation": painted(example)}

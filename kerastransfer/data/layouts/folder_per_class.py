@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import Dataset, Example, Sample
-from kerastransfer.data.images import read_image
 from kerastransfer.data.layouts.files import folders, has_images, images_under, split_of
+from kerastransfer.data.reading import Reader
 
 FORM = "a folder of images per class, by itself or inside train/, validation/ and test/"
 
@@ -25,7 +25,8 @@ def read(folder: Path) -> Dataset:
         split = None if path.parent == folder else split_of([path.parent.name])
         for stem, image in images_under(path).items():
             name = f"{path.relative_to(folder).as_posix()}/{stem}"
-            samples.append(Sample(name, functools.partial(_example, image, label), frozenset({"label"}), split))
+            reader = Reader(image, functools.partial(_label, label), frozenset({"label"}))
+            samples.append(Sample(name, reader, reader.fields, split))
     samples.sort(key=lambda sample: sample.name)
     return Dataset(folder.name, tuple(samples), image_classes=classes)
 
@@ -42,5 +43,5 @@ def _class_folders(folder: Path) -> list[Path]:
     return filled if all(has_images(child) and not folders(child) for child in filled) else []
 
 
-def _example(image: Path, label: int) -> Example:
-    return {"image": read_image(image), "label": np.asarray(label, np.int32)}
+def _label(label: int, size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    return {"label": np.asarray(label, np.int32)}

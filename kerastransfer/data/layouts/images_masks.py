@@ -1,13 +1,15 @@
 """Images and masks: masks/ mirrors images/, by itself or inside train/, validation/ and test/.
 
-What the values of the masks mean is seen from the first of them and an optional classes.txt (one name a line):
+All masks are looked at to see what their values mean, with the help of an optional classes.txt (one name a line):
 
-    JPEG masks, or values 0 and 255, or 0 and 1     background and foreground; JPEG is cut at 128
-    other values                                    the index of the class, 255 is void
+    JPEG masks                    below 128 background, from 128 on foreground
+    0 and 255                     background and foreground
+    0 and 1, perhaps 255          background and foreground, 255 is void
+    other values                  the index of the class, 255 is void
 
-classes.txt names the values 0, 1, 2, ...; where its first is not called background, no value is: then every value
-counts one more, so that 0 stays background. For two-valued masks it may name the foreground alone. An image without a
-mask is one that nobody annotated.
+classes.txt names the values 0, 1, 2, ...; where its first name is not "background", every value counts one more, so
+that 0 stays background. For the first three kinds it may name the foreground alone. A mask with a value that none of
+this explains is a bad sample. An image without a mask is not annotated.
 """
 
 import concurrent.futures
@@ -18,32 +20,36 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts.files import images_under, lines, places, split_of
+from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
 FORM = "images/ and masks/ side by side, by themselves or inside train/, validation/ and test/"
-LOOKED_AT = 32  # masks read to see what their values mean
 MOST_UNNAMED = 64  # more values than that are greys, not classes
+FOREGROUND_FROM = 128  # in JPEG masks, whose two values are blurred
 
 
 @dataclasses.dataclass(frozen=True)
 class Values:
-    """What the values of the masks mean: the classes, and either the least value of the foreground or an offset."""
+    """classes: of the masks. meaning: {value in a mask: class, or VOID}; other values are not known."""
 
     classes: tuple[str, ...]
-    threshold: int | None = None
-    offset: int = 0
+    meaning: dict[int, int]
 
     def segmentation(self, mask: np.ndarray) -> np.ndarray:
-        if self.threshold is not None:
-            return (mask >= self.threshold).astype(np.uint8)
-        unknown = (mask != VOID) & (mask >= len(self.classes) - self.offset)
-        if unknown.any():
-            named = len(self.classes) - self.offset
-            raise BadSampleError(f"mask holds value {mask[unknown].max()}, but classes exist for 0 to {named - 1}")
-        return np.where(mask == VOID, VOID, mask + self.offset).astype(np.uint8)
+        """Mask (H, W) to segmentation (H, W) uint8. Raises BadSampleError where a value is not known."""
+        unknown = -1
+        table = np.full(max(256, int(mask.max()) + 1), unknown, np.int16)
+        table[list(self.meaning)] = list(self.meaning.values())
+        segmentation = table[mask]
+        if segmentation.min() == unknown:
+            known = sorted(self.meaning.keys() - {VOID} if len(self.meaning) > 2 else self.meaning)
+            listed = f"{known[0]} and {known[-1]}" if len(known) < 3 else f"{known[0]} to {known[-1]}"
+            wrong = mask[segmentation == unknown].max()
+            raise BadSampleError(f"mask holds value {wrong}, but the known values are {listed}")
+        return segmentation.astype(np.uint8)
 
 
 def recognises(folder: Path) -> bool:
@@ -63,34 +69,38 @@ def read(folder: Path) -> Dataset:
             bad.append(BadSample(name, f"mask {mask.name} has no image"))
             continue
         fields = frozenset({"segmentation"} if mask else ())
-        reader = functools.partial(_example, image, mask, values)
+        reader = Reader(image, functools.partial(_segmentation, mask, values), fields)
         samples.append(Sample(name, reader, fields, split_of(name.split("/")[:-1])))
     return Dataset(folder.name, tuple(samples), segmentation_classes=values.classes, bad=tuple(bad))
 
 
 def _values(folder: Path, masks: list[Path]) -> Values:
-    masks = sorted(masks)
     named = next((home / "classes.txt" for home in (folder, folder.parent) if (home / "classes.txt").is_file()), None)
     names = tuple(lines(named)) if named else ()
     background = bool(names) and names[0].lower().strip("_") == "background"
-    looked_at = masks[:: max(1, len(masks) // LOOKED_AT)]
-    jpeg = any(_is_jpeg(mask) for mask in looked_at)
-    seen = set().union(*map(_present, looked_at))
-    if len(names) <= 1 + background and (jpeg or seen <= {0, 255} or seen <= {0, 1}):
-        foreground = names[-1] if len(names) > background else "foreground"
-        return Values(("background", foreground), threshold=128 if jpeg else 1)
-    if names:
-        if jpeg:
-            raise UserError(f"{named} names {len(names)} classes, but JPEG masks hold greys; store the masks as PNG")
-        return Values(names) if background else Values(("background", *names), offset=1)
+    two = ("background", names[-1] if len(names) > background else "foreground")
+    at_most_one = len(names) <= 1 + background
+    jpeg = any(map(_is_jpeg, masks))
+    if jpeg and not at_most_one:
+        raise UserError(f"{named} names {len(names)} classes, but JPEG masks hold greys; store the masks as PNG")
+    if jpeg:
+        return Values(two, {value: int(value >= FOREGROUND_FROM) for value in range(256)})
+    if not at_most_one:
+        first = 0 if background else 1
+        meaning = {value: value + first for value in range(len(names))}
+        return Values(names if background else ("background", *names), meaning | {VOID: VOID})
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        seen = set().union(*pool.map(_present, masks)) - {VOID}
+        seen = set().union(*pool.map(_present, masks))
+    if seen <= {0, 1, VOID} or names:
+        return Values(two, {0: 0, 1: 1, VOID: VOID} if 1 in seen else {0: 0, VOID: 1})
+    seen -= {VOID}
     if len(seen) > MOST_UNNAMED:
         raise UserError(
             f"{folder}: the masks hold {len(seen)} different values; name the classes in classes.txt, one a line, "
             "or store masks of one class with 0 and 255"
         )
-    return Values(("background", *(f"class {k}" for k in range(1, max(seen, default=0) + 1))))
+    indices = range(max(seen) + 1)
+    return Values(("background", *(f"class {k}" for k in indices[1:])), {k: k for k in indices} | {VOID: VOID})
 
 
 def _is_jpeg(path: Path) -> bool:
@@ -106,8 +116,5 @@ def _present(path: Path) -> set[int]:
         return set()
 
 
-def _example(image: Path, mask: Path | None, values: Values) -> Example:
-    pixels = read_image(image)
-    if mask is None:
-        return {"image": pixels}
-    return {"image": pixels, "segmentation": values.segmentation(read_mask(mask, pixels.shape[:2]))}
+def _segmentation(mask: Path, values: Values, size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    return {"segmentation": values.segmentation(read_mask(mask, size))}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 
-from kerastransfer.data.dataset import BadSampleError, Example
+from kerastransfer.data.dataset import BadSampleError, Example, taught
 from kerastransfer.vocabulary import VOID
 
 SLACK = 1.0  # pixels: owners round, and count from 0 or from 1
@@ -16,10 +16,15 @@ def objects(
     labels: Sequence[int] | np.ndarray,
     size: tuple[int, int],
     *,
-    crowd: Sequence[bool] | None = None,
     masks: Sequence[np.ndarray] | np.ndarray | None = None,
+    area: Sequence[float] | np.ndarray | None = None,
+    **flags: Sequence[bool] | np.ndarray | None,
 ) -> Example:
-    """Boxes, labels, crowd and, where given, masks of the N >= 0 objects in an image of `size` (H, W).
+    """Boxes, labels, flags and, where given, masks of the N >= 0 objects in an image of `size` (H, W).
+
+    area: in pixels, as the owner states it; else it is counted in the masks, if there are any.
+    flags: any of crowd, difficult, truncated, occluded; the first two are False where they are not given, the others
+        left out.
 
     A corner up to one pixel outside the image is moved to its border. Raises BadSampleError for a box that lies
     further outside, has no area, or is not finite, and for masks of another size.
@@ -36,12 +41,20 @@ def objects(
     example = {
         "boxes": (inside / ends).astype(np.float32),
         "labels": np.asarray(labels, np.int32).reshape(-1),
-        "crowd": np.zeros(len(corners), bool) if crowd is None else np.asarray(crowd, bool).reshape(-1),
+        "crowd": np.zeros(len(corners), bool),
+        "difficult": np.zeros(len(corners), bool),
     }
+    example |= {name: np.asarray(flag, bool).reshape(-1) for name, flag in flags.items() if flag is not None}
+    if area is not None:
+        example["area"] = np.asarray(area, np.float32).reshape(-1)
+        wrong = example["area"][~(np.isfinite(example["area"]) & (example["area"] >= 0))]
+        if len(wrong):
+            raise BadSampleError(f"an object with area {wrong[0]:g}; a number of pixels is needed")
     if masks is not None:
         if any(mask.shape != size for mask in masks):
             raise BadSampleError(f"object masks of another size than the image's {size[0]} x {size[1]} pixels")
         example["masks"] = np.stack(masks).astype(bool) if len(masks) else np.zeros((0, *size), bool)
+        example.setdefault("area", example["masks"].sum(axis=(1, 2)).astype(np.float32))
     return example
 
 
@@ -56,15 +69,17 @@ def corners_of(masks: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     return corners
 
 
-def painted(masks: np.ndarray, labels: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """Segmentation (H, W) uint8 of objects: class k is k + 1, crowds are VOID.
+def painted(example: Example) -> np.ndarray:
+    """Segmentation (H, W) uint8 of an example's masks: class k is k + 1; crowds and difficult objects are VOID.
 
-    Crowds come first and then the larger before the smaller, so that a small object on a large one stays visible.
+    What is void comes first and then the larger before the smaller, so that a small object on a large one stays
+    visible.
     """
+    masks, labels, shown = example["masks"], example["labels"], taught(example)
     segmentation = np.zeros(masks.shape[1:], np.uint8)
     areas = masks.sum(axis=(1, 2))
-    for k in np.lexsort((-areas, ~crowd)):
-        segmentation[masks[k]] = VOID if crowd[k] else labels[k] + 1
+    for k in np.lexsort((-areas, shown)):
+        segmentation[masks[k]] = labels[k] + 1 if shown[k] else VOID
     return segmentation
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts import voc
 from kerastransfer.data.layouts.files import images_under, lines, xml
 from kerastransfer.data.layouts.objects import objects
+from kerastransfer.data.reading import Reader
 from kerastransfer.vocabulary import VOID
 
 FORM = "a folder with images/ and annotations/trimaps/"
@@ -41,7 +42,7 @@ def read(folder: Path) -> Dataset:
         files = {"segmentation": trimaps.get(stem), "boxes": heads.get(stem)}
         fields = frozenset(field for field, path in files.items() if path is not None) | {"label"}
         image = images.get(stem, folder / "images" / f"{stem}.jpg")
-        reader = functools.partial(_example, image, files, breeds.index(breed_of(stem)))
+        reader = Reader(image, functools.partial(_annotations, files, breeds.index(breed_of(stem))), fields)
         samples.append(Sample(stem, reader, fields, splits.get(stem)))
     return Dataset(folder.name, tuple(samples), CLASSES, SEGMENTATION_CLASSES, breeds)
 
@@ -61,10 +62,9 @@ def segmentation(trimap: np.ndarray) -> np.ndarray:
     return values[trimap]
 
 
-def _example(image: Path, files: dict[str, Path | None], breed: int) -> Example:
-    example = {"image": read_image(image), "label": np.asarray(breed, np.int32)}
-    size = example["image"].shape[:2]
-    if files["boxes"] is not None:
+def _annotations(files: dict[str, Path | None], breed: int, size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    example = {"label": np.asarray(breed, np.int32)}
+    if "boxes" in wanted:
         annotation = xml(files["boxes"])
         voc.check_size(annotation, size)
         things = list(annotation.iter("object"))
@@ -72,6 +72,6 @@ def _example(image: Path, files: dict[str, Path | None], breed: int) -> Example:
         if not set(names) <= set(CLASSES):
             raise BadSampleError(f"object named {names[0]!r}; cat and dog are known")
         example |= objects([voc.corners(thing) for thing in things], [CLASSES.index(name) for name in names], size)
-    if files["segmentation"] is not None:
+    if "segmentation" in wanted:
         example["segmentation"] = segmentation(read_mask(files["segmentation"], size))
     return example

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts.files import images_under
 from kerastransfer.data.layouts.objects import corners_of, objects, painted
+from kerastransfer.data.reading import Reader
 
 FORM = "a folder with PNGImages/ and PedMasks/"
 
@@ -28,21 +29,21 @@ def read(folder: Path) -> Dataset:
     images, masks = images_under(folder / "PNGImages"), images_under(folder / "PedMasks")
     stems = sorted({*images, *(mask.removesuffix("_mask") for mask in masks)})
     fields = frozenset({"boxes", "masks", "segmentation"})
-    readers = {stem: functools.partial(_example, folder, stem) for stem in stems}
+    images = {stem: folder / "PNGImages" / f"{stem}.png" for stem in stems}
+    readers = {stem: Reader(images[stem], functools.partial(_annotations, folder, stem), fields) for stem in stems}
     samples = (Sample(stem, reader, fields) for stem, reader in readers.items())
     return Dataset(folder.name, tuple(samples), ("person",), ("background", "person"))
 
 
-def _example(folder: Path, stem: str) -> Example:
-    image = read_image(folder / "PNGImages" / f"{stem}.png")
-    indices = read_mask(folder / "PedMasks" / f"{stem}_mask.png", image.shape[:2])
+def _annotations(folder: Path, stem: str, size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    indices = read_mask(folder / "PedMasks" / f"{stem}_mask.png", size)
     masks = indices == np.arange(1, indices.max() + 1)[:, None, None]
     annotation = folder / "Annotation" / f"{stem}.txt"
     corners = _corners(annotation) if annotation.parent.is_dir() else corners_of(masks)
     if len(corners) != len(masks):
         raise BadSampleError(f"{len(corners)} boxes in {annotation.name}, but {len(masks)} persons in the mask")
-    example = {"image": image} | objects(corners, np.zeros(len(masks)), image.shape[:2], masks=masks)
-    return example | {"segmentation": painted(example["masks"], example["labels"], example["crowd"])}
+    example = objects(corners, np.zeros(len(masks)), size, masks=masks)
+    return example | {"segmentation": painted(example)}
 
 
 def _corners(annotation: Path) -> list[tuple[int, int, int, int]]:

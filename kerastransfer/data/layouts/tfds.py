@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from kerastransfer.data.dataset import Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts import cub, oxford_pet
 from kerastransfer.data.layouts.files import split_of
 from kerastransfer.data.layouts.objects import objects
+from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 
 
@@ -27,7 +28,7 @@ SEGMENTATION = {  # functions of a module, so that samples can be handed to anot
     "oxford_iiit_pet": (oxford_pet.SEGMENTATION_CLASSES, oxford_pet.segmentation),
     "caltech_birds2011": (cub.SEGMENTATION_CLASSES, _silhouette),
 }
-CROWD = ("is_crowd", "is_difficult")
+FLAGS = ("crowd", "difficult", "truncated", "occluded")
 
 
 def read(name: str) -> Dataset:
@@ -60,8 +61,9 @@ def read(name: str) -> Dataset:
             fields = {"boxes"} if found is not None else set()
             fields |= {"label"} if image_classes and record["label"] >= 0 else set()  # -1: not told
             fields |= {"segmentation"} if to_segmentation and "segmentation_mask" in record else set()
-            reader = functools.partial(_example, record, found, to_segmentation, frozenset(fields))
-            samples.append(Sample(f"{split}/{number:08d}", reader, frozenset(fields), split_of([split.split("[")[0]])))
+            annotate = functools.partial(_annotations, record, found, to_segmentation)
+            reader = Reader(bytes(record["image"]), annotate, frozenset(fields))
+            samples.append(Sample(f"{split}/{number:08d}", reader, reader.fields, split_of([split.split("[")[0]])))
     samples.sort(key=lambda sample: sample.name)
     return Dataset(builder.name, tuple(samples), tuple(box_names), seg_classes, image_classes)
 
@@ -109,30 +111,31 @@ def _box_classes(tfds: Any, features: dict[str, Any], boxes: tuple[str, ...]) ->
 
 
 def _boxes(record: dict[str, Any], boxes: tuple[str, ...], names: dict[str, int]) -> dict[str, np.ndarray] | None:
-    """Fractions, labels and crowd of a record; None where the only box is of zeros, TFDS's sign for none given."""
+    """Fractions, labels and flags of a record; None where the only box is of zeros, TFDS's sign for none given."""
     if not boxes:
         return None
     if len(boxes) == 2:
         inner = record[boxes[0]]
         corners = np.reshape(inner[boxes[1]], (-1, 4))
         labels = inner.get("label", np.zeros(len(corners)))
-        crowd = next((inner[key] for key in CROWD if key in inner), None)
-        return {"corners": corners, "labels": labels, "crowd": crowd}
+        flags = {flag: inner[f"is_{flag}"] for flag in FLAGS if f"is_{flag}" in inner}
+        return {"corners": corners, "labels": labels, "flags": flags, "area": inner.get("area")}
     corners = np.reshape(record[boxes[0]], (1, 4))
     if not corners.any():
         return None
     label = 0 if list(names) == ["object"] else record.get("species", record.get("label", 0))
-    return {"corners": corners, "labels": [label], "crowd": None}
+    return {"corners": corners, "labels": [label], "flags": {}, "area": None}
 
 
-def _example(record: dict[str, Any], found: dict | None, to_segmentation: Any, fields: frozenset[str]) -> Example:
-    example = {"image": read_image(bytes(record["image"]))}
-    height, width = size = example["image"].shape[:2]
-    if found is not None:
+def _annotations(
+    record: dict[str, Any], found: dict | None, to_segmentation: Any, size: tuple[int, int], wanted: frozenset[str]
+) -> Example:
+    example, (height, width) = {}, size
+    if "boxes" in wanted:
         corners = found["corners"] * [height, width, height, width]
-        example |= objects(corners, found["labels"], size, crowd=found["crowd"])
-    if "label" in fields:
+        example |= objects(corners, found["labels"], size, area=found["area"], **found["flags"])
+    if "label" in wanted:
         example["label"] = np.asarray(record["label"], np.int32)
-    if "segmentation" in fields:
+    if "segmentation" in wanted:
         example["segmentation"] = to_segmentation(read_mask(bytes(record["segmentation_mask"]), size))
     return example

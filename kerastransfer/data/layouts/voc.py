@@ -2,8 +2,8 @@
 
     [VOCdevkit/][VOC2012/]JPEGImages/  Annotations/NAME.xml  SegmentationClass/  SegmentationObject/  ImageSets/
 
-Boxes count from 1 and include their ends (devkit_doc, section on annotation); `difficult` becomes `crowd`. Object k of
-the xml is index k in SegmentationObject. 255 is void in both. A box whose ends meet in a point or a line has no area:
+Boxes count from 1 and include their ends (devkit_doc, section on annotation); Object k of the
+xml is index k in SegmentationObject. 255 is void in both. A box whose ends meet in a point or a line has no area:
 nobody draws an object one pixel wide, it is a slip of the annotator's. Where the names are VOC's own, labels follow
 VOC's order; else the order of the alphabet.
 """
@@ -15,9 +15,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image, read_mask
+from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts.files import folders, images_under, lines, xml
 from kerastransfer.data.layouts.objects import objects
+from kerastransfer.data.reading import Reader
 from kerastransfer.vocabulary import VOID
 
 FORM = "a folder with JPEGImages/ and Annotations/*.xml (or SegmentationClass/), or VOCdevkit/ above it"
@@ -63,8 +64,9 @@ def read(folder: Path) -> Dataset:
             if stem not in described:
                 fields -= {"boxes", "masks"}
             image = images.get(stem, year / "JPEGImages" / f"{stem}.jpg")
-            reader = functools.partial(_example, image, described.get(stem), files, classes)
-            samples.append(Sample(name, reader, frozenset(fields), splits.get(stem)))
+            annotate = functools.partial(_annotations, described.get(stem), files, classes)
+            reader = Reader(image, annotate, frozenset(fields))
+            samples.append(Sample(name, reader, reader.fields, splits.get(stem)))
     has_segmentation = any("segmentation" in sample.fields for sample in samples)
     return Dataset(
         folder.name, tuple(samples), classes, ("background", *classes) if has_segmentation else (), bad=tuple(bad)
@@ -105,27 +107,39 @@ def _splits(year: Path) -> dict[str, str]:
     return splits
 
 
-def _example(
-    image: Path, annotation: ElementTree.Element | None, files: dict[str, Path | None], classes: tuple[str, ...]
+def _annotations(
+    annotation: ElementTree.Element | None,
+    files: dict[str, Path | None],
+    classes: tuple[str, ...],
+    size: tuple[int, int],
+    wanted: frozenset[str],
 ) -> Example:
-    example = {"image": read_image(image)}
-    size = example["image"].shape[:2]
-    if annotation is not None:
+    example = {}
+    if not wanted.isdisjoint({"boxes", "masks"}):
         check_size(annotation, size)
         things = list(annotation.iter("object"))
         if not all(map(_class, things)):
             raise BadSampleError("an object has no name")
-        masks = None if files["masks"] is None else _instances(read_mask(files["masks"], size), len(things))
+        masks = _instances(read_mask(files["masks"], size), len(things)) if "masks" in wanted else None
         example |= objects(
             [corners(thing) for thing in things],
             [classes.index(_class(thing)) for thing in things],
             size,
-            crowd=[thing.findtext("difficult", "0").strip() == "1" for thing in things],
             masks=masks,
+            **_flags(things),
         )
-    if files["segmentation"] is not None:
+    if "segmentation" in wanted:
         example["segmentation"] = read_mask(files["segmentation"], size)
     return example
+
+
+def _flags(things: list[ElementTree.Element]) -> dict[str, list[bool]]:
+    """`difficult`, and those of the other flags that an object of the image states (VOC2007 has no `occluded`)."""
+    stated = {
+        "difficult",
+        *(flag for flag in ("truncated", "occluded") if any(one.find(flag) is not None for one in things)),
+    }
+    return {flag: [one.findtext(flag, "0").strip() == "1" for one in things] for flag in stated}
 
 
 def check_size(annotation: ElementTree.Element, size: tuple[int, int]) -> None:

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_image
 from kerastransfer.data.layouts.files import images_under, lines, places, split_of
 from kerastransfer.data.layouts.objects import filled, objects, painted
+from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 
 FORM = "images/ and labels/*.txt side by side, with a data.yaml or classes.txt"
@@ -43,7 +43,7 @@ def read(folder: Path) -> Dataset:
         fields = frozenset() if found is None else frozenset({"boxes"})
         if masked and found is not None and all(len(numbers) > 4 for _, numbers in found):
             fields |= {"masks", "segmentation"} if len(names) < 255 else {"masks"}
-        reader = functools.partial(_example, image, found, label_of, fields)
+        reader = Reader(image, functools.partial(_annotations, found, label_of), fields)
         samples.append(Sample(name, reader, fields, split_of(name.split("/")[:-1])))
     classes = tuple(names[class_id] for class_id in label_of)
     painted_classes = ("background", *classes) if any("segmentation" in s.fields for s in samples) else ()
@@ -92,11 +92,9 @@ def _parsed(path: Path) -> list[Line]:
     return parsed
 
 
-def _example(image: Path, found: list[Line] | None, label_of: dict[int, int], fields: frozenset[str]) -> Example:
-    example = {"image": read_image(image)}
-    if found is None:
-        return example
-    size = height, width = example["image"].shape[:2]
+def _annotations(found: list[Line], label_of: dict[int, int], size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    height, width = size
+    masked = not wanted.isdisjoint({"masks", "segmentation"})
     unknown = {class_id for class_id, _ in found} - label_of.keys()
     if unknown:
         raise BadSampleError(f"class {min(unknown)}, but names are given for {min(label_of)} to {max(label_of)}")
@@ -108,11 +106,13 @@ def _example(image: Path, found: list[Line] | None, label_of: dict[int, int], fi
         else:
             xs, ys = [value * width for value in numbers[::2]], [value * height for value in numbers[1::2]]
             corners.append((min(ys), min(xs), max(ys), max(xs)))  # not of the mask: a tiny polygon fills no pixel
+            if not masked:
+                continue
             masks.append(filled([[value for point in zip(xs, ys, strict=True) for value in point]], size))
     labels = [label_of[class_id] for class_id, _ in found]
-    example |= objects(corners, labels, size, masks=masks if "masks" in fields else None)
-    if "segmentation" in fields:
-        example["segmentation"] = painted(example["masks"], example["labels"], example["crowd"])
+    example = objects(corners, labels, size, masks=masks if masked else None)
+    if "segmentation" in wanted:
+        example["segmentation"] = painted(example)
     return example
 
 

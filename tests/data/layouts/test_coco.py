@@ -110,6 +110,16 @@ def test_boxes_alone(tmp_path, draw):
         assert (empty["crowd"].shape, empty["crowd"].dtype) == ((0,), bool)
 
 
+def test_areas_are_those_that_the_json_states(tmp_path, draw):
+    square = [[2, 2, 6, 2, 6, 6, 2, 6]]
+    stated = [box(2, 2, 4, 4, area=15.5, segmentation=square), box(2, 2, 4, 4, area=9, segmentation=square)]
+    counted = [box(2, 2, 4, 4, image=2, segmentation=square), box(2, 2, 4, 4, image=2, area=9, segmentation=square)]
+    miniature(tmp_path, draw, [*stated, *counted], images=2)
+    first, second = (sample.read() for sample in datasets.load(tmp_path).samples)
+    np.testing.assert_array_equal(first["area"], np.float32([15.5, 9]))
+    np.testing.assert_array_equal(second["area"], np.float32([16, 16]))  # one is not stated, so both are counted
+
+
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [
@@ -117,6 +127,9 @@ def test_boxes_alone(tmp_path, draw):
         (box(3, 4, 0, 4), "no area"),
         (box(float("nan"), 4, 3, 4), "outside"),
         (box(3, 4, 5, 4, category=5), "category_id 5 is not in"),
+        (box(3, 4, 5, 4, area=-1), "area -1"),
+        (box(3, 4, 5, 4, area=float("nan")), "area nan"),
+        (box(3, 4, 5, 4, area="big"), "ValueError"),
         ({"image_id": 1, "category_id": 3}, "KeyError: 'bbox'"),
         (box(3, 4, 5, 4, segmentation=[[1, 2, 3, 4]]), "polygon of 4 numbers"),
         (box(3, 4, 5, 4, segmentation=[[1, 2, 3, 4, 500, 6]]), "polygon outside"),

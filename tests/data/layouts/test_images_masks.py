@@ -61,6 +61,44 @@ def test_indices_without_names(tmp_path, draw):
     assert train.dtype == np.uint8
 
 
+@pytest.mark.parametrize("usual", [(0, 1), (0, 255)])
+def test_a_class_in_few_masks_is_a_class(tmp_path, draw, usual):
+    """Of 100 masks two hold class 2, and none of them is among those that a glance at every third would see."""
+    for number in range(100):
+        pair(tmp_path, f"{number:03d}", field(*usual, 2) if number in (70, 71) else field(*usual), draw)
+    if usual == (0, 1):
+        dataset = datasets.load(tmp_path)
+        assert dataset.segmentation_classes == ("background", "class 1", "class 2")
+        np.testing.assert_array_equal(dataset.samples[71].read()["segmentation"], field(0, 1, 2))
+    else:
+        dataset = datasets.load(tmp_path)
+        np.testing.assert_array_equal(dataset.samples[71].read()["segmentation"], field(0, VOID, 2))
+
+
+def test_a_void_border_and_a_rare_class(tmp_path, draw):
+    for number in range(70):
+        pair(tmp_path, f"{number:03d}", field(0, 1, 255) if number % 2 else field(0, 1), draw)
+    dataset = datasets.load(tmp_path)
+    assert dataset.segmentation_classes == ("background", "foreground")
+    np.testing.assert_array_equal(dataset.samples[1].read()["segmentation"], field(0, 1, VOID))
+    pair(tmp_path, "033", field(0, 3, 255), draw)
+    dataset = datasets.load(tmp_path)
+    assert dataset.segmentation_classes == ("background", "class 1", "class 2", "class 3")
+    np.testing.assert_array_equal(dataset.samples[33].read()["segmentation"], field(0, 3, VOID))
+
+
+def test_a_value_that_no_name_explains_is_a_bad_sample(tmp_path, draw):
+    for number in range(9):
+        pair(tmp_path, f"{number}", field(0, 255), draw)
+    pair(tmp_path, "7", field(0, 2, 255), draw)
+    (tmp_path / "classes.txt").write_text("polyp\n")
+    dataset = datasets.load(tmp_path)
+    assert dataset.segmentation_classes == ("background", "polyp")
+    assert [(one.name, one.reason) for one in dataset.bad] == [
+        ("7", "mask holds value 2, but the known values are 0 and 255")
+    ]
+
+
 def test_names_with_and_without_background(tmp_path, draw):
     pair(tmp_path, "a", field(0, 1, 2, 255), draw)
     (tmp_path / "classes.txt").write_text("background\nroad\ncar\n")
@@ -85,7 +123,7 @@ def test_bad_pairs(tmp_path, draw):
     assert [s.name for s in dataset.samples] == ["good0", "good1", "good2", "unmasked"]
     assert dataset.samples[-1].fields == frozenset()
     reasons = {one.name: one.reason for one in dataset.bad}
-    assert reasons["high"] == "mask holds value 3, but classes exist for 0 to 2"
+    assert reasons["high"] == "mask holds value 3, but the known values are 0 to 2"
     assert reasons["small"] == "mask of 10 x 30 pixels, but its image has 20 x 30 pixels"
     assert "colours" in reasons["colour"]
     assert reasons["lonely"] == "mask lonely.png has no image"

@@ -77,6 +77,24 @@ def test_a_prepared_builder(scenes):
 
 
 @installed
+def test_difficult_objects_are_no_crowds(tmp_path):
+    """The features of voc: is_difficult stands beside is_truncated."""
+    import tensorflow_datasets as tfds
+
+    flags = {name: tfds.features.Scalar(np.bool_) for name in ("is_truncated", "is_difficult")}
+    thing = {"bbox": tfds.features.BBoxFeature(), "label": tfds.features.ClassLabel(names=["cat"]), **flags}
+    features = {"image": tfds.features.Image(encoding_format="png"), "objects": tfds.features.Sequence(thing)}
+    box = {"bbox": tfds.features.BBox(0.0, 0.25, 0.5, 1.0), "label": 0}
+    things = [box | {"is_truncated": True, "is_difficult": False}, box | {"is_truncated": False, "is_difficult": True}]
+    records = [{"image": PIXELS[0], "objects": things}]
+    (sample,) = datasets.load(f"tfds:{prepared('tiny_voc', features, {'train': records}, tmp_path)}").samples
+    example = sample.read()
+    assert example["crowd"].tolist() == [False, False]
+    assert example["difficult"].tolist() == [False, True]
+    assert example["truncated"].tolist() == [True, False]
+
+
+@installed
 def test_one_split(scenes):
     assert [s.name for s in datasets.load(f"tfds:{scenes}:test").samples] == ["test/00000000", "test/00000001"]
     assert len(datasets.load(f"tfds:{scenes}:train[:2]")) == 2

@@ -79,11 +79,43 @@ def test_boxes_count_from_one_and_include_their_ends(tmp_path, draw):
     example = dataset.samples[0].read()
     np.testing.assert_allclose(example["boxes"], [[0, 0, 1, 1], [0.1, 0.1, 0.6, 0.3]], atol=1e-6)
     assert [dataset.classes[label] for label in example["labels"]] == ["cow", "person"]
-    np.testing.assert_array_equal(example["crowd"], [False, True])
+    np.testing.assert_array_equal(example["difficult"], [False, True])
+    assert not example["crowd"].any()
+    assert example.keys().isdisjoint({"truncated", "occluded"})
     np.testing.assert_array_equal(example["masks"], np.stack([instances == 1, instances == 2]))
     assert (example["segmentation"] == 10).all()
     assert dataset.segmentation_classes[10] == "cow"
     assert dataset.samples[1].read()["boxes"].shape == (0, 4)
+
+
+def test_flags_of_objects(tmp_path, draw):
+    """VOC2007 has no `occluded`; other tools leave out what they do not know."""
+    path = annotated(tmp_path, "a", draw, ("cow", 0, 1, 1, 30, 20), ("cow", 0, 2, 2, 9, 9), ("cow", 1, 3, 3, 9, 9))
+    text = path.read_text()
+    for flag in ("<truncated>1</truncated>", "", "<truncated>0</truncated>"):
+        text = text.replace("</name><difficult>", f"</name>{flag}<difficult>", 1)
+    path.write_text(text)
+    annotated(tmp_path, "b", draw, ("cow", 0, 1, 1, 30, 20))
+    first, second = (sample.read() for sample in datasets.load(tmp_path).samples)
+    np.testing.assert_array_equal(first["truncated"], [True, False, False])
+    np.testing.assert_array_equal(first["difficult"], [False, False, True])
+    assert first["truncated"].dtype == bool and "occluded" not in first
+    assert "truncated" not in second
+
+
+def test_real_flags(shared_data):
+    """The flags of VOC2012's objects, counted in the text of the files."""
+    texts = [path.read_text() for path in (shared_data / "VOCdevkit/VOC2012/Annotations").glob("*.xml")]
+    objects, difficult, truncated = (
+        sum(text.count(tag) for text in texts) for tag in ("<object>", "<difficult>1", "<truncated>1")
+    )
+    assert difficult > 20 and truncated > 50
+    dataset = datasets.load(shared_data / "VOCdevkit", check=False)
+    examples = [s.read() for s in dataset.samples if s.name.startswith("VOC2012/") and "boxes" in s.fields]
+    assert sum(len(e["labels"]) for e in examples) == objects
+    assert sum(e["difficult"].sum() for e in examples) == difficult
+    assert sum(e.get("truncated", np.zeros(1)).sum() for e in examples) == truncated
+    assert not any(e["crowd"].any() or "occluded" in e for e in examples)
 
 
 def test_two_years_and_their_lists(tmp_path, draw):
