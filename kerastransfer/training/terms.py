@@ -23,7 +23,8 @@ class TermModel(keras.Model):
     """
 
     def __init__(self, network: keras.Model, terms: Callable, weights: Mapping[str, float], **kwargs):
-        super().__init__(name=network.name, **kwargs)
+        # The layers of `network` cast for themselves. Cast here, boxes would arrive in bfloat16: 8 bits for a coordinate.
+        super().__init__(name=network.name, autocast=False, **kwargs)
         self.network = network
         self._terms = terms
         self._weights = dict(weights)

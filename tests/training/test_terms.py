@@ -76,6 +76,28 @@ def test_fit_with_targets_by_name():
     np.testing.assert_allclose(history["loss"], history["square"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_boxes_keep_their_precision_in_half_precision(precision):
+    """A network that reads boxes (proposals, mask branch) gets them in float32: bfloat16 has 8 bits, so that at 320
+    pixels a corner would be off by up to 0.6 pixels. Its convolutions still compute in half precision."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        inputs = {"image": keras.Input((4, 4, 3), name="image"), "boxes": keras.Input((2, 4), name="boxes")}
+        conv = keras.layers.Conv2D(1, 3, name="conv")
+        features = conv(inputs["image"])
+        boxes = keras.layers.Identity(dtype="float32", name="same")(inputs["boxes"])
+        network = keras.Model(inputs, {"features": features, "boxes": boxes}, name="network")
+        model = TermModel(network, lambda y, out: {"none": ops.sum(out["boxes"], (1, 2))}, {"none": 1.0})
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    boxes = np.random.default_rng(0).random((3, 2, 4), "float32")
+    found = model({"image": np.ones((3, 4, 4, 3), "float32"), "boxes": boxes})
+    np.testing.assert_array_equal(ops.convert_to_numpy(found["boxes"]), boxes)
+    assert conv.compute_dtype == precision.removeprefix("mixed_")
+    assert keras.backend.standardize_dtype(found["features"].dtype) == precision.removeprefix("mixed_")
+
+
 def detector(precision="float32"):
     """A narrow detector, its terms, and a batch: two images of 32 x 32, one without objects."""
     keras.utils.set_random_seed(1)
