@@ -37,7 +37,9 @@ def main(output, name, checkpoint=None, die_at="0"):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def terms(targets, out):
-        return {"square": ops.square(out[:, 0] - ops.mean(ops.cast(targets["segmentation"], "float32"), (1, 2)))}
+        marked = ops.mean(ops.cast(targets["segmentation"], "float32"), (1, 2))
+        square = ops.square(out[:, 0] - marked)
+        return {"square": square, "pair": (square * marked, marked)}  # the workers' shares are marked unequally
 
     def batches(share):
         how = Augmentation()
@@ -60,7 +62,9 @@ def main(output, name, checkpoint=None, die_at="0"):
         network = keras.Model(image, out, name="n")
         values = np.random.default_rng(1)
         network.set_weights([values.uniform(0.1, 0.5, w.shape) for w in network.weights])
-        model = strategy.model(name, network, terms, {"square": 1.0})
+        model = strategy.model(
+            name, network, terms, {"square": 1.0, "pair": lambda step: ops.where(step < 7, 0.0, 1.0)}
+        )
         optimizer = keras.optimizers.AdamW(1e-2, use_ema=True, ema_momentum=0.9)
         model.compile(optimizer, jit_compile=strategy.compiled(False))
         if checkpoint:

@@ -1,0 +1,60 @@
+"""Optimizers that can leave some variables alone for a while."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import keras
+from keras import ops
+
+
+class Rests:
+    """Mixed into a Keras optimizer: variables rest, as if they were not trained, while a condition on the step holds.
+
+    Neither gradients nor weight decay move them, and the optimizer's own variables that belong to them (momentum) stay
+    as they are as well. The step is the optimizer's `iterations`.
+    """
+
+    _conditions = ()
+    _resting_now = None
+
+    def rest(self, conditions: Iterable[tuple[Callable, Sequence[keras.Variable]]]) -> None:
+        """conditions: (function of the step, the variables that rest while it is true). A part that rests is trained
+        by the optimizer otherwise: the variables are among those that it is built with."""
+        self._conditions = tuple((condition, tuple(map(self._var_key, found))) for condition, found in conditions)
+
+    def update_step(self, gradient, variable, learning_rate):
+        condition = self._condition_of(variable)
+        if condition is None:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        self._resting_now = condition(self.iterations)
+        try:
+            if self.weight_decay is not None and self._use_weight_decay(variable):
+                decay = ops.cast(self.weight_decay * learning_rate, variable.dtype)
+                self.assign_sub(variable, ops.convert_to_tensor(variable) * decay)
+            super().update_step(gradient, variable, learning_rate)
+        finally:
+            self._resting_now = None
+
+    def assign(self, variable, value):
+        if self._resting_now is not None:
+            value = ops.where(self._resting_now, ops.convert_to_tensor(variable), ops.cast(value, variable.dtype))
+        super().assign(variable, value)
+
+    def assign_add(self, variable, value):
+        super().assign_add(variable, self._unless_resting(variable, value))
+
+    def assign_sub(self, variable, value):
+        super().assign_sub(variable, self._unless_resting(variable, value))
+
+    def _apply_weight_decay(self, variables):
+        super()._apply_weight_decay([variable for variable in variables if self._condition_of(variable) is None])
+
+    def _unless_resting(self, variable, value):
+        if self._resting_now is None:
+            return value
+        value = ops.cast(value, variable.dtype)
+        return ops.where(self._resting_now, ops.zeros_like(value), value)
+
+    def _condition_of(self, variable):
+        key = self._var_key(variable)
+        return next((condition for condition, keys in self._conditions if key in keys), None)
