@@ -66,8 +66,9 @@ class CommonConfig:
     strategy: Literal["none", "mirrored", "multi_worker", "data_parallel"] = "none"
     """Spread a training step over this machine's devices (`mirrored`), the workers of TF_CONFIG (`multi_worker`), or
     with KERAS_BACKEND=jax the devices of all processes (`data_parallel`); docs/scale.md."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the arithmetic; weights are float32 always."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the arithmetic in training; weights are always float32. `auto` is bfloat16 where this processor or GPU
+    computes in it, which is about twice as fast, else float32."""
     jit: bool = False
     """Compile the training step with XLA."""
     deterministic: bool = False

@@ -140,9 +140,13 @@ def over_seeds(recipe: str, config: CommonConfig, once: Callable[[Any, RunFolder
 
     Over several seeds every metric is the mean, and METRIC_spread beside it the sample standard deviation.
     """
-    from kerastransfer.training import strategy
+    from kerastransfer.training import precision, strategy
 
     strategy.join(config.strategy)
+    # Resolved before config.toml is written: a run that is resumed on another machine, or repeated from that file,
+    # computes as it began or is refused.
+    alone = config.strategy in ("none", "mirrored")
+    config = dataclasses.replace(config, precision=precision.resolved(config.precision, jit=config.jit, alone=alone))
     index, parts = strategy.worker(config.strategy)[0], strategy.parts(config.strategy)
     if config.batch_size % parts:
         even = -(-config.batch_size // parts) * parts
