@@ -40,7 +40,7 @@ class CommonConfig:
     """The flags that mean the same in every recipe."""
 
     data: str = "toy"
-    """A folder or an annotation file in a known layout, `toy` (drawn scenes), or `tfds:NAME`."""
+    """A folder or an annotation file in a known layout, `toy` or `toy-hard` (drawn scenes), or `tfds:NAME`."""
     format: str = "auto"
     """The layout of --data: found by itself with `auto`."""
     split: Literal["auto", "owner", "every_fifth"] = "auto"
