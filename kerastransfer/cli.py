@@ -77,7 +77,7 @@ def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None,
     """What is in this data: counts, classes, bad files with their reasons, and a contact sheet.
 
     Args:
-        data: A folder or an annotation file in a known layout, `toy`, or `tfds:NAME`.
+        data: A folder or an annotation file in a known layout, `toy`, `toy-hard` or `tfds:NAME`.
         format: Its layout; found by itself with `auto`.
         output: Draw a contact sheet of annotated samples here (NAME.png).
         overwrite: Replace the contact sheet if it is there.
@@ -128,7 +128,7 @@ def evaluate(
 
     Args:
         model: A .keras file of a run, or a .tflite file that was exported from one.
-        data: A folder or an annotation file in a known layout, `toy`, or `tfds:NAME`.
+        data: A folder or an annotation file in a known layout, `toy`, `toy-hard` or `tfds:NAME`.
         format: Its layout; found by itself with `auto`.
         split: Which images test, as in the recipes; `all` scores every image.
         max_bad: Largest share of bad samples.

@@ -13,11 +13,13 @@ import numpy as np
 
 from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.layouts import LAYOUTS
+from kerastransfer.data.toy import DIFFICULTIES, toy
 from kerastransfer.errors import UserError
 from kerastransfer.progress import bar
 from kerastransfer.vocabulary import VOID
 
 FORMATS = ("auto", "toy", "tfds", *LAYOUTS)
+NAMED = {**dict.fromkeys(DIFFICULTIES, "toy"), "tfds": "tfds"}  # what --data may name without a path, and its format
 
 
 def load(
@@ -28,7 +30,8 @@ def load(
     check: bool = True,
     progress: bool = False,
 ) -> Dataset:
-    """The data set that `data` names: `toy`, `toy:COUNT`, `tfds:NAME[:SPLIT]`, a folder or an annotation file.
+    """The data set that `data` names: `toy[:COUNT]`, `toy-hard[:COUNT]`, `tfds:NAME[:SPLIT]`, a folder or an annotation
+    file.
 
     With `check`, every sample is decoded once: a bad one is left out and listed in `Dataset.bad` with its reason.
     Raises UserError where there is no such data or format, nothing good is left, or more than the share `max_bad` of
@@ -61,8 +64,8 @@ def format_of(data: str | os.PathLike) -> str:
     """The format by which `auto` reads `data`. Raises UserError where nothing is there or no layout fits."""
     data = os.fspath(data)
     kind = data.partition(":")[0]
-    if kind in ("toy", "tfds") and not Path(data).exists():
-        return kind
+    if kind in NAMED and not Path(data).exists():
+        return NAMED[kind]
     path = _existing(data)
     for name, layout in LAYOUTS.items():
         if layout.recognises(path):
@@ -120,11 +123,11 @@ def _read(data: str, layout: str) -> Dataset:
         raise UserError(f"--format {layout} is not known{hint}")
     kind, _, rest = data.partition(":")
     if layout == "toy":
-        from kerastransfer.data.toy import toy
-
-        if not (data == "toy" or (rest.isdecimal() and int(rest) > 0)):
-            raise UserError(f"--data {data}: toy takes a number of images, as in toy:480")
-        return toy(count=int(rest)) if rest else toy()
+        if kind not in DIFFICULTIES:
+            raise UserError(f"--data {data}: --format toy draws {' or '.join(DIFFICULTIES)}; give one of them")
+        if data != kind and not (rest.isdecimal() and int(rest) > 0):
+            raise UserError(f"--data {data}: {kind} takes a number of images, as in {kind}:480")
+        return toy(difficulty=kind, **({"count": int(rest)} if rest else {}))
     if layout == "tfds":
         from kerastransfer.data.layouts import tfds
 
@@ -142,9 +145,11 @@ def _read(data: str, layout: str) -> Dataset:
 def _existing(data: str) -> Path:
     path = Path(data).expanduser()
     if not path.exists():
-        near = difflib.get_close_matches(data.partition(":")[0], ("toy", "tfds"), 1)
+        near = difflib.get_close_matches(data.partition(":")[0], NAMED, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"--data {data}: no such file or folder{hint}; give a folder, a COCO json, toy, or tfds:NAME")
+        raise UserError(
+            f"--data {data}: no such file or folder{hint}; give a folder, a COCO json, toy, toy-hard or tfds:NAME"
+        )
     return path
 
 

@@ -1,11 +1,15 @@
 """Drawn scenes with exact boxes and masks: the benchmark that needs no download.
 
-A scene holds one to six discs, squares, triangles and stars, which overlap and leave the image, on a textured ground
-among clutter: blobs, splinters, strokes and broken outlines. Each class has a hue and a texture that it mostly wears,
-but clutter wears them as often as not, and the ground at times: what is an object, only its outline tells.
+A scene holds a few discs, squares, triangles and stars, which overlap and leave the image, on a textured ground among
+clutter. Each class has a hue and a texture that it mostly wears. How hard that is, a row of `DIFFICULTIES` says. `toy`
+is for a first look: large objects, dull clutter. In `toy-hard` clutter and ground wear the colours of objects as often
+as not, and some clutter is part of an outline: what is an object, only its whole outline tells.
 """
 
+import dataclasses
 import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -15,9 +19,6 @@ from kerastransfer.data.dataset import Dataset, Example, Sample
 CLASSES = ("disc", "square", "triangle", "star")
 FIELDS = frozenset({"boxes", "masks", "segmentation"})
 
-MOST_OBJECTS = 6
-RADII = (0.14, 0.28)  # of the circle around an object, in fractions of the image
-USUAL = 0.8  # how often an object wears the hue and the texture of its class
 HUE_SPREAD = 0.07  # of the colour wheel
 LEAST_VISIBLE = 0.5  # of an object's area: what is hidden or outside beyond that is not drawn at all
 TILT = 0.5  # radians either way: like most things, objects have an upper end
@@ -25,40 +26,80 @@ PLACEMENTS = 12  # tries for each object
 SUPERSAMPLING = 4
 
 
-def toy(seed: int = 0, count: int = 480, image_size: int = 256) -> Dataset:
+@dataclasses.dataclass(frozen=True)
+class Difficulty:
+    """What scenes are drawn by; ranges are of uniform random numbers."""
+
+    most_objects: int
+    """The least is one."""
+    share_of_objects: float
+    """Probability of each object beyond the first."""
+    radii: tuple[float, float]
+    """Of the circle around an object, in fractions of the image."""
+    usual: float
+    """How often an object wears the hue and the texture of its class."""
+    saturation: tuple[float, float]
+    """Of the colours of an object and, before it is made duller, of everything else."""
+    clutter: tuple[int, int]
+    """Pieces of clutter; the second is one more than the most."""
+    kinds: int
+    """Of clutter: blobs, splinters and strokes are three, parts of objects' outlines the fourth."""
+    clutter_vivid: float
+    """Clutter of 1 is as bright and colourful as an object; below it is darker and greyer."""
+    ground_vivid: tuple[float, float]
+    """The same of the ground."""
+
+
+DIFFICULTIES: Mapping[str, Difficulty] = MappingProxyType(
+    {
+        "toy": Difficulty(
+            most_objects=4,
+            share_of_objects=0.4,
+            radii=(0.2, 0.34),
+            usual=0.9,
+            saturation=(0.45, 0.85),
+            clutter=(1, 4),
+            kinds=3,
+            clutter_vivid=0.6,
+            ground_vivid=(0.3, 0.6),
+        ),
+        "toy-hard": Difficulty(
+            most_objects=6,
+            share_of_objects=0.35,
+            radii=(0.14, 0.28),
+            usual=0.8,
+            saturation=(0.25, 0.8),
+            clutter=(2, 6),
+            kinds=4,
+            clutter_vivid=1.0,
+            ground_vivid=(0.4, 0.8),
+        ),
+    }
+)
+
+
+def toy(seed: int = 0, count: int = 480, image_size: int = 256, *, difficulty: str = "toy") -> Dataset:
     """`count` scenes of image_size x image_size pixels, the same on every run with the same seed.
 
-    A scene depends on `seed` and its own number alone, so a longer data set starts with the shorter one.
+    A scene depends on `difficulty` (a row of `DIFFICULTIES`), `seed` and its own number alone, so a longer data set
+    starts with the shorter one.
     """
+    DIFFICULTIES[difficulty]  # now, and not when the first scene is read
+    draw = functools.partial(_scene, difficulty, seed, size=image_size)
     samples = (
-        Sample(name=f"{index:05d}", read=functools.partial(_scene, seed, index, image_size), fields=FIELDS)
-        for index in range(count)
+        Sample(name=f"{index:05d}", read=functools.partial(draw, index), fields=FIELDS) for index in range(count)
     )
-    return Dataset("toy", tuple(samples), classes=CLASSES, segmentation_classes=("background", *CLASSES))
+    return Dataset(difficulty, tuple(samples), classes=CLASSES, segmentation_classes=("background", *CLASSES))
 
 
-def _scene(seed: int, index: int, size: int) -> Example:
-    return {field: values.copy() for field, values in _drawn(seed, index, size).items()}
-
-
-@functools.lru_cache(maxsize=128)  # a test set is read some ten times by scores and exports; 0.7 MB a scene
-def _drawn(seed: int, index: int, size: int) -> Example:
-    rng = np.random.default_rng((seed, index))
-    canvas = _texture(rng, size, size, size, _colours(rng, vivid=rng.uniform(0.4, 0.8)))
-    for _ in range(rng.integers(2, 6)):
-        _paint(canvas, _raster(*_clutter(rng, size), size), rng)
-
-    placed = _place(rng, size)
-    owner = np.full((size, size), -1)
-    for number, (label, patch) in enumerate(placed):
-        _paint(canvas, patch, rng, label if rng.uniform() < USUAL else None)
-        _claim(owner, patch, number)
-    masks = owner == np.arange(len(placed))[:, None, None]
-    labels = np.array([label for label, _ in placed], np.int32)
+def _scene(difficulty: str, seed: int, index: int, size: int) -> Example:
+    """An example of the reader's own: it may change it."""
+    image, owner, labels = _drawn(difficulty, seed, index, size)
+    masks = owner == np.arange(len(labels))[:, None, None]
     return {
-        "image": _photograph(rng, canvas),
+        "image": image.copy(),
         "boxes": np.stack([_box(mask) for mask in masks]),
-        "labels": labels,
+        "labels": labels.copy(),
         "crowd": np.zeros(len(labels), bool),
         "difficult": np.zeros(len(labels), bool),
         "area": masks.sum(axis=(1, 2)).astype(np.float32),
@@ -67,13 +108,32 @@ def _drawn(seed: int, index: int, size: int) -> Example:
     }
 
 
-def _place(rng, size):
+# A training set is read for checks, anchors and each phase, a test set some ten times by scores and exports. A scene of
+# 256 x 256 pixels takes 0.26 MB.
+@functools.lru_cache(maxsize=1024)
+def _drawn(difficulty: str, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (H, W, 3) uint8; the number of the object at each pixel (H, W) int8, -1 for none; labels (N,) int32."""
+    how = DIFFICULTIES[difficulty]
+    rng = np.random.default_rng((seed, index))
+    canvas = _texture(rng, size, size, size, _colours(rng, how, vivid=rng.uniform(*how.ground_vivid)))
+    for _ in range(rng.integers(*how.clutter)):
+        _paint(canvas, _raster(*_clutter(rng, size, how.kinds), size), rng, how, vivid=how.clutter_vivid)
+
+    placed = _place(rng, size, how)
+    owner = np.full((size, size), -1, np.int8)
+    for number, (label, patch) in enumerate(placed):
+        _paint(canvas, patch, rng, how, label if rng.uniform() < how.usual else None)
+        _claim(owner, patch, number)
+    return _photograph(rng, canvas), owner, np.array([label for label, _ in placed], np.int32)
+
+
+def _place(rng, size, how):
     """Objects from back to front as (label, patch), each of them visible enough."""
     placed, areas, owner = [], [], np.full((size, size), -1)
-    for _ in range(1 + rng.binomial(MOST_OBJECTS - 1, 0.35)):
+    for _ in range(1 + rng.binomial(how.most_objects - 1, how.share_of_objects)):
         for _ in range(PLACEMENTS):
             label = int(rng.integers(len(CLASSES)))
-            radius = size * RADII[0] * (RADII[1] / RADII[0]) ** rng.uniform()
+            radius = size * how.radii[0] * (how.radii[1] / how.radii[0]) ** rng.uniform()
             outline = _pose(rng, OUTLINES[label], radius, size, TILT)
             patch = _raster(outline, None, size)
             tried = owner.copy()
@@ -84,7 +144,7 @@ def _place(rng, size):
                 placed.append((label, patch))
                 areas, owner = list(full), tried
                 break
-    return placed or _place(rng, size)
+    return placed or _place(rng, size, how)
 
 
 def _polygon(corners, inner=1.0):
@@ -105,9 +165,9 @@ def _pose(rng, outline, radius, size, tilt=np.pi):
     return radius * squeezed @ turn + rng.uniform(0.05 * size, 0.95 * size, 2)
 
 
-def _clutter(rng, size):
+def _clutter(rng, size, kinds):
     """Something that is no object: (points (P, (y, x)), line width, or None for a filled outline)."""
-    kind, radius = rng.integers(4), size * rng.uniform(0.06, 0.22)
+    kind, radius = rng.integers(kinds), size * rng.uniform(0.06, 0.22)
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     if kind == 0:  # a blob: a circle under three waves
         waves = sum(rng.uniform(0.1, 0.3) * np.sin(n * angles + rng.uniform(0, 6)) for n in (2, 3, 5))
@@ -144,16 +204,16 @@ def _claim(owner, patch, number):
     owner[rows, columns][covered >= 0.5] = number
 
 
-def _colours(rng, label=None, vivid=1.0):
+def _colours(rng, how, label=None, vivid=1.0):
     """Two colours (2, (r, g, b)) near one hue, that of the class or any; less vivid is darker and greyer."""
     hue = (rng.uniform() if label is None else label / len(CLASSES)) + rng.normal(0, HUE_SPREAD, (2, 1))
-    saturation = rng.uniform(0.25, 0.8, (2, 1)) * vivid
+    saturation = rng.uniform(*how.saturation, (2, 1)) * vivid
     value = 255 * np.clip(rng.uniform(0.5, 1.0, (2, 1)) * vivid, 0, 1)
     wheel = np.clip(np.abs((6 * hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)  # pure red, green, blue of each hue
     return value * (1 - saturation * (1 - wheel))
 
 
-def _paint(canvas, patch, rng, label=None):
+def _paint(canvas, patch, rng, how, label=None, vivid=1.0):
     """Cover a part of the canvas with what the class wears, or with anything.
 
     It is lit from one side, so that an edge shows on any ground.
@@ -163,7 +223,7 @@ def _paint(canvas, patch, rng, label=None):
     step = max(1, size // 160)
     around = np.pad(covered, step, mode="edge")
     relief = around[2 * step :, 2 * step :] - around[: -2 * step, : -2 * step]
-    texture = _texture(rng, *covered.shape, size, _colours(rng, label), label) + 40 * relief[..., None]
+    texture = _texture(rng, *covered.shape, size, _colours(rng, how, label, vivid), label) + 40 * relief[..., None]
     canvas[rows, columns] += covered[..., None] * (texture - canvas[rows, columns])
 
 

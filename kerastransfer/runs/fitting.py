@@ -209,7 +209,9 @@ def fit_on(
     )
     logs = [keras.callbacks.TensorBoard(run.logs / phase)] if config.tensorboard and run.leads else []
     if not config.quiet:
-        print(f"\n{phase}: {images} images, {epochs} epochs of {steps} steps, {network.count_params():,} weights")
+        numbers = keras.mixed_precision.global_policy().compute_dtype
+        length = f"{images} images, {epochs} epochs of {steps} steps"
+        print(f"\n{phase}: {length}, {network.count_params():,} weights, in {numbers}")
     model.fit(
         strategy.distributed(config.strategy, functools.partial(batches, resume.first_epoch)),
         epochs=epochs,

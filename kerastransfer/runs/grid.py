@@ -107,9 +107,13 @@ def tell(run: RunFolder, outcome: Outcome, results: Results, exported: str) -> N
 
 def _with_workers(config: CommonConfig) -> tuple[CommonConfig, dict[str, Any]]:
     """The settings of this worker, and what its run folder must know of the others."""
-    from kerastransfer.training import strategy
+    from kerastransfer.training import precision, strategy
 
     strategy.join(config.strategy)
+    # Resolved before config.toml is written: a run that is resumed on another machine, or repeated from that file,
+    # computes as it began or is refused.
+    alone = config.strategy in ("none", "mirrored")
+    config = dataclasses.replace(config, precision=precision.resolved(config.precision, jit=config.jit, alone=alone))
     index, parts = strategy.worker(config.strategy)[0], strategy.parts(config.strategy)
     if config.batch_size % parts:
         even = -(-config.batch_size // parts) * parts

@@ -59,7 +59,8 @@ class CommonConfig:
     CHOSEN: ClassVar[Mapping[str, tuple[str, Callable[[str], type]]]] = {}
 
     data: str = "toy"
-    """A folder or an annotation file in a known layout, `toy` (drawn scenes), or `tfds:NAME`."""
+    """A folder or an annotation file in a known layout, `toy` or `toy-hard` (drawn scenes), or
+    `tfds:NAME`."""
     format: str = "auto"
     """Layout of --data; `auto` detects it."""
     split: Literal["auto", "owner", "every_fifth"] = "auto"
@@ -86,8 +87,9 @@ class CommonConfig:
     strategy: Literal["none", "mirrored", "multi_worker", "data_parallel"] = variable("none")
     """Distribute each training step over the devices of this machine (`mirrored`), over the workers of TF_CONFIG
     (`multi_worker`), or with KERAS_BACKEND=jax over the devices of all processes (`data_parallel`): docs/scale.md."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type that the arithmetic of training uses; weights are always float32."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type that the arithmetic of training uses; weights are always float32. `auto` is bfloat16 where this processor or
+    GPU computes in it, which is about twice as fast, and float32 elsewhere."""
     jit: bool = False
     """Compile the training step with XLA."""
     deterministic: bool = False

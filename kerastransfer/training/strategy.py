@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from kerastransfer.errors import UserError
+from kerastransfer.training import precision as precisions
 from kerastransfer.training import tensorflow_workers
 from kerastransfer.training.terms import TermModel
 
@@ -16,10 +17,13 @@ BACKENDS = {"mirrored": "tensorflow", "multi_worker": "tensorflow", "data_parall
 
 def prepare(*, precision: str = "float32", deterministic: bool = False, seed: int = 0) -> None:
     """Set the process up before any model is built: Keras's policy, seeds, and with `deterministic` operations that
-    give the same bits each time (TensorFlow's setting; it cannot be taken back in this process)."""
+    give the same bits each time (TensorFlow's setting; it cannot be taken back in this process).
+
+    precision: one of `POLICIES`, or "auto" (`precision.resolved`).
+    """
     if keras.backend.backend() != "tensorflow":
         tf.config.set_visible_devices([], "GPU")  # TensorFlow makes the batches alone, and would take all the memory
-    keras.mixed_precision.set_global_policy(POLICIES[precision])
+    keras.mixed_precision.set_global_policy(POLICIES[precisions.resolved(precision)])
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()

@@ -195,6 +195,10 @@ def test_what_the_user_may_get_wrong(tmp_path, draw):
         (str(tmp_path), "voc"): r"is not in layout voc, which needs a folder with JPEGImages/",
         ("toy:many", "auto"): "toy takes a number",
         ("toy:0", "auto"): "toy takes a number",
+        ("toy:", "auto"): "toy takes a number",
+        ("toy-hard:many", "auto"): "toy-hard takes a number of images, as in toy-hard:480",
+        ("toy-hrad", "auto"): r"no such file or folder \(did you mean toy-hard\?\)",
+        (str(tmp_path), "toy"): "--format toy draws toy or toy-hard; give one of them",
     }
     for (data, layout), message in wrong.items():
         with pytest.raises(UserError, match=message) as caught:
@@ -212,9 +216,11 @@ def test_what_the_user_may_get_wrong(tmp_path, draw):
 
 
 def test_toy():
-    assert datasets.format_of("toy") == datasets.format_of("toy:9") == "toy"
-    dataset = datasets.load("toy:9", check=False)
-    assert len(dataset) == 9
+    assert {datasets.format_of(data) for data in ("toy", "toy:9", "toy-hard", "toy-hard:9")} == {"toy"}
+    easy, hard = (datasets.load(data, check=False) for data in ("toy:9", "toy-hard:9"))
+    assert (easy.name, len(easy), hard.name, len(hard)) == ("toy", 9, "toy-hard", 9)
+    assert (easy.samples[0].read()["image"] != hard.samples[0].read()["image"]).any()
+    assert len(datasets.load("toy", check=False)) == len(datasets.load("toy-hard", check=False)) > 400
 
 
 def test_summary(drawn):

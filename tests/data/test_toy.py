@@ -9,14 +9,19 @@ from kerastransfer.data.toy import toy
 from kerastransfer.metrics import segmentation
 
 
+@pytest.fixture(scope="module", params=drawn.DIFFICULTIES)
+def difficulty(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def examples():
-    return [sample.read() for sample in toy(count=60, image_size=128).samples]
+def examples(difficulty):
+    return [sample.read() for sample in toy(count=60, image_size=128, difficulty=difficulty).samples]
 
 
-def test_promises():
-    dataset = toy(seed=3, count=12)
-    assert (dataset.name, len(dataset), len(dataset.classes)) == ("toy", 12, 4)
+def test_promises(difficulty):
+    dataset = toy(seed=3, count=12, difficulty=difficulty)
+    assert (dataset.name, len(dataset), len(dataset.classes)) == (difficulty, 12, 4)
     assert dataset.segmentation_classes == ("background", *dataset.classes)
     assert [sample.name for sample in dataset.samples] == [f"{n:05d}" for n in range(12)]
     assert all(sample.fields == {"boxes", "masks", "segmentation"} for sample in dataset.samples)
@@ -34,15 +39,27 @@ def test_promises():
     }
 
 
-def test_a_scene_depends_on_seed_and_number_alone():
+def test_a_scene_depends_on_seed_and_number_alone(difficulty):
     def images(seed, count):
-        return [sample.read()["image"] for sample in toy(seed, count, 64).samples]
+        drawn._drawn.cache_clear()
+        return [sample.read()["image"] for sample in toy(seed, count, 64, difficulty=difficulty).samples]
 
     first, again, longer, other = images(0, 4), images(0, 4)[::-1], images(0, 6), images(1, 4)
     np.testing.assert_array_equal(first, again[::-1])
     np.testing.assert_array_equal(first, longer[:4])
     assert all((a != b).mean() > 0.5 for a, b in zip(first, other, strict=True))
     assert all((a != b).mean() > 0.5 for a, b in itertools.pairwise(first))
+
+
+def test_the_hard_scenes_stay_as_they_are():
+    """Numbers that were measured on them, and tests, depend on it."""
+    first, second = (sample.read() for sample in toy(0, 2, 64, difficulty="toy-hard").samples)
+    np.testing.assert_array_equal(first["labels"], [3, 0])
+    np.testing.assert_array_equal(first["boxes"] * 64, [[31, 46, 63, 64], [31, 23, 64, 49]])
+    np.testing.assert_array_equal(second["labels"], [2, 1])
+    np.testing.assert_array_equal(second["boxes"] * 64, [[5, 54, 20, 64], [10, 34, 39, 62]])
+    assert [(example["segmentation"] > 0).sum() for example in (first, second)] == [943, 578]
+    assert [example["image"].mean() for example in (first, second)] == pytest.approx([113.015, 128.120], abs=0.01)
 
 
 def test_boxes_masks_and_segmentation_agree(examples):
@@ -56,15 +73,26 @@ def test_boxes_masks_and_segmentation_agree(examples):
             np.testing.assert_array_equal(box * 128, [y.min(), x.min(), y.max() + 1, x.max() + 1])
 
 
-def test_objects_are_few_visible_and_of_every_class(examples):
+def test_objects_are_few_visible_and_of_every_class(difficulty, examples):
     counts = [len(example["labels"]) for example in examples]
-    assert min(counts) == 1 and 5 <= max(counts) <= 6
+    most = drawn.DIFFICULTIES[difficulty].most_objects
+    assert min(counts) == 1 and most - 1 <= max(counts) <= most
     labels = np.concatenate([example["labels"] for example in examples])
     assert np.bincount(labels, minlength=4).min() > 0.15 * len(labels)
     sides = np.concatenate([example["boxes"][:, 2:] - example["boxes"][:, :2] for example in examples])
     assert sides.min() > 0.04 and sides.max() > 0.4
     covered = np.mean([example["segmentation"] > 0 for example in examples])
     assert 0.1 < covered < 0.4
+
+
+def test_objects_overlap(examples):
+    """In a fair share of the scenes a box reaches into another, and some object is partly hidden."""
+
+    def overlap(boxes):
+        shared = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+        return (np.triu(shared.min(axis=-1), 1) > 0.02).any()
+
+    assert np.mean([overlap(example["boxes"]) for example in examples]) > 0.1
 
 
 def test_an_outline_covers_the_area_it_encloses():
@@ -79,19 +107,21 @@ def test_an_outline_covers_the_area_it_encloses():
         assert (covered >= 0.5).sum() == pytest.approx(40**2 * area, rel=0.02)
 
 
-def test_colour_alone_segments_badly():
+@pytest.mark.parametrize(("difficulty", "most"), [("toy", 0.5), ("toy-hard", 0.3)])
+def test_colour_alone_segments_badly(difficulty, most):
     """Each colour, of 512, is given the class that it has most often in the very images that are scored."""
-    examples = [sample.read() for sample in toy(count=100, image_size=64).samples]
+    examples = [sample.read() for sample in toy(count=100, image_size=64, difficulty=difficulty).samples]
     truths = [example["segmentation"] for example in examples]
     colours = [example["image"] // 32 @ np.array([64, 8, 1]) for example in examples]
     votes = np.zeros((512, 5))
     np.add.at(votes, (np.ravel(colours), np.ravel(truths)), 1)
     scores = segmentation.per_image(truths, [votes.argmax(1)[colour] for colour in colours], 5)
-    assert np.nanmean(scores["iou"]) < 0.3
+    assert np.nanmean(scores["iou"]) < most
 
 
-def test_drawing_is_quick_enough_not_to_be_waited_for():
-    samples = toy(count=20).samples
+def test_drawing_is_quick_enough_not_to_be_waited_for(difficulty):
+    drawn._drawn.cache_clear()
+    samples = toy(count=20, difficulty=difficulty).samples
     seconds = []
     for sample in samples:
         start = time.process_time()
@@ -100,9 +130,9 @@ def test_drawing_is_quick_enough_not_to_be_waited_for():
     assert np.median(seconds) < 0.05  # 0.01 undisturbed
 
 
-def test_any_size():
+def test_any_size(difficulty):
     for size in (16, 33, 200):
-        example = toy(count=1, image_size=size).samples[0].read()
+        example = toy(count=1, image_size=size, difficulty=difficulty).samples[0].read()
         assert example["image"].shape == (size, size, 3)
         assert (example["boxes"][:, 2:] > example["boxes"][:, :2]).all()
 
@@ -111,4 +141,11 @@ def test_what_a_reader_changes_is_not_seen_by_the_next():
     sample = toy(seed=5, count=1, image_size=64).samples[0]
     first, untouched = sample.read(), sample.read()["image"].copy()
     first["image"][:] = 0
+    first["labels"][:] = -1
     np.testing.assert_array_equal(sample.read()["image"], untouched)
+    assert (sample.read()["labels"] >= 0).all()
+
+
+def test_an_unknown_difficulty():
+    with pytest.raises(KeyError, match="toy-easy"):
+        toy(count=1, difficulty="toy-easy")

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from kerastransfer.training import precision
 
 SMALL = [
     "--data",
@@ -58,6 +61,14 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
     page = (folder / "report.html").read_text()
     assert "data:image/png;base64," in page and "yolo_unet" in page
     assert str(folder / "report.html") in done.stdout
+
+
+def test_the_stored_settings_name_the_precision_that_auto_stood_for(finished):
+    """So that --resume on another machine computes as the run began, or is refused."""
+    folder, done = finished
+    expected = precision.resolved("auto")
+    assert tomllib.loads((folder / "config.toml").read_text())["precision"] == expected != "auto"
+    assert done.stdout.count(f" weights, in {expected}") == 3
 
 
 YOLOV3 = ["--model", "yolov3-tiny", "--width", "0.25", "--loss", "ciou"]

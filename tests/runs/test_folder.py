@@ -112,7 +112,7 @@ def test_resume_with_other_settings_is_refused_and_names_them(tmp_path):
     finished_run(tmp_path, epochs=2)
     with pytest.raises(UserError, match=r"--epochs 3 \(was 2\).*--config .*config.toml --resume") as caught:
         RunFolder("detector", settings(tmp_path, resume=True, epochs=3, precision="bfloat16"))
-    assert "--precision bfloat16 (was float32)" in str(caught.value)
+    assert "--precision bfloat16 (was auto)" in str(caught.value)
 
 
 def test_a_run_of_another_recipe_is_not_resumed(tmp_path):

@@ -98,7 +98,7 @@ def test_what_to_do_with_a_folder_is_no_setting():
         ("epochs = true", "needed a whole number"),
         ("jit = 1", "needed true or false"),
         ("data = 1", "needed a text"),
-        ('precision = "float64"', "needed one of 'float32', 'bfloat16', 'float16'"),
+        ('precision = "float64"', "needed one of 'auto', 'float32', 'bfloat16', 'float16'"),
         ('decoders = ["unet", "fpn"]', "needed a list, each one of 'segnet', 'unet'"),
         ("seeds = [1, 2.5]", "needed a list, each a whole number"),
         ("epochs = 0", "--epochs is 0: it must be above 0"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kerastransfer.data.toy import CLASSES
-from kerastransfer.tasks import TASKS, detection
+from kerastransfer.tasks import detection
 from kerastransfer.tasks.about import About, Thresholds
 
 # The second box shares 0.8 of the first, the third 0.4; the fourth lies apart.
@@ -53,11 +53,10 @@ def test_a_perfect_detector_in_any_order_of_classes(labels, scenes, perfect_dete
 
 
 def test_truth_and_results_are_kept_on_demand_and_score_the_same_with_cocos_own_tools(scenes, perfect_detector):
-    pycocotools = pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    assert pycocotools
     bare = detection.score(perfect_detector(list(CLASSES)), scenes, CLASSES)
     assert bare.results == {}
 
@@ -119,11 +118,3 @@ def test_a_score_that_crosses_the_threshold_by_a_little_is_not_missing():
     limit = ABOUT.thresholds.score
     _, counts = detection.differences([raw(_3_1=limit + 0.01)], [raw(_3_1=limit - 0.01)], ABOUT)
     assert counts == {"detections": 1, "missing": 0, "extra": 0}
-
-
-def test_every_task_is_a_whole_module():
-    for name, task in TASKS.items():
-        for part in ("classes", "num_classes", "graph", "interpret", "differences", "score", "figures"):
-            assert callable(getattr(task, part)), (name, part)
-        assert {"float32", "float16", "int8"} == task.TOLERANCES.keys() and task.OUTPUTS
-        assert isinstance(task.MAIN, str) and isinstance(task.KEPT, str) and isinstance(task.FIELD, str)

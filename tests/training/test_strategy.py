@@ -188,6 +188,8 @@ def test_prepare_sets_policy_and_seeds():
             strategy.prepare(precision=precision, seed=3)
             assert keras.mixed_precision.global_policy().name == policy
         first = keras.random.normal((3,)), np.random.random()
+        strategy.prepare(precision="auto", seed=3)
+        assert keras.mixed_precision.global_policy().name in ("float32", "mixed_bfloat16")
         strategy.prepare(seed=3)
         np.testing.assert_array_equal(keras.random.normal((3,)), first[0])
         assert np.random.random() == first[1]

@@ -1,0 +1,57 @@
+"""What `--precision auto` stands for on this machine. Imports Keras and TensorFlow only when it has to ask them."""
+
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})  # of processors that multiply bfloat16 numbers themselves
+LEAST_CAPABILITY = (8, 0)  # of an NVIDIA GPU whose tensor cores do: Ampere and later
+
+
+def resolved(precision: str, *, jit: bool = False, alone: bool = True) -> str:
+    """`precision`, or where it is "auto" the one that trains fastest here: "bfloat16" or "float32".
+
+    jit: whether XLA compiles the training step. alone: whether this process trains by itself; several workers must
+    agree, and each sees its own machine only, so they train in float32 unless told otherwise.
+    """
+    if precision != "auto":
+        return precision
+    if not alone:
+        return "float32"
+    import keras
+
+    backend = keras.backend.backend()
+    capabilities = gpu_capabilities(backend)
+    if capabilities:
+        return "bfloat16" if min(capabilities) >= LEAST_CAPABILITY else "float32"
+    # On a processor XLA converts to float32 and back: a convolution is then slower than in float32.
+    return "bfloat16" if backend == "tensorflow" and not jit and cpu_computes_bfloat16() else "float32"
+
+
+def cpu_computes_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether the processor has instructions for bfloat16: by the flags that Linux lists, elsewhere False."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = (line.partition(":")[2].split() for line in text.splitlines() if line.startswith("flags"))
+    return not BFLOAT16_FLAGS.isdisjoint(next(flags, []))
+
+
+def gpu_capabilities(backend: str) -> list[tuple[int, int]]:
+    """The compute capability (major, minor) of every GPU that Keras on this backend sees; (0, 0) where it has none."""
+    if backend == "jax":
+        import jax
+
+        found = [getattr(device, "compute_capability", "") for device in jax.devices() if device.platform == "gpu"]
+        return [_version(text) for text in found]
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        details = map(tf.config.experimental.get_device_details, tf.config.get_visible_devices("GPU"))
+        return [detail.get("compute_capability", (0, 0)) for detail in details]
+    return []
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, _, minor = str(text).partition(".")
+    return (int(major), int(minor or 0)) if major.isdecimal() and (minor or "0").isdecimal() else (0, 0)
