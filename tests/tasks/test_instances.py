@@ -11,9 +11,7 @@ from kerastransfer.tasks.about import About, Thresholds
 from kerastransfer.tasks.instances import Instances, run_lengths
 
 # The second box shares 0.8 of the first, the third 0.4; the fourth lies apart.
-BOXES = np.array(
-    [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.0, 0.0, 0.5, 0.2], [0.6, 0.6, 1.0, 1.0]], np.float32
-)
+BOXES = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.0, 0.0, 0.5, 0.2], [0.6, 0.6, 1.0, 1.0]], np.float32)
 
 
 def test_instances_by_hand():

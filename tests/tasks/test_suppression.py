@@ -3,9 +3,7 @@ import numpy as np
 from kerastransfer.tasks.suppression import suppress
 
 # The second box shares 0.8 of the first, the third 0.4; the fourth lies apart.
-BOXES = np.array(
-    [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.0, 0.0, 0.5, 0.2], [0.6, 0.6, 1.0, 1.0]], np.float32
-)
+BOXES = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.0, 0.0, 0.5, 0.2], [0.6, 0.6, 1.0, 1.0]], np.float32)
 
 
 def test_suppression_by_hand():
