@@ -168,6 +168,9 @@ def _charts(
     for name, images in per_image.items():
         by_score.setdefault(outcome.models[name].each, {})[name] = np.array(list(images.values()))
     for score, values in by_score.items():
+        # Right or wrong is no distribution.
+        if all(np.isin(of_images, (0, 1)).all() for of_images in values.values()):
+            continue
         caption = "A dot for each test image; the bar holds the middle half, the line is the median."
         title = f"{score} of each test image"
         yield score.lower(), Figure(title, caption, b"", chart=True), figures.distribution(values)

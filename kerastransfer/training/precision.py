@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from kerastransfer.silence import silenced
+
 CPUINFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})  # of processors that multiply bfloat16 numbers themselves
 LEAST_CAPABILITY = (8, 0)  # of an NVIDIA GPU whose tensor cores do: Ampere and later
@@ -47,7 +49,10 @@ def gpu_capabilities(backend: str) -> list[tuple[int, int]]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        details = map(tf.config.experimental.get_device_details, tf.config.get_visible_devices("GPU"))
+        # TensorFlow complains where there is no GPU.
+        with silenced():
+            visible = tf.config.get_visible_devices("GPU")
+        details = map(tf.config.experimental.get_device_details, visible)
         return [detail.get("compute_capability", (0, 0)) for detail in details]
     return []
 

@@ -1,23 +1,17 @@
 """Flags over file over defaults, and one clear line for every mistake in either."""
 
 import dataclasses
-import errno
-import importlib
 import math
-import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
 from kerastransfer.errors import UserError
-from kerastransfer.recipes import __main__ as listing
+from kerastransfer.flags import flag, nearest, require_positive
 from kerastransfer.runs import settings
-
-FILES = Path(__file__).resolve().parent.parent.parent / "recipes"
 
 
 @dataclasses.dataclass
@@ -33,13 +27,7 @@ class Config(settings.CommonConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.require_positive(self, "epochs", "learning_rate")
-
-
-@pytest.fixture(autouse=True)
-def _light(monkeypatch):
-    """These recipes need no Keras, which takes seconds to import."""
-    monkeypatch.setattr(settings, "import_keras", lambda: None)
+        require_positive(self, "epochs", "learning_rate")
 
 
 def write(path, text):
@@ -60,7 +48,7 @@ def test_a_flag_undoes_what_the_file_switches_on(tmp_path):
 
 def test_toml_round_trip_keeps_every_setting(tmp_path):
     text = 'quote " backslash \\ tab \t newline \n bell \a delete \x7f Grüße 🐦 # = [x]'
-    settings = Config(
+    config = Config(
         data=text,
         fraction=1 / 3,
         learning_rate=2e-5,
@@ -69,7 +57,7 @@ def test_toml_round_trip_keeps_every_setting(tmp_path):
         deterministic=True,
         encoder="a/b.keras",
     )
-    assert settings.read(Config, write(tmp_path / "a.toml", settings.to_toml(settings))) == settings
+    assert settings.read(Config, write(tmp_path / "a.toml", settings.to_toml(config))) == config
     assert settings.read(Config, write(tmp_path / "b.toml", settings.to_toml(Config()))) == Config()
 
 
@@ -83,7 +71,7 @@ class _Floats:
     value: float
 
 
-def test_what_to_do_with_a_folder_is_no_setting():
+def test_what_to_do_with_a_folder_is_not_stored():
     assert not {"resume", "overwrite"} & tomllib.loads(settings.to_toml(Config(overwrite=True))).keys()
 
 
@@ -101,8 +89,8 @@ def test_what_to_do_with_a_folder_is_no_setting():
         ('precision = "float64"', "needed one of 'auto', 'float32', 'bfloat16', 'float16'"),
         ('decoders = ["unet", "fpn"]', "needed a list, each one of 'segnet', 'unet'"),
         ("seeds = [1, 2.5]", "needed a list, each a whole number"),
-        ("epochs = 0", "--epochs is 0: it must be above 0"),
-        ('epochs = 5\ndata = "to', "is not whole TOML"),  # a truncated file
+        ("epochs = 0", "--epochs is 0; it must be above 0"),
+        ('epochs = 5\ndata = "to', "is not valid TOML"),  # a truncated file
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_that_names_it(tmp_path, text, told):
@@ -119,7 +107,7 @@ def test_a_whole_number_serves_where_a_float_is_needed(tmp_path):
     assert isinstance(read.learning_rate, float)
 
 
-def test_a_file_that_is_not_there_or_no_text(tmp_path):
+def test_a_file_that_is_missing_or_not_text(tmp_path):
     (tmp_path / "run.toml").write_bytes(b"\xff\xfe\x00")
     for path, told in (
         (tmp_path / "no.toml", "No such file"),
@@ -161,105 +149,27 @@ def test_a_flag_of_the_wrong_type_exits_with_2(flags, capsys):
     assert flags[0] in capsys.readouterr().err
 
 
-class ParityError(Exception):
-    """Stands for that of `export.parity`, which comes with TensorFlow."""
-
-
-class ResourceExhaustedError(Exception):
-    """Stands for that of TensorFlow."""
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "told"),
-    [
-        (UserError("two\nlines"), 2, "error: two lines"),
-        (ParityError("int8 lost 0.2"), 1, "error: int8 lost 0.2"),
-        (KeyboardInterrupt(), 130, "--resume"),
-        (MemoryError(), 2, "out of memory"),
-        (ResourceExhaustedError("a\nlong\ntale"), 2, "out of memory"),
-        (OSError(errno.ENOSPC, "No space left on device"), 2, "disk is full"),
-        (OSError("Can't write data (errno = 28, error message = 'No space left on device')"), 2, "disk is full"),
-    ],
-)
-def test_a_foreseen_failure_is_one_line_and_an_exit_code(error, code, told, capsys):
-    def main(settings):
-        raise error
-
-    with pytest.raises(SystemExit) as caught:
-        settings.run(main, Config, [])
-    assert caught.value.code == code
-    err = capsys.readouterr().err
-    assert told in err
-    assert err.count("\n") == 1
-
-
-def test_a_bug_keeps_its_traceback():
-    def main(settings):
-        raise KeyError("a bug")
-
-    with pytest.raises(KeyError):
-        settings.run(main, Config, [])
-
-
-def test_a_reader_that_leaves_is_no_bug():
-    code = "from kerastransfer.runs import settings; settings.run(lambda settings: None, settings.CommonConfig)"
-    command = f"{sys.executable} -c '{code}' --help"
-    ended = subprocess.run(f"({command}; echo $? >&2) | true", shell=True, capture_output=True, text=True)
-    assert "Traceback" not in ended.stderr
-
-
-def test_help_tells_every_flag_in_hyphens_and_how_to_give_a_file(capsys):
+def test_help_shows_every_flag_in_hyphens_and_how_to_give_a_file(capsys):
     with pytest.raises(SystemExit) as caught:
         settings.parse(Config, ["--help"], prog="recipe", description="A page.\n\n    its command")
     assert caught.value.code == 0
     out = capsys.readouterr().out
     for field in dataclasses.fields(Config):
-        assert settings.flag(field.name) in out
+        assert flag(field.name) in out
     assert "--config FILE.toml" in out
     assert "Of Adam." in out
     assert "    its command" in out
 
 
-def test_the_nearest_name_is_always_told():
-    assert settings.nearest("zzz", ["epochs"]) == "epochs"
-
-
-@pytest.mark.parametrize("path", sorted(FILES.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_file_of_settings_fits_the_recipe_that_it_names(path):
-    name = re.search(r"python -m (kerastransfer\.recipes\.\w+) --config recipes/" + path.name, path.read_text())[1]
-    settings.read(importlib.import_module(name).Config, path)
-
-
-@pytest.mark.parametrize("name", listing.recipes())
-def test_every_recipe_round_trips_and_explains_each_flag(name, tmp_path, capsys):
-    recipe = importlib.import_module(f"{listing.PACKAGE}.{name}")
-    assert (
-        settings.read(recipe.Config, write(tmp_path / "run.toml", settings.to_toml(recipe.Config()))) == recipe.Config()
-    )
-    with pytest.raises(SystemExit) as caught:
-        settings.run(recipe.main, recipe.Config, ["--help"])
-    assert caught.value.code == 0
-    out = capsys.readouterr().out
-    assert f"python -m kerastransfer.recipes.{name}" in out
-    assert "(required)" not in out
-
-
-def test_recipes_tell_their_flags_without_tensorflow():
-    code = f"""if True:
-        import importlib, sys
-        for name in {list(listing.recipes())}:
-            importlib.import_module("kerastransfer.recipes." + name)
-        assert not {{"tensorflow", "keras"}} & set(sys.modules), "too heavy for --help"
-    """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+def test_there_is_always_a_nearest_name():
+    assert nearest("zzz", ["epochs"]) == "epochs"
 
 
 def test_settings_and_listing_are_read_without_keras():
     code = """if True:
         import sys
-        from kerastransfer.runs import settings, folder
         from kerastransfer.recipes import __main__
+        from kerastransfer.runs import folder, settings
         settings.parse(settings.CommonConfig, [])
         __main__.main()
         assert not {"tensorflow", "keras", "numpy"} & set(sys.modules), "too heavy for --help"
@@ -267,3 +177,146 @@ def test_settings_and_listing_are_read_without_keras():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert "--help" in ended.stdout
+
+
+@dataclasses.dataclass
+class Square:
+    side: float = 2.0
+    """Length of a side."""
+    corners: tuple[int, ...] = (4,)
+    """How many of them."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "side", prefix="shape.")
+
+
+@dataclasses.dataclass
+class Disc:
+    radius: float = 1.0
+    """Distance of the rim."""
+    side: str = "upper"
+    """Which way up."""
+    colour: Literal["red", "blue"] = "red"
+    """Of the face."""
+
+
+class Squares:
+    Settings = Square
+
+
+class Discs:
+    Settings = Disc
+
+
+KINDS = {"square": Square, "tile": Square, "disc": Disc}
+
+
+def kind_of(name):
+    if name not in KINDS:
+        raise UserError(f"unknown --form {name}; choose {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+@dataclasses.dataclass
+class Drawing(settings.CommonConfig):
+    """Draws a form."""
+
+    CHOSEN: ClassVar = {"shape": ("form", kind_of)}
+
+    form: str = "square"
+    """What to draw."""
+    shape: settings.one_of({"squares": Squares, "discs": Discs}) = None
+    """Settings of the form."""
+
+
+def test_a_choice_brings_its_own_defaults():
+    assert Drawing().shape == Square() and Drawing(form="disc").shape == Disc()
+    assert settings.parse(Drawing, []).shape == Square()
+    assert settings.parse(Drawing, ["--form", "disc"]).shape == Disc()
+    given = settings.parse(Drawing, ["--form", "disc", "--shape.radius", "3", "--shape.side", "lower"])
+    assert given == Drawing(form="disc", shape=Disc(radius=3, side="lower"))
+
+
+def test_settings_of_another_choice_are_refused():
+    with pytest.raises(UserError, match=r"the settings in shape are not those of --form disc"):
+        Drawing(form="disc", shape=Square())
+    with pytest.raises(UserError, match="unknown --form ring; choose square, tile, disc"):
+        settings.parse(Drawing, ["--form", "ring"])
+
+
+@pytest.mark.parametrize(
+    "config", [Drawing(), Drawing(form="disc", shape=Disc(2.5, colour="blue")), Drawing(shape=Square(corners=(1, 2)))]
+)
+def test_a_table_survives_a_round_trip(tmp_path, config):
+    file = write(tmp_path / "run.toml", settings.to_toml(config))
+    assert "\n[shape]\n" in settings.to_toml(config)
+    assert settings.read(Drawing, file) == config == settings.parse(Drawing, ["--config", file])
+    assert tomllib.loads(settings.to_toml(config)).keys() >= {"form", "shape"}
+
+
+def test_flags_override_a_table(tmp_path):
+    file = write(tmp_path / "run.toml", 'form = "disc"\n[shape]\nradius = 3\ncolour = "blue"\n')
+    assert settings.parse(Drawing, ["--config", file]).shape == Disc(3, colour="blue")
+    assert settings.parse(Drawing, ["--config", file, "--shape.radius", "4"]).shape == Disc(4, colour="blue")
+    # Of two forms with the same settings, the file's are kept.
+    file = write(tmp_path / "run.toml", "[shape]\nside = 7\n")
+    assert settings.parse(Drawing, ["--config", file, "--form", "tile"]) == Drawing(form="tile", shape=Square(7))
+
+
+def test_a_table_of_the_wrong_choice_is_refused(tmp_path):
+    file = write(tmp_path / "run.toml", "[shape]\nside = 7\n")
+    with pytest.raises(UserError) as caught:
+        settings.parse(Drawing, ["--config", file, "--form", "disc"])
+    told = str(caught.value)
+    assert told.startswith(file) and "[shape] is for form = 'square'" in told and "--form disc" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[shape]\nsid = 3", "unknown key 'shape.sid'; the nearest known one is shape.side"),
+        ("[shape]\nradius = 3", "unknown key 'shape.radius'"),
+        ('[shape]\nside = "long"', "shape.side is 'long'; needed a number"),
+        ("[shape]\nside = 0", "--shape.side is 0"),
+        ("shape = 3", "shape is 3; it must be a table, [shape]"),
+        ('form = "ring"', "unknown --form ring"),
+        ("side = 3", "unknown key 'side' at the top of the file; it belongs in the table [shape]"),
+        ('form = "disc"\nradius = 3', "'radius' at the top of the file; it belongs in the table [shape]"),
+    ],
+)
+def test_a_mistake_in_a_table_is_one_line_that_names_it(tmp_path, text, told):
+    file = write(tmp_path / "run.toml", text)
+    with pytest.raises(UserError) as caught:
+        settings.parse(Drawing, ["--config", file])
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert file in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--shape.sid", "3"], "'--shape.sid'; the nearest flag is --shape.side"),
+        (["--side", "3"], "'--side'; the nearest flag is --shape.side"),
+        (["--shape.radius", "3"], "unknown '--shape.radius'"),
+        (["--form", "disc", "--radius=3"], "the nearest flag is --shape.radius"),
+    ],
+)
+def test_a_mistake_in_a_flag_of_a_choice_names_the_nearest(flags, told):
+    with pytest.raises(UserError) as caught:
+        settings.parse(Drawing, flags)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(("form", "shown", "hidden"), [("tile", "corners", "radius"), ("disc", "radius", "corners")])
+def test_help_shows_the_flags_of_the_choice_alone(form, shown, hidden, capsys):
+    with pytest.raises(SystemExit) as caught:
+        settings.parse(Drawing, ["--form", form, "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert f"--shape.{shown}" in out and f"--shape.{hidden}" not in out
+
+
+def test_settings_of_a_choice_are_fixed_in_a_resumed_run():
+    fixed = settings.fixed(Drawing(form="disc", output="somewhere"))
+    assert fixed["shape.radius"] == 1.0 and fixed["form"] == "disc"
+    assert "output" not in fixed and "resume" not in fixed

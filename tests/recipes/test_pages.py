@@ -1,0 +1,68 @@
+"""The pages of recipes: listed, explained, and light to import."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kerastransfer.recipes import pages
+from kerastransfer.runs import command_line, settings
+
+FILES = Path(__file__).resolve().parent.parent.parent / "recipes"
+
+
+def page(name):
+    return importlib.import_module(f"kerastransfer.recipes.{name}")
+
+
+def test_the_listing_has_a_line_for_each_page(capsys):
+    from kerastransfer.recipes import __main__ as listing
+
+    listing.main()
+    out = capsys.readouterr().out
+    for name, line in pages().items():
+        assert line and re.search(rf"^{name} +{re.escape(line)}$", out, re.MULTILINE), name
+        assert page(name).__doc__.startswith(line)
+
+
+def test_there_are_files_of_settings():
+    assert {path.parent.name for path in FILES.glob("*/*.toml")} <= pages().keys()
+    assert not list(FILES.glob("*.toml"))
+    assert len(list(FILES.glob("*/*.toml"))) > 5
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_file_of_settings_fits_the_page_that_it_names(path):
+    name = path.parent.name
+    command = f"python -m kerastransfer.recipes.{name} --config recipes/{name}/{path.name}"
+    assert command in path.read_text(encoding="utf-8")
+    settings.read(page(name).Config, path)
+
+
+@pytest.mark.parametrize("name", pages())
+def test_every_page_round_trips_and_explains_each_flag(name, tmp_path, capsys):
+    recipe = page(name)
+    (tmp_path / "run.toml").write_text(settings.to_toml(recipe.Config()), encoding="utf-8")
+    assert settings.read(recipe.Config, tmp_path / "run.toml") == recipe.Config()
+    with pytest.raises(SystemExit) as caught:
+        command_line.run(recipe.main, recipe.Config, ["--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert f"python -m kerastransfer.recipes.{name}" in out
+    assert "(required)" not in out
+    for flag in settings.flat(recipe.Config()):
+        assert f"--{flag.replace('_', '-')}" in out, flag
+
+
+def test_pages_show_their_flags_without_tensorflow():
+    code = f"""if True:
+        import importlib, sys
+        for name in {list(pages())}:
+            importlib.import_module("kerastransfer.recipes." + name)
+        assert not {{"tensorflow", "keras"}} & set(sys.modules), "too heavy for --help"
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,68 @@
+"""How a recipe ends: a foreseen failure in one line with an exit code, a bug with its traceback."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from kerastransfer.errors import UserError
+from kerastransfer.runs import command_line, settings
+
+
+@pytest.fixture(autouse=True)
+def _light(monkeypatch):
+    """These recipes need no Keras, which takes seconds to import."""
+    monkeypatch.setattr(command_line, "import_keras", lambda: None)
+
+
+class ParityError(Exception):
+    """Stands for that of `export.parity`, which comes with TensorFlow."""
+
+
+class ResourceExhaustedError(Exception):
+    """Stands for that of TensorFlow."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (UserError("two\nlines"), 2, "error: two lines"),
+        (ParityError("int8 lost 0.2"), 1, "error: int8 lost 0.2"),
+        (KeyboardInterrupt(), 130, "--resume"),
+        (MemoryError(), 2, "out of memory"),
+        (ResourceExhaustedError("a\nlong\ntale"), 2, "out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "disk is full"),
+        (type("AbortedError", (Exception,), {})("lost"), 2, "another worker has ended"),
+        (OSError("Can't write data (errno = 28, error message = 'No space left on device')"), 2, "disk is full"),
+    ],
+)
+def test_a_foreseen_failure_is_one_line_and_an_exit_code(error, code, told, capsys):
+    def main(config):
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        command_line.run(main, settings.CommonConfig, [])
+    assert caught.value.code == code
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback():
+    def main(config):
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        command_line.run(main, settings.CommonConfig, [])
+
+
+def test_a_reader_that_leaves_is_not_a_bug():
+    code = """if True:
+        from kerastransfer.runs import command_line, settings
+        command_line.import_keras = lambda: None
+        command_line.run(lambda config: [print("x" * 99) for _ in range(9999)], settings.CommonConfig, [])
+    """
+    command = f"{sys.executable} -c '{code}'"
+    ended = subprocess.run(f"({command}; echo $? >&2) | true", shell=True, capture_output=True, text=True)
+    assert ended.stderr == "141\n"
