@@ -4,6 +4,7 @@ Everything heavy is imported by the subcommand that needs it, and a .tflite file
 """
 
 import importlib
+import itertools
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from kerastransfer import files
+from kerastransfer import __version__, files
 from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest
 from kerastransfer.progress import bar
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with command_line.one_line_errors():
         if argv[:1] == ["run"]:
             run(argv[1:])
+        elif argv == ["--version"]:
+            print(f"kerastransfer {__version__}")
         else:
             tyro.extras.subcommand_cli_from_dict(
                 {function.__name__: function for function in (recipes, datasets, evaluate, predict, export, convert)},
@@ -55,15 +58,26 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(argv: Sequence[str]) -> None:
-    """The recipe that `argv` begins with, with the flags that follow."""
+    """The recipe that `argv` begins with, or in whose folder (recipes/NAME/FILE.toml) the file of its --config lies, with
+    the flags that follow."""
     names = list(pages())
-    if not argv or argv[0] not in names:
-        raise UserError(
-            f"kerastransfer run needs a recipe, one of {', '.join(names)}; "
-            + (f"{argv[0]!r} is most like {nearest(argv[0], names)!r}" if argv else "none was given")
-        )
-    recipe = importlib.import_module(f"kerastransfer.recipes.{argv[0]}")
-    command_line.run(recipe.main, recipe.Config, argv[1:], prog=f"kerastransfer run {argv[0]}")
+    if argv[:1] in (["--help"], ["-h"]):
+        print("usage: kerastransfer run RECIPE [--FLAG VALUE ...]\n")
+        recipes()
+        return
+    recipe, flags = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (_folder_of_config(argv), argv)
+    if recipe not in names:
+        told = f"{recipe!r} is most like {nearest(recipe, names)!r}" if recipe else "none was given"
+        raise UserError(f"kerastransfer run needs a recipe, one of {', '.join(names)}; {told}")
+    page = importlib.import_module(f"kerastransfer.recipes.{recipe}")
+    command_line.run(page.main, page.Config, flags, prog=f"kerastransfer run {recipe}")
+
+
+def _folder_of_config(flags: Sequence[str]) -> str:
+    """The name of the folder in which the file of --config lies; "" where there is none."""
+    given = [flag.removeprefix("--config=") for flag in flags if flag.startswith("--config=")]
+    given += [value for flag, value in itertools.pairwise(flags) if flag == "--config"]
+    return Path(given[0]).resolve().parent.name if given else ""
 
 
 def recipes() -> None:

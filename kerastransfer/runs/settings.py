@@ -31,6 +31,7 @@ import tyro
 
 from kerastransfer.errors import UserError
 from kerastransfer.flags import flag, nearest, require_positive
+from kerastransfer.runs.flag_help import explain
 
 FILE_HELP = "--config FILE.toml reads settings from a file, one per line (batch_size = 16); flags override them."
 LARGEST_SEED = 2**32 - 1  # NumPy's
@@ -131,6 +132,7 @@ def parse(Config: type, argv: Sequence[str], *, prog: str | None = None, descrip
     chosen = {name: value for name, value in vars(_before(*choosers).parse_known_args(flags)[0]).items() if value}
     default = Config(**chosen) if given.config is None else read(Config, given.config, **chosen)
     description = f"{(description or Config.__doc__).strip()}\n\n{FILE_HELP}"
+    explain(Config, *(type(getattr(default, name)) for name in Config.CHOSEN))
     config, unknown = tyro.cli(
         Config, prog=prog, description=description, args=flags, default=default, return_unknown_args=True
     )
