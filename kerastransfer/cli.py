@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """Boxes are cheap, masks are expensive: put what a detector has learnt to work on dense prediction.
 
 `kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` shows its flags."""
-MOST_CLASSES = 20  # that a table tells one by one
+MOST_CLASSES = 20  # that a table lists
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Cfg = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.cfg")]
@@ -41,7 +41,7 @@ Images = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar=
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exit codes: 0; 2 for a mistake of the user's, told in one line; 1 for an exported file out of tolerance."""
+    """Exit codes: 0; 2 for a mistake of the user's, reported in one line; 1 for an exported file out of tolerance."""
     argv = list(sys.argv[1:] if argv is None else argv)
     with command_line.one_line_errors():
         if argv[:1] == ["run"]:
@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(argv: Sequence[str]) -> None:
-    """The recipe that `argv` begins with, or in whose folder (recipes/NAME/FILE.toml) the file of its --config lies, with
-    the flags that follow."""
+    """The recipe that `argv` begins with, or in whose folder (recipes/NAME/FILE.toml) the file of --config lies, with the
+    flags that follow."""
     names = list(pages())
     if argv[:1] in (["--help"], ["-h"]):
         print("usage: kerastransfer run RECIPE [--FLAG VALUE ...]\n")
@@ -92,7 +92,7 @@ def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None,
 
     Args:
         data: A folder or an annotation file in a known layout, `toy`, `toy-hard` or `tfds:NAME`.
-        format: Its layout; found by itself with `auto`.
+        format: Layout of the data; `auto` detects it.
         output: Draw a contact sheet of annotated samples here (NAME.png).
         overwrite: Replace the contact sheet if it is there.
     """
@@ -143,7 +143,7 @@ def evaluate(
     Args:
         model: A .keras file of a run, or a .tflite file that was exported from one.
         data: A folder or an annotation file in a known layout, `toy`, `toy-hard` or `tfds:NAME`.
-        format: Its layout; found by itself with `auto`.
+        format: Layout of the data; `auto` detects it.
         split: Which images test, as in the recipes; `all` scores every image.
         max_bad: Largest share of bad samples.
         output: Write the scores here too (NAME.json).
@@ -182,7 +182,7 @@ def predict(
         model: A .keras file of a run, or a .tflite file that was exported from one.
         images: Photos, or folders of photos.
         output: The folder to write to.
-        score: Lowest score of a detection; the model's own by itself.
+        score: Lowest score of a detection; by default the model's own.
         overwrite: Replace files of the same name in the folder.
     """
     from kerastransfer.runs import trained
@@ -227,8 +227,8 @@ def export(
 
     Args:
         model: A .keras file of a run.
-        data: Where calibration and test images come from; by itself the data that the run trained on.
-        format: Its layout; found by itself with `auto`.
+        data: Where calibration and test images come from; by default the data that the run trained on.
+        format: Layout of the data; `auto` detects it.
         split: Which images test, the others calibrate.
         output: The folder to write to.
         overwrite: Replace files of the same name in the folder.
@@ -296,7 +296,7 @@ def convert(
     resize = "stretch" if sections[-1].kind == "detection" else "letterbox"  # as Darknet runs YOLOv1 and YOLOv3
     trained.write(model, output, About("detection", tuple(labels), size, resize, codec))
     if done["fresh"]:
-        print(f"not in the file, begin anew: {', '.join(done['fresh'])}")
+        print(f"not in the file, so initialised: {', '.join(done['fresh'])}")
     print(f"{output}: {len(done['copied'])} layers of {weights}, {len(labels)} classes, {size[0]} x {size[1]} pixels")
 
 
@@ -343,7 +343,7 @@ def _parts(data: str, format: str, split: str, max_bad: float, field: str) -> tu
 
 
 def _photos(given: Iterable[str]) -> dict[str, Path]:
-    """{name to write under: photo}; of a folder all its pictures. Two photos of one name are told apart by a number."""
+    """{name to write under: photo}; of a folder all its pictures. Photos of the same name are numbered."""
     photos: dict[str, Path] = {}
     for path in map(Path, given):
         inside = (

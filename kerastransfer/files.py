@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Atomic file writes, and JSON."""
 
 import contextlib
 import errno

@@ -61,7 +61,7 @@ def objects(outputs, size, image, labels, limits):
     """Dicts of label, score and box (y1, x1, y2, x2) in pixels of the photo, best first; and of a mask (H, W), where
     the model draws masks."""
     boxes, scores = np.clip(outputs["boxes"], 0, 1), outputs["scores"]
-    if "masks" in outputs:  # it has suppressed boxes by itself, and tells the class of each that is left
+    if "masks" in outputs:  # boxes are suppressed already, and each has one class
         count = int(outputs["count"])
         own = outputs["labels"][:count, None] == np.arange(len(labels))
         boxes, scores = boxes[:count], np.where(own, scores[:count, None], -1)

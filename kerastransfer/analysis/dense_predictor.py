@@ -18,7 +18,7 @@ from kerastransfer.models.dense import Vote, receptive_radius
 @dataclasses.dataclass(frozen=True)
 class DenseMaps:
     """Of one photo, at its own size, (H, W, K) float32: objectness, the best score whose cell's middle is at a pixel;
-    votes, the sum of the scores of all boxes that cover it (`models.dense.Vote` tells the unit)."""
+    votes, the sum of the scores of all boxes that cover it (in units that `Vote` documents)."""
 
     objectness: np.ndarray
     votes: np.ndarray

@@ -77,7 +77,7 @@ def export_all(
     first from training, the second not. score: a task metric, higher is better, of a function that is called like
     `Predictor.predict`; it is called for the Keras model and for each file. tolerances: by default the task's.
 
-    A file out of tolerance is kept, for a look, as NAME_int8.failed.tflite, and a good one of an earlier export is
+    A file out of tolerance is kept for inspection as NAME_int8.failed.tflite, and a good one of an earlier export is
     removed; when all are written, ParityError is raised. NAME.json is removed first and written last: where it exists,
     it tells the truth about the files beside it. Raises UserError, with nothing written, if the model cannot be
     exported or there are no images.

@@ -83,7 +83,7 @@ def png(picture: Figure | Image.Image) -> bytes:
 
 
 def save(picture: Figure | Image.Image, path: str | os.PathLike) -> None:
-    """Write a PNG file, whole or not at all."""
+    """Write a PNG file atomically."""
     data = png(picture)
     with files.replacing(path) as temporary:
         temporary.write_bytes(data)

@@ -40,14 +40,14 @@ def import_keras() -> None:
 def one_line_errors() -> Iterator[None]:
     """Around a program: a foreseen failure ends it with one line on stderr and no traceback.
 
-    Exit codes: 2 for what the user can mend (bad input, a full disk, too little memory), 1 for an exported file out of
+    Exit codes: 2 for what the user can fix (bad input, a full disk, too little memory), 1 for an exported file out of
     tolerance, 130 for Ctrl-C. Any other error is a bug and keeps its traceback.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
     try:
         yield
     except KeyboardInterrupt:
-        _exit("stopped; a recipe goes on from its last whole epoch when it is run again with --resume", 130)
+        _exit("stopped; run a recipe again with --resume to continue from its last complete epoch", 130)
     except BrokenPipeError:  # the reader of our output has left, as `head` does; 141 is what a shell calls it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None

@@ -6,6 +6,7 @@ tyro finds these docstrings too, but keeps the line breaks of the source, which 
 import ast
 import dataclasses
 import inspect
+import itertools
 import textwrap
 from typing import Annotated
 
@@ -25,7 +26,7 @@ def _docstrings(cls: type) -> dict[str, str]:
     """{field: the text below it}."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
     found = {}
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             found[field.target.id] = " ".join(str(below.value.value).split())
     return found

@@ -1,7 +1,7 @@
 """The folder of a run: claimed by one process, written so that a kill at any moment leaves old files or new ones.
 
 config.toml      all settings; --config of the same file repeats the run
-phases.json      what each finished phase came to, so that --resume does not train it again
+phases.json      the result of each finished phase, so that --resume does not train it again
 metrics.json     {"recipe", "data", "seed" or "seeds", "results": {MODEL: {METRIC: value}}, "seconds": {PHASE: value}}
 history.csv      a row per epoch and phase
 report.html, transfer_report.json, and the folders named in `FOLDERS`
@@ -104,7 +104,7 @@ class RunFolder:
         return files.read_json(self.path / "phases.json", {})
 
     def finish_phase(self, name: str, result: dict, seconds: float | None = None) -> None:
-        """Write down that a phase has ended and what it came to (anything JSON holds; a NaN comes back as None)."""
+        """Write down that a phase has ended, and its result (anything JSON holds; a NaN comes back as None)."""
         files.write_json(self.path / "phases.json", {**self.phases, name: {"seconds": seconds, "result": result}})
 
     def phase(self, name: str, work: Callable[[], dict], *, together: bool = False) -> dict:
@@ -125,7 +125,7 @@ class RunFolder:
     def append_history(self, rows: Iterable[Row]) -> None:
         """Add rows with "phase", "epoch" and metrics to history.csv.
 
-        Rows of the same phase at the same epoch or a later one are replaced: a resumed phase tells those epochs again.
+        Rows of the same phase at the same epoch or a later one are replaced: a resumed phase reports those epochs again.
         """
         if not self.leads:
             return

@@ -1,6 +1,6 @@
 """A page once for each cell of a grid of settings, such as several seeds, and what they have in common.
 
-Each cell is a run of its own, in a folder of its own that resumes by itself; grid.json in the folder above names them.
+Each cell is a run of its own, in a folder of its own, resumable on its own; grid.json in the folder above names them.
 """
 
 import dataclasses

@@ -24,7 +24,7 @@ class Result:
 
     metrics: a number each. main: the one that a person reads. per_image: {image: value of `each`}, of which
     comparisons are made. role: "subject" of the run, "control" that a subject is compared with, or scored "beside"
-    them. task, test: None for what is no model of the run. exported: records of its files.
+    them. task, test: None for what is not a model of the run. exported: records of its files.
     """
 
     metrics: dict[str, float]

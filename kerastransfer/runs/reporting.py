@@ -168,7 +168,7 @@ def _charts(
     for name, images in per_image.items():
         by_score.setdefault(outcome.models[name].each, {})[name] = np.array(list(images.values()))
     for score, values in by_score.items():
-        # Right or wrong is no distribution.
+        # Right and wrong make no distribution.
         if all(np.isin(of_images, (0, 1)).all() for of_images in values.values()):
             continue
         caption = "A dot for each test image; the bar holds the middle half, the line is the median."

@@ -43,7 +43,7 @@ def variable(default: Any) -> Any:
 
 
 def unstored(default: Any) -> Any:
-    """A field that says what to do this once, and is no part of the run's settings."""
+    """A field that says what to do this once, and is not part of the run's settings."""
     return dataclasses.field(default=default, metadata={"variable": True, "unstored": True})
 
 

@@ -1,4 +1,4 @@
-"""Masks of boxes, as a mask branch gives them, put where their boxes are in an image (spec/03 section 7)."""
+"""Masks of boxes, as a mask branch predicts them, placed in an image (Mask R-CNN, He et al. 2017, section 3.1)."""
 
 import numpy as np
 
