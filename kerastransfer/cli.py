@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(argv: Sequence[str]) -> None:
-    """The recipe that `argv` begins with, or in whose folder (recipes/NAME/FILE.toml) the file of --config lies, with the
-    flags that follow."""
+    """The recipe that `argv` begins with, or in whose folder (recipes/NAME/FILE.toml) the file of --config lies; the
+    flags follow."""
     names = list(pages())
     if argv[:1] in (["--help"], ["-h"]):
         print("usage: kerastransfer run RECIPE [--FLAG VALUE ...]\n")

@@ -125,7 +125,7 @@ class RunFolder:
     def append_history(self, rows: Iterable[Row]) -> None:
         """Add rows with "phase", "epoch" and metrics to history.csv.
 
-        Rows of the same phase at the same epoch or a later one are replaced: a resumed phase reports those epochs again.
+        Rows of the same phase at the same epoch or a later one are replaced: a resumed phase repeats those epochs.
         """
         if not self.leads:
             return
