@@ -11,7 +11,7 @@ without a single mask (docs/dense.md).
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from kerastransfer.errors import UserError
 from kerastransfer.phases import from_boxes
@@ -30,6 +30,16 @@ GIVEN = "The encoder of a trained detector was frozen, and decoders were trained
 @dataclasses.dataclass
 class Config(SegmenterConfig, DetectorConfig):
     """Train a detector on boxes, freeze its encoder, and train decoders on it with masks."""
+
+    TOY: ClassVar = {
+        "image_size": 112,
+        "batch_size": 8,
+        "mosaic": 0.0,
+        "scale": [0.7, 1.2],
+        "learning_rate": 3e-3,
+        "detector_epochs": 16,
+        "decoder_epochs": 10,
+    }
 
     encoder: str | None = None
     """A .keras file with an encoder, such as RUN/models/encoder.keras or a detector; then no detector is trained."""

@@ -12,6 +12,9 @@ A field may also hold the settings of a choice, such as those of the family that
 `CHOSEN` maps its name to (the field that chooses, a function from that field's value to a dataclass). Its fields are
 flags with the name before them (--net.loss) and a table of the file ([net]); --help shows those of the chosen class.
 
+The class variable `TOY` holds the settings of the recipe's small job on drawn scenes, as a TOML file would: they are the
+defaults where neither --config nor --data is given.
+
 A recipe's module imports what is slow to import (Keras, TensorFlow, the rooms that use them) inside `main`, so that
 `--help` answers at once.
 """
@@ -33,6 +36,9 @@ from kerastransfer.errors import UserError
 from kerastransfer.flags import flag, nearest, require_positive
 from kerastransfer.runs.flag_help import explain
 
+TOY_HELP = (
+    "Without --data and --config, a small complete job runs on drawn scenes; --data DIR --help shows other defaults."
+)
 FILE_HELP = "--config FILE.toml reads settings from a file, one per line (batch_size = 16); flags override them."
 LARGEST_SEED = 2**32 - 1  # NumPy's
 
@@ -58,6 +64,7 @@ class CommonConfig:
     """The flags that mean the same in every recipe."""
 
     CHOSEN: ClassVar[Mapping[str, tuple[str, Callable[[str], type]]]] = {}
+    TOY: ClassVar[Mapping[str, Any]] = {}
 
     data: str = "toy"
     """A folder or an annotation file in a known layout, `toy` or `toy-hard` (drawn scenes), or
@@ -130,8 +137,15 @@ def parse(Config: type, argv: Sequence[str], *, prog: str | None = None, descrip
     given, flags = _before("config").parse_known_args(argv)
     choosers = {by for by, _ in Config.CHOSEN.values()}
     chosen = {name: value for name, value in vars(_before(*choosers).parse_known_args(flags)[0]).items() if value}
-    default = Config(**chosen) if given.config is None else read(Config, given.config, **chosen)
-    description = f"{(description or Config.__doc__).strip()}\n\n{FILE_HELP}"
+    if given.config is not None:
+        default = read(Config, given.config, **chosen)
+    elif (_before("data").parse_known_args(flags)[0].data or "toy").startswith("toy"):
+        default = toy(Config, **chosen)
+    else:
+        default = Config(**chosen)
+    description = f"{(description or Config.__doc__).strip()}\n\n{FILE_HELP}" + (
+        f"\n\n{TOY_HELP}" if Config.TOY else ""
+    )
     explain(Config, *(type(getattr(default, name)) for name in Config.CHOSEN))
     config, unknown = tyro.cli(
         Config, prog=prog, description=description, args=flags, default=default, return_unknown_args=True
@@ -154,6 +168,16 @@ def _before(*names: str) -> argparse.ArgumentParser:
     return parser
 
 
+def toy(Config: type, **chosen: str) -> Any:
+    """The settings of a recipe's small job on drawn scenes, `Config.TOY`; `chosen` as in `read`."""
+    values, defaults = dict(Config.TOY), _defaults(Config)
+    for name, (by, settings_of) in Config.CHOSEN.items():
+        if settings_of(chosen.get(by, values.get(by, defaults[by]))) is not settings_of(values.get(by, defaults[by])):
+            # The flags chose another class than the one that the small job has settings for.
+            values.pop(name, None)
+    return _from_values(Config, values, "TOY", chosen)
+
+
 def read(Config: type, path: str | os.PathLike, **chosen: str) -> Any:
     """A `Config` from a TOML file; what the file does not name keeps its default. `chosen`: flags that override the
     file, of fields that choose the class of others. Raises UserError."""
@@ -163,34 +187,38 @@ def read(Config: type, path: str | os.PathLike, **chosen: str) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror}); --config needs a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not valid TOML ({error}); it needs one `key = value` per line") from error
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
-    tables = {}
-    for name, (by, settings_of) in Config.CHOSEN.items():
-        in_file = values.get(by, defaults[by])
-        wanted = settings_of(chosen.get(by, in_file))
-        table = values.pop(name, {})
-        if not isinstance(table, dict):
-            raise UserError(f"{path}: {name} is {table!r}; it must be a table, [{name}]")
-        if table and settings_of(in_file) is not wanted:
-            raise UserError(
-                f"{path}: the table [{name}] is for {by} = {in_file!r} and does not apply to {flag(by)} {chosen[by]}; "
-                f"remove one of them"
-            )
-        tables[name] = wanted, table
+    return _from_values(Config, values, path, chosen)
+
+
+def _from_values(Config: type, values: Mapping[str, Any], source: Any, chosen: Mapping[str, str]) -> Any:
+    values, defaults, tables = dict(values), _defaults(Config), {}
     try:
-        settings = {
-            name: wanted(**_fields(wanted, table, path, f"{name}.")) for name, (wanted, table) in tables.items()
-        }
+        for name, (by, settings_of) in Config.CHOSEN.items():
+            given = values.get(by, defaults[by])
+            wanted, table = settings_of(chosen.get(by, given)), values.pop(name, {})
+            if not isinstance(table, dict):
+                raise UserError(f"{name} is {table!r}; it must be a table, [{name}]")
+            if table and settings_of(given) is not wanted:
+                raise UserError(
+                    f"the table [{name}] is for {by} = {given!r} and does not apply to {flag(by)} {chosen[by]}; "
+                    "remove one of them"
+                )
+            tables[name] = wanted, table
+        settings = {name: wanted(**_fields(wanted, table, f"{name}.")) for name, (wanted, table) in tables.items()}
         moved = {field.name: name for name, (wanted, _) in tables.items() for field in dataclasses.fields(wanted)}
         for key in values.keys() & moved.keys() - defaults.keys():
-            raise UserError(f"unknown key {key!r} at the top of the file; it belongs in the table [{moved[key]}]")
-        return Config(**{**_fields(Config, values, path), **settings, **chosen})
+            raise UserError(f"unknown key {key!r} at the top level; it belongs in the table [{moved[key]}]")
+        return Config(**{**_fields(Config, values), **settings, **chosen})
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{source}: {error}") from error
 
 
-def _fields(Config: type, values: Mapping[str, Any], path: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of a file, or of a table in it, as the fields of `Config` take them. Raises UserError."""
+def _defaults(Config: type) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(Config)}
+
+
+def _fields(Config: type, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a file, or of a table in it, with the types of the fields of `Config`. Raises UserError."""
     kinds = typing.get_type_hints(Config)
     names = [field.name for field in dataclasses.fields(Config) if field.name not in getattr(Config, "CHOSEN", {})]
     typed = {}
