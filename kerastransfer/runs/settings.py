@@ -12,8 +12,8 @@ A field may also hold the settings of a choice, such as those of the family that
 `CHOSEN` maps its name to (the field that chooses, a function from that field's value to a dataclass). Its fields are
 flags with the name before them (--net.loss) and a table of the file ([net]); --help shows those of the chosen class.
 
-The class variable `TOY` holds the settings of the recipe's small job on drawn scenes, as a TOML file would: they are the
-defaults where neither --config nor --data is given.
+The class variable `TOY` holds the settings of the recipe's small job on drawn scenes, as a TOML file would: they are
+the defaults where neither --config nor other --data is given.
 
 A recipe's module imports what is slow to import (Keras, TensorFlow, the rooms that use them) inside `main`, so that
 `--help` answers at once.
@@ -36,9 +36,7 @@ from kerastransfer.errors import UserError
 from kerastransfer.flags import flag, nearest, require_positive
 from kerastransfer.runs.flag_help import explain
 
-TOY_HELP = (
-    "Without --data and --config, a small complete job runs on drawn scenes; --data DIR --help shows other defaults."
-)
+TOY_HELP = "Without --data and --config, a small complete job runs on drawn scenes; other data has other defaults."
 FILE_HELP = "--config FILE.toml reads settings from a file, one per line (batch_size = 16); flags override them."
 LARGEST_SEED = 2**32 - 1  # NumPy's
 

@@ -20,7 +20,8 @@ def differences(
 ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
     """For the outputs of "instances" of some images {output: {"maximum", "mean"}} of the absolute difference of paired
     rows (0 where there are none, NaN where `got` holds something that is not a number), and {"detections": rows of
-    `expected` with a score of `strong` or more, "missing": those of them that `got` lacks, "extra": such rows of `got` alone}.
+    `expected` with a score of `strong` or more, "missing": those of them that `got` lacks, "extra": such rows of
+    `got` alone}.
 
     A row is not missed, nor extra, if it may have fallen to the limit of rows: the other side has no row to spare, and
     none that is worse by more than a rounding. Rows below `strong` are missed nowhere.
