@@ -22,11 +22,8 @@ from kerastransfer.runs import command_line
 from kerastransfer.vocabulary import PICTURES
 
 if TYPE_CHECKING:
-    import keras
-
     from kerastransfer.data.dataset import Dataset
     from kerastransfer.export.parity import ExportedFile
-    from kerastransfer.models.darknet_cfg import Section
 
 DESCRIPTION = """Boxes are cheap, masks are expensive: put what a detector has learnt to work on dense prediction.
 
@@ -269,56 +266,25 @@ def convert(
 
     Args:
         cfg: The net, as Darknet describes it.
-        weights: Its numbers.
+        weights: The net's weights.
         output: The model is written here, and OUT.json beside it.
-        names: Names of the classes, one a line; class0, class1, ... by themselves.
-        layers: Read only the first so many sections (75: the trunk of yolov3); what follows keeps its first weights.
+        names: A file of class names, one per line; the default is class0, class1, ...
+        layers: Read only so many sections (75 is the trunk of yolov3); later layers keep their initial weights.
         overwrite: Replace these files if they are there.
     """
     if output.suffix != ".keras":
-        raise UserError(f"{output}: the model is written as .keras; give a name that ends so")
+        raise UserError(f"{output}: the model is written as a .keras file; give a name that ends in .keras")
     _refuse_to_replace([output, output.with_suffix(".json")], overwrite)
     command_line.import_keras()
-    from kerastransfer.export import darknet_weights
-    from kerastransfer.models import darknet_cfg
+    from kerastransfer.detectors.darknet import converted
     from kerastransfer.runs import trained
-    from kerastransfer.tasks.about import About
 
-    sections = darknet_cfg.parse(_text(cfg))
-    model, codec = _darknet_net(sections)
-    labels = [f"class{number}" for number in range(codec.num_classes)]
-    if names is not None:
-        labels = [line.strip() for line in _text(names).splitlines() if line.strip()]
-    if len(labels) != codec.num_classes:
-        raise UserError(f"{names}: {len(labels)} names for the {codec.num_classes} classes of {cfg}; give one a line")
-    done = darknet_weights.read(weights, model, layers=layers)
-    size = darknet_cfg.image_size(sections)
-    resize = "stretch" if sections[-1].kind == "detection" else "letterbox"  # as Darknet runs YOLOv1 and YOLOv3
-    trained.write(model, output, About("detection", tuple(labels), size, resize, codec))
+    model, about, done = converted(cfg, weights, names, layers)
+    trained.write(model, output, about)
     if done["fresh"]:
         print(f"not in the file, so initialised: {', '.join(done['fresh'])}")
-    print(f"{output}: {len(done['copied'])} layers of {weights}, {len(labels)} classes, {size[0]} x {size[1]} pixels")
-
-
-def _darknet_net(sections: "Sequence[Section]") -> tuple["keras.Model", Any]:
-    """The net of a cfg and its codec."""
-    if sections[-1].kind == "detection":
-        from kerastransfer.models.yolov1_cfg import yolov1_of_cfg
-
-        return yolov1_of_cfg(sections)
-    from kerastransfer.codecs.yolov3 import YoloV3Codec
-    from kerastransfer.models.darknet_cfg import anchors_of
-    from kerastransfer.models.yolov3 import yolov3
-
-    found = anchors_of(sections)
-    return yolov3(sections), YoloV3Codec(found.num_classes, found.anchors, found.levels)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error}); give another file") from error
+    size = " x ".join(map(str, about.image_size))
+    print(f"{output}: {len(done['copied'])} layers of {weights}, {len(about.labels)} classes, {size} pixels")
 
 
 def _trained_on(model: str) -> tuple[str, str, str]:
