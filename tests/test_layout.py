@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "kerastransfer"
 FLOORS = (
-    ("errors", "vocabulary"),
-    ("files", "silence", "progress"),
+    ("errors", "vocabulary", "callable_module"),
+    ("files", "silence", "progress", "flags"),
     ("ops",),
     ("layers",),
     ("data", "encoders", "decoders", "heads", "codecs", "losses", "metrics"),
@@ -19,7 +19,7 @@ FLOORS = (
     ("analysis",),
     ("runs",),
     ("phases",),
-    ("recipes",),
+    ("recipes", "api"),
     ("cli",),
     ("__main__",),
 )
