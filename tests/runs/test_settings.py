@@ -78,8 +78,8 @@ def test_what_to_do_with_a_folder_is_not_stored():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("epoch = 3", "unknown key 'epoch'; the nearest known one is 'epochs'"),
-        ("batch-size = 3", "'batch_size'"),
+        ("epoch = 3", "unknown key 'epoch'; the nearest known one is epochs"),
+        ("batch-size = 3", "is batch_size"),
         ("[training]\nepochs = 3", "unknown key 'training'"),
         ('epochs = "ten"', "epochs is 'ten'; needed a whole number"),
         ("epochs = 1.5", "needed a whole number"),

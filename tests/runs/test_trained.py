@@ -1,0 +1,192 @@
+"""Trained models on disk: what they are for, files of version 0.1, encoders of any file, what is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from kerastransfer.codecs.mask import MaskCodec
+from kerastransfer.codecs.masked_boxes import MaskedBoxes
+from kerastransfer.codecs.yolov1 import YoloV1Codec
+from kerastransfer.codecs.yolov3 import YoloV3Codec
+from kerastransfer.errors import UserError
+from kerastransfer.runs import trained
+from kerastransfer.tasks.about import About
+
+# Keras 3.15 saving a model under NumPy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+SIZE = (64, 64)
+NARROW = [((4, 3, 2),)] * 5
+ANCHORS = ((10.0, 12.0), (30.0, 28.0))
+LEVELS = (("p4", 16, (0,)), ("p5", 32, (1,)))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    import keras
+
+    from kerastransfer.encoders.yolov1 import yolov1_encoder
+    from kerastransfer.models.yolov1 import yolov1
+
+    keras.utils.set_random_seed(0)
+    return yolov1(yolov1_encoder(NARROW), YoloV1Codec(2, sizes="root", score="product"))
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3)).astype("float32")
+
+
+DECODERS = {
+    "yolov1": YoloV1Codec(2, 3, sizes="cell", layout="darknet", score="confidence", reach=0.5),
+    "yolov3": YoloV3Codec(2, ANCHORS, LEVELS, ratio=4.0, reach=0.5, sway=2.0),
+    "masks": MaskedBoxes(YoloV3Codec(2, ANCHORS, LEVELS), MaskCodec(mask_size=14, level="fpn"), 20),
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_what_a_model_is_for_comes_back(name, detector, image, tmp_path):
+    about = About(
+        task="instances" if name == "masks" else "detection",
+        labels=("Kätzchen", "dog"),
+        image_size=SIZE,
+        resize="letterbox",
+        decoder=DECODERS[name],
+    )
+    trained.write(detector, tmp_path / "model.keras", about)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.keras", "model.json"}
+    network, read = trained.stored(tmp_path / "model.keras")
+    assert read == about
+    np.testing.assert_allclose(network(image), detector(image), atol=1e-5)
+
+
+def test_a_model_for_nothing_known_is_not_written(detector, tmp_path):
+    with pytest.raises(ValueError, match="unknown task 'detektion'; choose from detection"):
+        trained.write(detector, tmp_path / "model.keras", About(task="detektion", labels=("a",), image_size=SIZE))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_exported_graph_has_the_outputs_of_its_task(detector, image, tmp_path):
+    codec = YoloV1Codec(2, sizes="root", score="product")
+    about = About(task="detection", labels=("cat", "dog"), image_size=SIZE, decoder=codec)
+    trained.write(detector, tmp_path / "model.keras", about)
+    graph, read = trained.exported(tmp_path / "model.keras")
+    assert read == about
+    boxes, scores = codec.decode(detector(image))
+    np.testing.assert_allclose(graph(image)["boxes"], boxes, atol=1e-5)
+    np.testing.assert_allclose(graph(image)["scores"], scores, atol=1e-5)
+
+
+def old(path, network, **described):
+    """Files as version 0.1 wrote them."""
+    from kerastransfer.export import loading
+
+    loading.write_keras(network, path)
+    common = {"labels": ["cat", "dog"], "image_size": list(SIZE), "resize": "letterbox"}
+    path.with_suffix(".json").write_text(json.dumps({**common, **described}))
+    return path
+
+
+def fields(codec, name):
+    """A codec as version 0.1 wrote it, and as JSON brings it back."""
+    return json.loads(json.dumps({"name": name, **dataclasses.asdict(codec)}))
+
+
+@pytest.mark.parametrize("name", ["yolov1", "yolov3"])
+def test_detectors_of_version_0_1_open(name, detector, tmp_path):
+    codec = DECODERS[name]
+    path = old(tmp_path / "old.keras", detector, task="detection", codec=fields(codec, name))
+    _, about = trained.stored(path)
+    assert about == About(task="detection", labels=("cat", "dog"), image_size=SIZE, resize="letterbox", decoder=codec)
+
+
+def test_mask_branches_of_version_0_1_open(detector, tmp_path):
+    found = DECODERS["masks"]
+    described = {"codec": fields(found.codec, "yolov3"), "masks": dataclasses.asdict(found.masks), "detections": 20}
+    _, about = trained.stored(old(tmp_path / "old.keras", detector, task="instances", **described))
+    assert about.task == "instances" and about.decoder == found
+
+
+def test_segmenters_of_version_0_1_open(detector, tmp_path):
+    path = old(tmp_path / "old.keras", detector, task="segmentation", codec=None)
+    json_path = path.with_suffix(".json")
+    described = json.loads(json_path.read_text())
+    del described["codec"], described["resize"]
+    json_path.write_text(json.dumps(described))
+    _, about = trained.stored(path)
+    assert about == About(task="segmentation", labels=("cat", "dog"), image_size=SIZE)
+
+
+def test_the_encoder_of_a_whole_model_and_of_its_own_file(detector, image, tmp_path):
+    from kerastransfer.export import loading
+
+    about = About(task="detection", labels=("cat", "dog"), image_size=SIZE, decoder=DECODERS["yolov1"])
+    trained.write(detector, tmp_path / "model.keras", about)
+    loading.write_keras(detector.get_layer("encoder"), tmp_path / "encoder.keras")
+    expected = detector.get_layer("encoder")(image)
+    for name in ("model.keras", "encoder.keras"):
+        part = trained.encoder(tmp_path / name)
+        assert list(part.output) == ["c1", "c2", "c3", "c4", "c5"]
+        for tap, values in part(image).items():
+            np.testing.assert_allclose(values, expected[tap], atol=1e-5)
+
+
+def test_weights_without_an_architecture_are_refused(tmp_path):
+    np.savez(tmp_path / "encoder.npz", kernel=np.zeros(3))
+    with pytest.raises(UserError, match=r"encoder\.npz: .*0\.1 wrote such files.*give a \.keras file") as caught:
+        trained.encoder(tmp_path / "encoder.npz")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_without_an_encoder_is_refused(tmp_path):
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    for number, output in enumerate((image * 2, {"features": image * 2})):
+        keras.Model(image, output).save(tmp_path / f"{number}.keras")
+        with pytest.raises(UserError, match=r"has no encoder: .* taps c1, c2"):
+            trained.encoder(tmp_path / f"{number}.keras")
+
+
+DAMAGED = {
+    "missing": None,
+    "torn": "{",
+    "a list": "[]",
+    "without labels": '{"task": "detection", "image_size": [64, 64]}',
+    "of an unknown task": '{"task": "poetry", "labels": [], "image_size": [1, 1]}',
+    "of one side": '{"task": "detection", "labels": ["a"], "image_size": [64]}',
+    "of an unknown resize": '{"task": "detection", "labels": ["a"], "image_size": [64, 64], "resize": "crop"}',
+    "of an unknown codec": '{"task": "detection", "labels": ["a"], "image_size": [64, 64], "codec": {"name": "ssd"}}',
+    "of a codec with other fields": (
+        '{"task": "detection", "labels": ["a"], "image_size": [64, 64], "codec": {"name": "yolov1", "depth": 1}}'
+    ),
+    "of a decoder that is code": (
+        '{"task": "detection", "labels": ["a"], "image_size": [64, 64], "decoder": '
+        '{"module": "os", "class_name": "system", "config": {"command": "true"}, "registered_name": "system"}}'
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_description_that_is_missing_or_damaged(case, detector, tmp_path):
+    from kerastransfer.export import loading
+
+    path = tmp_path / "model.keras"
+    loading.write_keras(detector, path)
+    if DAMAGED[case] is not None:
+        path.with_suffix(".json").write_text(DAMAGED[case])
+    with pytest.raises(
+        UserError, match="keep it beside" if case == "missing" else "does not describe a model"
+    ) as caught:
+        trained.stored(path)
+    assert str(path.with_suffix(".json")) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_of_another_kind(tmp_path):
+    with pytest.raises(UserError, match=r"give a \.keras or a \.tflite file"):
+        trained.open_predictor(tmp_path / "model.pt")
+    with pytest.raises(UserError, match="no such file"):
+        trained.open_predictor(tmp_path / "model.keras")
