@@ -12,6 +12,7 @@ from kerastransfer.models.dense import Vote, dense, yolo_dense
 from kerastransfer.models.predictor import probabilities
 from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.tasks import metadata
+from kerastransfer.tasks.about import About
 
 STAGES = (((3, 3, 2),), ((4, 3), POOL), (((2, 1), (4, 3)),), ((5, 3),), ((6, 1),))  # total stride 4
 SIZE = (64, 48)

@@ -107,11 +107,12 @@ def instance_contents(instance_network, drawn):
 def instance_files(instance_contents, tmp_path_factory):
     """{kind: path} of files with metadata."""
     from kerastransfer.tasks import metadata
+    from kerastransfer.tasks.about import About, Thresholds
 
     folder = tmp_path_factory.mktemp("instances")
     paths = {}
     for kind, content in instance_contents.items():
-        about = About("instances", LABELS, SIZE, kind, Thresholds(score=0.3))
+        about = About("instances", LABELS, SIZE, kind=kind, thresholds=Thresholds(score=0.3))
         paths[kind] = folder / f"instances_{kind}.tflite"
         paths[kind].write_bytes(metadata.attach(content, about))
     return paths
@@ -144,13 +145,14 @@ def exported(networks, drawn, tmp_path_factory):
     """{(task, kind): path} of files with metadata."""
     from kerastransfer.export import tflite
     from kerastransfer.tasks import metadata
+    from kerastransfer.tasks.about import About, Thresholds
 
     folder = tmp_path_factory.mktemp("exported")
     paths = {}
     for task, network in networks.items():
         labels = ("background", "cat", "dog") if task == "segmentation" else ("cat", "dog", "hen")
         for kind in tflite.KINDS:
-            about = About(task, labels, SIZE, kind, Thresholds(score=0.3))
+            about = About(task, labels, SIZE, kind=kind, thresholds=Thresholds(score=0.3))
             path = folder / f"{task}_{kind}.tflite"
             path.write_bytes(metadata.attach(tflite.convert(network, SIZE, kind, drawn), about))
             paths[task, kind] = path

@@ -8,7 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 from kerastransfer.export import graph, parity, tflite
 from kerastransfer.export.keras_predictor import KerasPredictor
 from kerastransfer.export.predictor import Predictor
-from kerastransfer.tasks import pairing
+from kerastransfer.tasks import instances, pairing
 
 SIZE = (64, 96)
 BUILTIN = set(vars(schema.BuiltinOperator)) - {"CUSTOM"}
@@ -18,7 +18,7 @@ STRONG = 0.3
 
 @pytest.fixture(scope="module")
 def reference(instance_network, instance_files):
-    return KerasPredictor(instance_network, Predictor(instance_files["float32"]).metadata)
+    return KerasPredictor(instance_network, Predictor(instance_files["float32"]).about)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_float32_says_what_keras_says(instance_files, expected, drawn):
 
 @pytest.mark.parametrize("kind", tflite.KINDS)
 def test_files_are_within_the_tolerances(instance_files, expected, drawn, kind):
-    record = parity.compared(instance_files[kind], kind, drawn, expected, None, None, parity.INSTANCES[kind])
+    record = parity.compared(instance_files[kind], kind, drawn, expected, None, None, instances.TOLERANCES[kind])
     assert record.passed, record.reason
     assert set(record.differences) == {"boxes", "scores", "masks"}
     strong = sum(int((one["scores"] >= STRONG).sum()) for one in expected)

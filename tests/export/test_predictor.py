@@ -88,7 +88,7 @@ def test_latency_is_measured(exported):
 
 
 def test_bad_files_and_images(exported, tmp_path):
-    about = Predictor(exported["detection", "int8"]).metadata
+    about = Predictor(exported["detection", "int8"]).about
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(metadata.attach(exported["detection", "int8"].read_bytes()[:5000], about))
     with pytest.raises(UserError, match="cannot run this file") as error:
