@@ -118,20 +118,17 @@ def detector(config: DetectorConfig, run: RunFolder, data: fitting.Data, result:
     def work():
         with strategy.scope(config.strategy):
             network = method.build()
-            fitting.fit(
+            objective = fitting.Objective(
                 network,
                 method.terms,
                 method.weights,
-                train,
-                config,
-                run,
-                phase="detector",
                 fields=("boxes",),
                 epochs=config.detector_epochs,
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
                 sides=fitting.sides(config.image_size, method.stride) if config.multi_scale else (),
             )
+            fitting.fit(objective, train, config, run, "detector")
         if run.leads:
             transfer.save(network.get_layer("encoder"), run.models / "encoder.npz")
             outcome.keep(

@@ -85,6 +85,7 @@ def once(config: Config, run: RunFolder) -> outcome.Outcome:
 def masks(path: Path, config: Config, run: RunFolder, data: fitting.Data, result: outcome.Outcome) -> None:
     """Train the branch on the detector in `path`, score it, export it."""
     from kerastransfer.codecs.mask import MaskCodec
+    from kerastransfer.data import views
     from kerastransfer.losses.mask import mask_loss
     from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
     from kerastransfer.models import yolo_mask
@@ -95,7 +96,7 @@ def masks(path: Path, config: Config, run: RunFolder, data: fitting.Data, result
     classes = data.dataset.classes
     found = read_detector(path, classes, config)
     mask_codec = MaskCodec(mask_size=config.mask_size, level=config.mask_level)
-    options = {"config": config, "run": run, "fields": ("boxes", "masks"), "annotated": True}
+    options = {"fields": ("boxes", "masks"), "view": views.annotated}
     if config.multi_scale:
         options["sides"] = fitting.sides(config.image_size, max(stride for _, stride, _ in found.codec.levels))
 
@@ -136,16 +137,15 @@ def masks(path: Path, config: Config, run: RunFolder, data: fitting.Data, result
             for part in detector.values():
                 freeze(part)
             before = {name: transfer.weights(part) for name, part in detector.items()}
-            fitting.fit(
+            objective = fitting.Objective(
                 graph,
                 of_masks,
                 {"mask": 1.0},
-                train,
-                phase=NAME,
                 epochs=config.mask_epochs,
                 learning_rate=config.mask_learning_rate,
                 **options,
             )
+            fitting.fit(objective, train, config, run, NAME)
         keep(network, NAME)
         after = {name: transfer.weights(part) for name, part in detector.items()}
         return {"source": str(path), **{name: transfer.compared(before[name], after[name]) for name in detector}}
@@ -160,17 +160,17 @@ def masks(path: Path, config: Config, run: RunFolder, data: fitting.Data, result
         with strategy.scope(config.strategy):
             network, graph = build()
             network.load_weights(run.models / f"{NAME}.weights.h5")
-            fitting.fit(
+            objective = fitting.Objective(
                 graph,
                 of_both,
-                {**WEIGHTS[config.loss], "mask": 10.0},  # the others are sums over the candidates of an image
-                train,
-                phase=f"{NAME}_end_to_end",
+                # The others are sums over the candidates of an image.
+                {**WEIGHTS[config.loss], "mask": 10.0},
                 epochs=config.end_to_end_epochs,
                 learning_rate=config.end_to_end_learning_rate,
                 mosaic=config.mosaic,
                 **options,
             )
+            fitting.fit(objective, train, config, run, f"{NAME}_end_to_end")
         keep(network, f"{NAME}_end_to_end")
         return {}
 
