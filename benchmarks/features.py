@@ -63,7 +63,7 @@ def compare(flags, precision, folder):
 def prepare(flags):
     import keras
 
-    from kerastransfer.data import datasets, decoded, pipeline
+    from kerastransfer.data import datasets, decoded, pipeline, views
     from kerastransfer.data.transforms import FLIP_ONLY
     from kerastransfer.encoders.yolov1 import yolov1_encoder
     from kerastransfer.losses.pixels import pixel_loss
@@ -91,7 +91,7 @@ def prepare(flags):
         first["megabytes"] = sum(values.nbytes for values in taps.values()) / 1e6 / flags.images
         batches = features.training_batches(taps, images, flip=0.5, **common)
     else:
-        batches = pipeline.training_batches(images, size=size, how=FLIP_ONLY, **common)
+        batches = pipeline.training_batches(images, size=size, view=views.augmented(FLIP_ONLY), **common)
     model = TermModel(network, pixel_loss, {"cross_entropy": 1.0, "dice": 1.0})
     model.compile(keras.optimizers.AdamW(1e-3))
     model.make_train_function()

@@ -88,6 +88,7 @@ def prepare(flags):
     from rounds import cpu_seconds
     from small_detector import compiled
 
+    from kerastransfer.data import views
     from kerastransfer.data.decoded import decode
     from kerastransfer.data.pipeline import training_batches
     from kerastransfer.data.toy import toy
@@ -100,7 +101,9 @@ def prepare(flags):
     decoded = decode(toy(count=flags.images), ("boxes",), (stored, stored))
     first = {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - cpu}
     how = augmentation(DetectorConfig(), mosaic=MOSAIC)
-    batches = training_batches(decoded, size=(size, size), batch_size=flags.batch_size, how=how, seed=0)
+    batches = training_batches(
+        decoded, size=(size, size), batch_size=flags.batch_size, view=views.augmented(how), seed=0
+    )
     if flags.contestant == "memory":
         batches = batches.take(1).cache().repeat()
     batches = iter(batches)

@@ -1,66 +1,93 @@
 """Decoded examples to batches for `fit`, the same for the same seed."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from kerastransfer.data.decoded import Decoded
-from kerastransfer.data.transforms import PADDING, Augmentation, augment
+from kerastransfer.data.transforms import PADDING
+from kerastransfer.data.views import STILL, View, augmented, widened
 
 END = np.iinfo("int32").max  # an epoch that never comes
-STEPS_OF_A_SIZE = 10  # spec/02 section 7
+STEPS_OF_A_SIZE = 10  # as Darknet does (YOLOv3)
 
 
 def training_batches(
     decoded: Decoded,
     *,
+    view: View,
     size: tuple[int, int],
     batch_size: int,
-    how: Augmentation,
     seed: int,
     first_epoch: int = 0,
     plain_from: int | None = None,
+    plain: View | None = None,
     share: tuple[int, int] = (0, 1),
     sides: Sequence[int] = (),
 ) -> tf.data.Dataset:
-    """(image (B, H, W, 3) float32, targets) without end, from `first_epoch` on; `steps_per_epoch` of them are an epoch.
+    """(inputs, targets) of a view without end, from `first_epoch` on; `steps_per_epoch` of them are an epoch.
 
     Order and augmentation are a function of (seed, epoch, step) alone, so a run that resumes at an epoch sees what the
     undisturbed run saw. Each epoch is a permutation of the samples; what does not fill a batch is left out of that
     epoch. Fewer samples than a batch are repeated to fill one.
 
+    size: (H, W) of inputs.
     share: (i, n) gives the i-th of n equal parts of every batch, the same images in the same way as in the whole batch
-    (but mosaics), so that workers that each ask for theirs train on what one would; no other image is touched.
+        (except mosaics), so that workers that each ask for theirs train on what one would; no other image is touched.
     sides: of square inputs, of which every ten steps another is drawn in place of `size`; all shares draw the same.
         Height and width of images and maps are then not known before.
-    plain_from: the epoch from which no mosaics are made and no sides drawn, so that the last epochs see pictures as
-        they are.
+    plain_from: the epoch from which no sides are drawn and `plain` takes the place of `view` (the same without
+        mosaics), so that the last epochs see pictures as they are. Its boxes are padded to the number of the view's.
     """
     part = batch_size // share[1]
+    steps = steps_per_epoch(len(decoded), batch_size)
 
-    def made(how, sides):
+    def made(view, sides):
         def make(epoch, step, rows):
             rows = rows[share[0] * part : (share[0] + 1) * part]
             now = _size(sides, seed, epoch * steps + step) if sides else size
-            batch = augment(gather(decoded.arrays, rows), step_seed(seed, epoch, step), how, now, share=share)
-            return batch.pop("image"), _widened(batch, boxes)
+            return view(gather(decoded.arrays, rows), step_seed(seed, epoch, step), now, share)
 
         return make
 
-    def span(first, last, how, sides):
+    def span(first, last, view, sides):
         rows = rows_of_epochs(len(decoded), batch_size, seed, first, last)
-        return rows.map(made(how, sides), num_parallel_calls=1, deterministic=True)
+        return rows.map(made(view, sides), num_parallel_calls=1, deterministic=True)
 
-    steps = steps_per_epoch(len(decoded), batch_size)
-    plain_from = END if plain_from is None or not (how.mosaic or sides) else plain_from
-    boxes = decoded.arrays["boxes"].shape[1] * (4 if how.mosaic else 1) if "boxes" in decoded.arrays else 0
-    batches = span(first_epoch, plain_from, how, sides)
+    plain_from = END if plain_from is None or not (plain or sides) else plain_from
+    batches = span(first_epoch, plain_from, view, sides)
     if plain_from < END:
-        plain = dataclasses.replace(how, mosaic=0.0)
-        batches = batches.concatenate(span(max(first_epoch, plain_from), END, plain, ()))
+        spec = batches.element_spec
+        last = span(max(first_epoch, plain_from), END, plain or view, ())
+        batches = batches.concatenate(last.map(lambda *batch: tuple(map(_padded, batch, spec))))
     return ahead(batches)
+
+
+def evaluation_batches(
+    decoded: Decoded,
+    *,
+    size: tuple[int, int],
+    batch_size: int,
+    view: View | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """(inputs, targets, weights (B,) float32) of every sample once, in order. The last batch is padded with samples of
+    weight 0, so that all have one size, which a strategy and XLA want.
+
+    view: of samples; by default (image, the other fields), as they are. What a view draws is the same each time.
+    """
+    view = view or augmented(STILL)
+    part, count = batch_size // share[1], len(decoded)
+    rows = np.arange(-(-count // batch_size) * batch_size, dtype="int32").reshape(-1, batch_size)
+
+    def make(step, rows):
+        rows = rows[share[0] * part : (share[0] + 1) * part]
+        inputs, targets = view(gather(decoded.arrays, rows % count), step_seed(0, 0, step), size, share)
+        return inputs, targets, tf.cast(rows < count, "float32")
+
+    batches = tf.data.Dataset.from_tensor_slices(rows).enumerate()
+    return ahead(batches.map(make, num_parallel_calls=1, deterministic=True))
 
 
 def rows_of_epochs(count: int, batch_size: int, seed: int, first: int, last: int = END) -> tf.data.Dataset:
@@ -121,13 +148,8 @@ def _size(sides, seed, step):
     return side, side
 
 
-def _widened(batch, boxes):
-    """The batch with its boxes padded to a number that is the same in every batch, with mosaics or without."""
-
-    def padded(name, value):
-        if name not in PADDING:
-            return value
-        missing = [[0, 0], [0, boxes - value.shape[1]], *[[0, 0]] * (len(value.shape) - 2)]
-        return tf.pad(value, missing, constant_values=PADDING[name])
-
-    return {name: padded(name, value) for name, value in batch.items()}
+def _padded(value, spec, name=None):
+    """Inputs or targets with their boxes padded to the number in `spec`."""
+    if isinstance(value, Mapping):
+        return {name: _padded(inner, spec[name], name) for name, inner in value.items()}
+    return widened(value, name, spec.shape[1]) if name in PADDING else value

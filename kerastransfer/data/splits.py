@@ -54,17 +54,20 @@ def resolved(dataset: Dataset, rule: str) -> str:
     return "owner" if has(train) and (has(test) or has(validation)) else "every_fifth"
 
 
-def holdout(dataset: Dataset, every: int = 5) -> tuple[Dataset, Dataset]:
-    """(train, validation) inside a training part, by the same rule: for tuning without a look at the test images.
+def holdout(train: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """(train, validation): the share in (0, 1) of a training part, drawn by `seed`, is kept aside for validation.
 
     Raises UserError where a side stays empty.
     """
-    train, validation = _every(dataset, every)
-    if not len(train) or not len(validation):
+    count = round(share * len(train))
+    if not 0 < count < len(train):
         raise UserError(
-            f"{dataset.name}: {len(dataset)} training images cannot spare every {every}th; give {every} or more"
+            f"--validation {share:g} of {len(train)} training images leaves {len(train) - count} to train on and "
+            f"{count} to validate on; both need one"
         )
-    return train, validation
+    chosen = set(_drawn(train, seed)[:count])
+    names = {sample.name for sample in train.samples}
+    return train.only(names - chosen), train.only(chosen)
 
 
 def fraction(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
@@ -79,8 +82,13 @@ def fraction(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
     if count == 0:
         least = f"; {1 / len(dataset):.2g} is the least that leaves one" if len(dataset) else ""
         raise UserError(f"--fraction {fraction:g} of {len(dataset)} training images leaves none{least}")
+    return dataset.only(_drawn(dataset, seed)[:count])
+
+
+def _drawn(dataset: Dataset, seed: int) -> list[str]:
+    """All names in the order of the draw."""
     names = [sample.name for sample in dataset.samples]
-    return dataset.only(sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:count])
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
 def _owners(dataset: Dataset, part: str) -> Dataset:

@@ -3,19 +3,27 @@
 import dataclasses
 import functools
 import importlib.util
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
 from kerastransfer.runs.folder import RunFolder
+<<<<<<< HEAD
 from kerastransfer.runs.settings import CommonConfig
+=======
+from kerastransfer.runs.settings import CommonConfig, flag, require_positive
+from kerastransfer.training import optimizers
+>>>>>>> loop
 
-MOST_OBJECTS = 400  # of an image
-STORED = 1.2  # decoded images are kept this much larger than the input, so that a cut-out is not blurred
+# Objects of an image that are trained on
+MOST_OBJECTS = 400
+# Decoded images are kept this much larger than the input, so that a cut-out is not blurred.
+STORED = 1.2
 
 
 @dataclasses.dataclass
@@ -47,11 +55,19 @@ class TrainingConfig(CommonConfig):
     """Share of a detector's batch in which four images stand in one; none in the last eighth of the epochs."""
     cache: Literal["memory", "disk"] = "memory"
     """Where decoded images are kept."""
+    validation: float = 0.0
+    """Share of the training images kept aside to validate on; 0 trains on all of them. With it, the weights of the
+    epoch with the least validation loss are what is kept."""
+    early_stopping: int = 0
+    """Epochs without improvement of the validation loss after which training stops; 0: never."""
     tensorboard: bool = False
     """Write logs/ for TensorBoard too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{flag(name)} is {value}: it must be a finite number")
         require_positive(self, "learning_rate", "aspect")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(
@@ -61,8 +77,16 @@ class TrainingConfig(CommonConfig):
             raise UserError(f"--jit does not work with --strategy {self.strategy}: leave one of them out")
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise UserError("--tensorboard needs the package: pip install 'kerastransfer[tensorboard]'")
-        if not 0 <= self.ema < 1:
-            raise UserError(f"--ema is {self.ema}: it must be at least 0 and below 1")
+        for name in ("ema", "validation"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{flag(name)} is {getattr(self, name)}: it must be at least 0 and below 1")
+        if self.early_stopping < 0:
+            raise UserError(f"--early-stopping is {self.early_stopping}: it must be at least 0")
+        if self.early_stopping and not self.validation:
+            raise UserError(
+                f"--early-stopping {self.early_stopping} needs images to validate on: add --validation 0.1, or leave "
+                "it out"
+            )
 
 
 def phase(config: CommonConfig, run: RunFolder, name: str, work: Callable[[], dict]) -> dict:
@@ -118,43 +142,86 @@ def some_images(train: Dataset, config: CommonConfig, batches: int = 8):
         yield np.stack([resized(sample) for sample in few[start : start + config.batch_size]]).astype("float32")
 
 
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What `fit` trains, on which annotations, and towards what.
+
+    network: a keras.Model, trained in place.
+    terms, weights, resting: of `training.terms.TermModel`.
+    fields: the annotations that it is trained on; samples that lack one are left out.
+    epochs, learning_rate: how long, and the peak of the learning rate.
+    view: what a batch shows the network, as a function of the augmentation: `views.annotated`, or
+        `functools.partial(views.distorted_and_clean, distort=...)`. By default `views.augmented`. Validation images get
+        the view of `views.STILL`.
+    mosaic: share of a batch in which four images stand in one.
+    sides: of square inputs, where they are to vary.
+    """
+
+    network: Any
+    terms: Callable
+    weights: Mapping[str, float | Callable]
+    fields: tuple[str, ...]
+    epochs: int
+    learning_rate: float
+    view: Callable | None = None
+    mosaic: float = 0.0
+    sides: tuple[int, ...] = ()
+    resting: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+
+
 def fit(
-    network,
-    terms: Callable,
-    weights: Mapping[str, float],
+    objective: Objective,
     train: Dataset,
     config: TrainingConfig,
     run: RunFolder,
-    *,
     phase: str,
-    fields: tuple[str, ...],
-    epochs: int,
-    mosaic: float = 0.0,
-    annotated: bool = False,
-    sides: tuple[int, ...] = (),
-    **options,
+    *,
+    validation: Dataset | None = None,
 ) -> None:
-    """Train `network` in place on the samples that have `fields`. annotated: it reads the annotations too, beside
-    "image". sides: of inputs, where they are to vary. options: of `fit_on`."""
-    from kerastransfer.data.pipeline import training_batches
+    """Train on images that are decoded once and augmented anew in every epoch.
 
-    decoded = decode(train, fields, config, run, phase, round(max((config.image_size, *sides)) * STORED))
+    validation: samples to validate on; without any, --validation takes its share of `train`.
+    """
+    from kerastransfer.data import views
+    from kerastransfer.data.pipeline import evaluation_batches, training_batches
+
+    size = (config.image_size, config.image_size)
+    train, validation = held_out(objective, train, config, validation)
+    largest = max((config.image_size, *objective.sides))
+    decoded = decode(train, objective.fields, config, run, phase, round(largest * STORED))
+    held = None
+    if validation is not None:
+        held = decode(validation, objective.fields, config, run, f"{phase}-validation", config.image_size)
+    view = objective.view or views.augmented
 
     def batches(first_epoch, share):
-        made = training_batches(
+        return training_batches(
             decoded,
-            size=(config.image_size, config.image_size),
+            view=view(augmentation(config, mosaic=objective.mosaic)),
+            plain=view(augmentation(config)) if objective.mosaic else None,
+            plain_from=objective.epochs - objective.epochs // 8,
+            size=size,
             batch_size=config.batch_size,
-            how=augmentation(config, mosaic=mosaic),
             seed=config.seed,
             first_epoch=first_epoch,
-            plain_from=epochs - epochs // 8,
             share=share,
-            sides=sides,
+            sides=objective.sides,
         )
-        return made.map(lambda image, targets: ({"image": image, **targets}, targets)) if annotated else made
 
-    fit_on(batches, len(decoded), network, terms, weights, config, run, phase=phase, epochs=epochs, **options)
+    def to_validate(share):
+        return evaluation_batches(held, view=view(views.STILL), size=size, batch_size=config.batch_size, share=share)
+
+    fit_on(batches, len(decoded), objective, config, run, phase, validation=None if held is None else to_validate)
+
+
+def held_out(
+    objective: Objective, train: Dataset, config: TrainingConfig, validation: Dataset | None = None
+) -> tuple[Dataset, Dataset | None]:
+    """(train, validation) with the objective's fields: as given, or --validation's share of `train`, or none."""
+    train = train.having(*objective.fields)
+    if validation is not None:
+        return train, validation.having(*objective.fields)
+    return splits.holdout(train, config.validation, config.seed) if config.validation else (train, None)
 
 
 def decode(train: Dataset, fields: tuple[str, ...], config: TrainingConfig, run: RunFolder, phase: str, size: int):
@@ -173,51 +240,70 @@ def decode(train: Dataset, fields: tuple[str, ...], config: TrainingConfig, run:
 def fit_on(
     batches: Callable,
     images: int,
-    network,
-    terms: Callable,
-    weights: Mapping[str, float],
+    objective: Objective,
     config: TrainingConfig,
     run: RunFolder,
-    *,
     phase: str,
-    epochs: int,
-    learning_rate: float,
+    *,
+    validation: Callable | None = None,
 ) -> None:
-    """Train `network` in place on `batches(first_epoch, share)` of so many images, or go on where the run folder's
-    checkpoint stands. learning_rate: its peak."""
+    """Train on `batches(first_epoch, share)` of so many images, or go on where the run folder's checkpoint stands.
+
+    validation: gives from a share the batches (inputs, targets, weights) to validate on after every epoch. The network
+        then ends with the weights of the epoch with the least validation loss.
+    """
     import keras
 
     from kerastransfer.data.pipeline import steps_per_epoch
     from kerastransfer.training import callbacks, schedules, strategy
 
-    steps = steps_per_epoch(images, config.batch_size)
-    rate = schedules.schedule(
-        config.schedule, learning_rate, epochs * steps, warmup=min(config.warmup_epochs, epochs // 4) * steps
+    epochs, steps = objective.epochs, steps_per_epoch(images, config.batch_size)
+    warmup = min(config.warmup_epochs, epochs // 4) * steps
+    rate = schedules.schedule(config.schedule, objective.learning_rate, epochs * steps, warmup=warmup)
+    model = strategy.model(
+        config.strategy, objective.network, objective.terms, objective.weights, resting=objective.resting
     )
-    averaging = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **averaging)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model = strategy.model(config.strategy, network, terms, weights)
-    model.compile(optimizer, jit_compile=strategy.compiled(config.jit))
+    model.compile(optimizer(config).build(rate, config.ema), jit_compile=strategy.compiled(config.jit))
 
+    best = callbacks.Validation(config.early_stopping) if validation else None
+    others = [best] if best else []
     checkpoint = run.checkpoints / f"{phase}.npz"
     resume = callbacks.Resume(
         checkpoint,
         model,
+        others=others,
         on_epoch=lambda rows: run.append_history({"phase": phase, **row} for row in rows[-1:]),
         writes=run.leads,
     )
+    if best and best.stopped:
+        epochs = resume.first_epoch
     logs = [keras.callbacks.TensorBoard(run.logs / phase)] if config.tensorboard and run.leads else []
     if not config.quiet:
+<<<<<<< HEAD
         numbers = keras.mixed_precision.global_policy().compute_dtype
         length = f"{images} images, {epochs} epochs of {steps} steps"
         print(f"\n{phase}: {length}, {network.count_params():,} weights, in {numbers}")
+=======
+        weights = objective.network.count_params()
+        print(f"\n{phase}: {images} images, {objective.epochs} epochs of {steps} steps, {weights:,} weights")
+>>>>>>> loop
     model.fit(
         strategy.distributed(config.strategy, functools.partial(batches, resume.first_epoch)),
         epochs=epochs,
         initial_epoch=resume.first_epoch,
         steps_per_epoch=steps,
-        shuffle=False,  # the batches are shuffled already
+        # The batches are shuffled already.
+        shuffle=False,
         verbose=0 if config.quiet else 1 if sys.stdout.isatty() else 2,
-        callbacks=[callbacks.StopOnNonFinite(checkpoint), resume, *logs],
+        validation_data=strategy.distributed(config.strategy, validation) if validation else None,
+        callbacks=[callbacks.StopOnNonFinite(checkpoint), *others, resume, *logs],
     )
+    if best:
+        best.put_back(objective.network)
+        if not config.quiet:
+            print(f"{phase}: the weights of epoch {best.best_epoch} are kept, validation loss {best.best:.4g}")
+
+
+def optimizer(config: TrainingConfig) -> Any:
+    """The settings of the optimizer, a class of training/optimizers.py."""
+    return optimizers.OPTIMIZERS["adamw"](weight_decay=config.weight_decay)

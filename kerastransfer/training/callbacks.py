@@ -1,27 +1,88 @@
-"""What stands around `fit`: resume, a stop when the loss is lost, the rows of history.csv."""
+"""What stands around `fit`: resume, validation, a stop when loss or weights are lost, the rows of history.csv."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from kerastransfer.errors import UserError
 from kerastransfer.training import checkpoint
 
-# What EarlyStopping and ReduceLROnPlateau of Keras count. Their settings stay as they are given: they turn the sign of
-# `min_delta` in each `fit`.
-_COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+
+class Validation(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the least validation loss, and stops when it no longer falls.
+
+    `fit` needs `validation_data`. Where the optimizer averages the weights, the averages are what is validated and
+    kept: they stand in the model while Keras evaluates. Call `put_back` after `fit`.
+
+    patience: training stops after so many epochs without a new least loss; 0: never.
+    """
+
+    def __init__(self, patience: int = 0):
+        super().__init__()
+        self.patience = patience
+        self.best, self.best_epoch, self.wait = math.inf, 0, 0
+        self._weights: list[np.ndarray] = []
+        self._epoch, self._trained = 0, []
+
+    @property
+    def stopped(self) -> bool:
+        """Whether patience is at its end."""
+        return 0 < self.patience <= self.wait
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_test_begin(self, logs=None):
+        # Keras's SwapEMAWeights swaps by adding and subtracting, which changes the last bits of what is trained on.
+        self._trained = [(variable, _value(variable)) for variable, _ in averages(self.model)]
+        for variable, average in averages(self.model):
+            variable.assign(_value(average))
+
+    def on_test_end(self, logs=None):
+        loss = float(logs["loss"])
+        if loss < self.best:
+            self.best, self.best_epoch, self.wait = loss, self._epoch + 1, 0
+            self._weights = [_value(weight) for weight in self.model.network.weights]
+        else:
+            self.wait += 1
+        for variable, value in self._trained:
+            variable.assign(value)
+        self._trained = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.stopped:
+            self.model.stop_training = True
+
+    def put_back(self, network: keras.Model) -> None:
+        """Give `network` the weights of the best epoch. Raises UserError where no epoch had a loss."""
+        if not self._weights:
+            raise UserError("the validation loss was never a number: lower --learning-rate or use --precision float32")
+        for weight, value in zip(network.weights, self._weights, strict=True):
+            weight.assign(value)
+
+    def state(self) -> dict:
+        """What a kill would lose: numbers, and arrays."""
+        weights = {f"weight {number}": value for number, value in enumerate(self._weights)}
+        return {"best": self.best, "best_epoch": self.best_epoch, "wait": self.wait, **weights}
+
+    def set_state(self, state: dict) -> None:
+        """Go on from a `state`."""
+        self.best, self.best_epoch, self.wait = (state[name] for name in ("best", "best_epoch", "wait"))
+        self._weights = [state[f"weight {number}"] for number in range(len(state) - 3)]
 
 
 class Resume(keras.callbacks.Callback):
     """Writes a checkpoint after each epoch, and takes up the one that is there.
 
     After construction with a compiled model, `first_epoch` is the epoch to begin with (`initial_epoch` of `fit`, and
-    the data's). It comes last in the list of callbacks, after `others`, whose own state is kept where they offer
-    `state() -> dict` and `set_state(dict)`, and the counters of Keras's EarlyStopping and ReduceLROnPlateau.
+    the data's). It comes last in the list of callbacks, after `others`.
 
+    others: callbacks with `state() -> dict` of JSON's values and arrays, and `set_state(dict)`: the checkpoint holds
+        their state too, and they have it back after construction.
     on_epoch: called with all rows of history so far, {"epoch": 1, "loss": ..., "seconds": ...}, after each epoch.
     every: epochs between checkpoints (the last epoch always has one).
     writes: False for a worker that only takes up what another one writes.
@@ -32,23 +93,22 @@ class Resume(keras.callbacks.Callback):
         path: str | Path,
         model: keras.Model,
         *,
-        others: tuple[keras.callbacks.Callback, ...] = (),
+        others: Sequence[keras.callbacks.Callback] = (),
         every: int = 1,
         on_epoch: Callable[[list[dict]], None] | None = None,
         writes: bool = True,
     ):
         super().__init__()
-        self.path, self.others, self.every, self.on_epoch = Path(path), others, every, on_epoch
+        self.path, self.every, self.on_epoch = Path(path), every, on_epoch
+        self.others = {f"{number}:{type(other).__name__}": other for number, other in enumerate(others)}
         self.writes = writes
         self.rows, self.first_epoch = [], 0
-        self._states = {}
         if self.path.exists():
-            notes = checkpoint.restore(self.path, model)
-            self.first_epoch, self.rows, self._states = notes["epoch"], notes["history"], notes["callbacks"]
-
-    def on_train_begin(self, logs=None):
-        for number, other in enumerate(self.others):
-            _set_state(other, self._states.get(f"{number}:{type(other).__name__}", {}))
+            notes, arrays = checkpoint.restore(self.path, model)
+            self.first_epoch, self.rows = notes["epoch"], notes["history"]
+            for key, other in self.others.items():
+                own = {name.removeprefix(f"{key}/"): a for name, a in arrays.items() if name.startswith(f"{key}/")}
+                other.set_state(notes["callbacks"][key] | own)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.perf_counter()
@@ -60,14 +120,22 @@ class Resume(keras.callbacks.Callback):
             self.on_epoch(self.rows)
         due = (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"] or self.model.stop_training
         if due and self.writes:
-            states = {f"{number}:{type(other).__name__}": _state(other) for number, other in enumerate(self.others)}
-            notes = {"epoch": epoch + 1, "history": self.rows, "callbacks": states}
-            checkpoint.save(self.path, self.model, notes)
+            plain, arrays = {}, {}
+            for key, other in self.others.items():
+                state = other.state()
+                plain[key] = {name: value for name, value in state.items() if not isinstance(value, np.ndarray)}
+                arrays |= {f"{key}/{name}": state[name] for name in state.keys() - plain[key].keys()}
+            notes = {"epoch": epoch + 1, "history": self.rows, "callbacks": plain}
+            checkpoint.save(self.path, self.model, notes, arrays)
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends the run with a clear word at the first step whose loss is not finite; the checkpoint of the last whole
-    epoch stays as it is."""
+    """Ends the run with a clear word at the first step whose loss is not finite, and after an epoch that leaves weights
+    that are not: the last step's loss says nothing about what it did. It comes before `Resume`: the checkpoint of the
+    last good epoch stays as it is.
+
+    kept: where that checkpoint lies.
+    """
 
     def __init__(self, kept: str | Path):
         super().__init__()
@@ -79,24 +147,25 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            where = f"epoch {self.epoch + 1}, step {batch + 1}"
-            last = (
-                f"the weights of epoch {self.epoch} are kept in {self.kept}" if self.epoch else "no epoch was finished"
-            )
-            raise UserError(
-                f"the loss became {loss} in {where}; {last}: lower --learning-rate or use --precision float32"
-            )
+            self._stop(f"the loss became {loss} in epoch {self.epoch + 1}, step {batch + 1}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        for variable in (*self.model.network.weights, *(average for _, average in averages(self.model))):
+            if not np.isfinite(_value(variable)).all():
+                self._stop(f"weights became NaN or infinite in epoch {epoch + 1} ({variable.path})")
+
+    def _stop(self, what):
+        last = f"the weights of epoch {self.epoch} are kept in {self.kept}" if self.epoch else "no epoch was finished"
+        raise UserError(f"{what}; {last}: lower --learning-rate or use --precision float32")
 
 
-def _state(callback):
-    """What a callback would lose in a kill."""
-    if hasattr(callback, "state"):
-        return callback.state()
-    return {name: vars(callback)[name] for name in _COUNTERS if vars(callback).get(name) is not None}
+def averages(model: keras.Model) -> list[tuple[keras.Variable, keras.Variable]]:
+    """(weight, its running average in the optimizer), of an optimizer that averages; else none."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
+        return []
+    return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True))
 
 
-def _set_state(callback, state):
-    if hasattr(callback, "set_state"):
-        callback.set_state(state)
-    else:
-        vars(callback).update(state)
+def _value(variable):
+    return np.array(keras.ops.convert_to_numpy(variable))

@@ -1,7 +1,8 @@
-"""All that a run needs to go on after a kill, in one file that appears whole or not at all."""
+"""All that a run needs to go on after a kill, in one file that is written whole or stays the old one."""
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,25 @@ from kerastransfer.errors import UserError
 from kerastransfer.training import arrays
 
 _NOTES = "notes.json"
+_BESIDE = "beside/"
 
 
-def save(path: str | Path, model: keras.Model, notes: dict[str, Any]) -> None:
+def save(path: str | Path, model: keras.Model, notes: dict[str, Any], beside: Mapping[str, np.ndarray] = {}) -> None:
     """Weights, batch statistics, random states, and the optimizer with its averages; `notes` is plain JSON (epoch,
-    history, states of callbacks)."""
+    history, states of callbacks), `beside` further arrays."""
     state = {name: keras.ops.convert_to_numpy(variable) for name, variable in _state(model).items()}
+    state |= {_BESIDE + name: array for name, array in beside.items()}
     arrays.write(path, {**state, _NOTES: np.frombuffer(json.dumps(notes).encode(), "uint8")})
 
 
-def restore(path: str | Path, model: keras.Model) -> dict[str, Any]:
-    """Bring a compiled model back to the state of `save`, and return the notes.
+def restore(path: str | Path, model: keras.Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Bring a compiled model back to the state of `save`, and return (notes, beside).
 
     Raises UserError when the file is damaged or belongs to another model; the model is then unchanged.
     """
     saved = arrays.read(path, "remove it to train this phase from the start")
     notes = saved.pop(_NOTES, None)
+    beside = {name.removeprefix(_BESIDE): saved.pop(name) for name in [*saved] if name.startswith(_BESIDE)}
     state = _state(model)
     if (
         notes is None
@@ -39,7 +43,7 @@ def restore(path: str | Path, model: keras.Model) -> dict[str, Any]:
         )
     for name, variable in state.items():
         variable.assign(saved[name])
-    return json.loads(notes.tobytes())
+    return json.loads(notes.tobytes()), beside
 
 
 def _state(model):

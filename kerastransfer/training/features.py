@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerastransfer import files
+from kerastransfer.data import pipeline
 from kerastransfer.data.decoded import Decoded, allocate
 from kerastransfer.data.pipeline import ahead, gather, rows_of_epochs, step_seed
 from kerastransfer.errors import UserError
@@ -87,6 +88,20 @@ def training_batches(
 
     rows = rows_of_epochs(len(decoded), batch_size, seed, first_epoch)
     return ahead(rows.map(make, num_parallel_calls=1, deterministic=True))
+
+
+def evaluation_batches(features: Mapping[str, np.ndarray], decoded: Decoded, *, batch_size: int) -> tf.data.Dataset:
+    """({tap: (B, h, w, D)}, {"segmentation": (B, H, W)}, weights (B,)) of every image once, as
+    `data.pipeline.evaluation_batches` has them."""
+    arrays = {tap: values[:, 0] for tap, values in features.items()}
+    arrays["segmentation"] = decoded.arrays["segmentation"]
+
+    def view(batch, seed, size, share):
+        segmentation = batch.pop("segmentation")
+        return batch, {"segmentation": segmentation}
+
+    of_rows = Decoded(decoded.names, arrays)
+    return pipeline.evaluation_batches(of_rows, size=(0, 0), batch_size=batch_size, view=view)
 
 
 def _compute(encoder, decoded, place, taps, flip, batch_size, progress):

@@ -9,8 +9,9 @@ import pytest
 
 from kerastransfer.data.decoded import Decoded
 from kerastransfer.data.mask_crops import Ragged
-from kerastransfer.data.pipeline import steps_per_epoch, training_batches
+from kerastransfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from kerastransfer.data.transforms import FLIP_ONLY, Augmentation
+from kerastransfer.data.views import annotated, augmented, distorted_and_clean, two_crops
 
 SIZE = (16, 24)
 CROP = 4  # batches are made in the same way whatever the size of crops
@@ -34,10 +35,14 @@ def decoded(count=10, boxes=3):
 
 def batches(number, count=10, how=STILL, batch_size=4, seed=0, **options):
     """The first batches, as arrays."""
-    data = training_batches(decoded(count), size=SIZE, batch_size=batch_size, how=how, seed=seed, **options)
-    return [
-        (image.numpy(), {k: v.numpy() for k, v in targets.items()}) for image, targets in itertools.islice(data, number)
-    ]
+    options = {"view": augmented(how), "plain": augmented(dataclasses.replace(how, mosaic=0.0)), **options}
+    data = training_batches(decoded(count), size=SIZE, batch_size=batch_size, seed=seed, **options)
+    return [arrays(batch) for batch in itertools.islice(data, number)]
+
+
+def arrays(batch):
+    """A batch in NumPy."""
+    return tuple({k: v.numpy() for k, v in x.items()} if isinstance(x, dict) else x.numpy() for x in batch)
 
 
 undisturbed = functools.cache(batches)  # what a run sees that nothing disturbs
@@ -77,7 +82,7 @@ def test_what_a_batch_is():
 
 @pytest.mark.parametrize("how", [STILL, Augmentation(mosaic=0.5)], ids=["plain", "mosaic"])
 def test_shapes_are_known_before_it_runs(how):
-    data = training_batches(decoded(), size=SIZE, batch_size=4, how=how, seed=0)
+    data = training_batches(decoded(), size=SIZE, batch_size=4, view=augmented(how), seed=0)
     image, targets = data.element_spec
     boxes = 12 if how.mosaic else 3
     assert image.shape == (4, *SIZE, 3) and targets["boxes"].shape == (4, boxes, 4)
@@ -141,7 +146,7 @@ def test_mosaics_end_before_the_run_does(first_epoch):
 def test_data_without_boxes():
     some = decoded()
     data = Decoded(some.names, {name: some.arrays[name] for name in ("image", "segmentation")})
-    stream = training_batches(data, size=SIZE, batch_size=4, how=Augmentation(), seed=0)
+    stream = training_batches(data, size=SIZE, batch_size=4, view=augmented(Augmentation()), seed=0)
     image, targets = next(iter(stream))
     assert list(targets) == ["segmentation"] and image.shape == (4, *SIZE, 3)
 
@@ -149,7 +154,7 @@ def test_data_without_boxes():
 def test_images_are_read_when_they_are_needed():
     """As constants of the graph they would be copied, and 2 GB would be the end."""
     some = decoded()
-    stream = iter(training_batches(some, size=SIZE, batch_size=4, how=STILL, seed=0))
+    stream = iter(training_batches(some, size=SIZE, batch_size=4, view=augmented(STILL), seed=0))
     next(stream)
     some.arrays["image"][:] = 77
     later = list(itertools.islice(stream, 5))[-1]
@@ -208,3 +213,103 @@ def test_a_larger_side_shows_the_same():
     np.testing.assert_allclose(large[1]["boxes"], small[1]["boxes"], atol=1e-6)
     pooled = large[0].reshape(4, 16, 2, 16, 2, 3).mean(axis=(2, 4))
     assert np.abs(pooled - small[0]).mean() < 2
+
+
+def test_annotations_go_in_beside_the_image():
+    for how in (Augmentation(), Augmentation(mosaic=0.5)):
+        ours, theirs = batches(3, view=annotated(how)), undisturbed(9, how=how)
+        for (inputs, targets), (image, expected) in zip(ours, theirs, strict=False):
+            same([(image, targets)], [(image, expected)])
+            same([(image, inputs)], [(image, {"image": image, **expected})])
+
+
+def test_annotations_have_one_shape_with_mosaics_and_without():
+    how = Augmentation(mosaic=0.5)
+    plain = annotated(dataclasses.replace(how, mosaic=0.0))
+    found = batches(4, view=annotated(how), plain=plain, plain_from=1)
+    assert {inputs["boxes"].shape for inputs, _ in found} == {targets["boxes"].shape for _, targets in found}
+    assert found[3][0]["boxes"].shape == (4, 12, 4) and (found[3][0]["labels"] >= 0).sum(1).max() <= 3
+    assert (found[3][0]["labels"][:, 3:] == -1).all()
+
+
+def marked(images, seed, share):
+    """Blackens the upper left pixel of each image."""
+    altered = np.zeros(images.shape[:3], "float32")
+    altered[:, 0, 0] = 1
+    return images * (1 - altered[..., None]), altered
+
+
+def colours(count=6):
+    """Decoded images of noise, so that no two windows are alike."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 24, 24, 3), "uint8")
+    return Decoded(tuple(map(str, range(count))), {"image": images})
+
+
+def test_two_crops_are_windows_of_the_same_images():
+    """With windows that are the whole image both are the image; else they differ, from each other and in each step."""
+    make = {"size": (24, 24), "batch_size": 3, "seed": 1}
+    for how in (STILL, Augmentation()):
+        data = training_batches(colours(), view=two_crops(how), **make)
+        found = [arrays(batch) for batch in itertools.islice(data, 4)]
+        for inputs, targets in found:
+            assert list(inputs) == list(targets) == ["first", "second"] and inputs["first"].shape == (3, 24, 24, 3)
+            assert all(np.array_equal(inputs[name], targets[name]) for name in inputs)
+            apart = np.abs(inputs["first"] - inputs["second"]).mean((1, 2, 3))
+            assert (apart < 0.1).all() if how is STILL else (apart > 5).all()
+        again = [arrays(b) for b in itertools.islice(training_batches(colours(), view=two_crops(how), **make), 4)]
+        for ours, theirs in zip(found, again, strict=True):
+            same([(ours[0]["first"], ours[0])], [(theirs[0]["first"], theirs[0])])
+
+
+def test_two_crops_distorted_and_recoloured():
+    """Colour changes what is shown and what is wanted, distortion what is shown alone."""
+    view = two_crops(STILL, recolour=lambda images, seed, share: images * 0 + 7, distort=marked)
+    inputs, targets = arrays(next(iter(training_batches(colours(), view=view, size=(24, 24), batch_size=3, seed=1))))
+    assert sorted(targets) == ["first", "first_altered", "second", "second_altered"]
+    for name in ("first", "second"):
+        assert (targets[name] == 7).all() and (inputs[name][:, 0, 0] == 0).all() and (inputs[name][:, 1:] == 7).all()
+        assert targets[f"{name}_altered"].sum() == 3
+
+
+def test_distorted_and_clean():
+    view, clean = distorted_and_clean(Augmentation(), marked), undisturbed(9, how=Augmentation())
+    for (image, targets), (whole, expected) in zip(batches(3, view=view), clean, strict=False):
+        np.testing.assert_array_equal(targets["image"], whole)
+        assert (image[:, 0, 0] == 0).all() and targets["altered"].sum() == 4
+        np.testing.assert_array_equal(image[:, 1:], whole[:, 1:])
+        same([(image, {name: targets[name] for name in expected})], [(image, expected)])
+
+
+def test_shares_of_two_crops_make_up_the_whole():
+    whole, *parts = (
+        batches(2, how=Augmentation(), view=two_crops(Augmentation()), share=share)
+        for share in ((0, 1), (0, 2), (1, 2))
+    )
+    for number, (inputs, _) in enumerate(whole):
+        for name, value in inputs.items():
+            np.testing.assert_array_equal(np.concatenate([part[number][0][name] for part in parts]), value)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (8, 4), (2, 4), (1, 1)])
+def test_evaluation_shows_every_image_once_and_as_it_is(count, batch_size):
+    data = decoded(count)
+    size = data.arrays["image"].shape[1:3]
+    found = [arrays(batch) for batch in evaluation_batches(data, size=size, batch_size=batch_size)]
+    assert all(len(image) == len(weights) == batch_size for image, _, weights in found)
+    weights = np.concatenate([weights for _, _, weights in found])
+    assert weights.tolist() == [1] * count + [0] * (len(weights) - count) and len(weights) < count + batch_size
+    images = np.concatenate([image for image, _, _ in found])[:count]
+    np.testing.assert_allclose(images, data.arrays["image"], atol=0.02)
+    for name in ("boxes", "labels", "segmentation", "frames"):
+        values = np.concatenate([targets[name] for _, targets, _ in found])[:count]
+        np.testing.assert_allclose(values, data.arrays[name], atol=1e-6)
+
+
+def test_shares_of_an_evaluation_make_up_the_whole():
+    whole, *parts = (
+        [arrays(batch) for batch in evaluation_batches(decoded(), size=SIZE, batch_size=4, share=share)]
+        for share in ((0, 1), (0, 2), (1, 2))
+    )
+    for batch, *shares in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(np.concatenate([share[0] for share in shares]), batch[0])
+        np.testing.assert_array_equal(np.concatenate([share[2] for share in shares]), batch[2])

@@ -54,13 +54,15 @@ def test_what_cannot_be_split():
         split(dataset((None, ["boxes"]), (None, [])), fields=("masks",))
     with pytest.raises(UserError, match="split rule 'random' is not known"):
         split(dataset((None, [])), "random")
-    with pytest.raises(UserError, match="1 training images cannot spare every 5th"):
-        holdout(dataset((None, ["boxes"])))
+    with pytest.raises(UserError, match="of 1 training images leaves 1 to train on and 0 to validate on"):
+        holdout(dataset((None, ["boxes"])), 0.1, 0)
 
 
 def test_holdout():
-    train, validation = holdout(dataset(*[(None, [])] * 7), every=3)
-    assert (names(validation), len(train)) == (["002", "005"], 5)
+    data = dataset(*[(None, [])] * 10)
+    train, validation = holdout(data, 0.3, seed=1)
+    assert len(validation) == 3 and sorted(names(train) + names(validation)) == names(data)
+    assert names(holdout(data, 0.3, seed=1)[1]) == names(validation) != names(holdout(data, 0.3, seed=2)[1])
 
 
 def test_fractions_are_nested_and_repeat():

@@ -25,6 +25,7 @@ def main(output, name, checkpoint=None, die_at="0"):
     from kerastransfer.data.decoded import Decoded
     from kerastransfer.data.pipeline import training_batches
     from kerastransfer.data.transforms import Augmentation
+    from kerastransfer.data.views import augmented
     from kerastransfer.layers.blocks import conv_bn
     from kerastransfer.training import callbacks, transfer
 
@@ -42,8 +43,8 @@ def main(output, name, checkpoint=None, die_at="0"):
         return {"square": square, "pair": (square * marked, marked)}  # the workers' shares are marked unequally
 
     def batches(share):
-        how = Augmentation()
-        return training_batches(images, size=(8, 8), batch_size=4, how=how, seed=2, first_epoch=first, share=share)
+        view = augmented(Augmentation())
+        return training_batches(images, size=(8, 8), batch_size=4, view=view, seed=2, first_epoch=first, share=share)
 
     strategy.prepare(seed=5)
     random = np.random.default_rng(0)

@@ -10,6 +10,7 @@ import pytest
 from kerastransfer.data.decoded import Decoded
 from kerastransfer.data.pipeline import training_batches
 from kerastransfer.data.transforms import FLIP_ONLY
+from kerastransfer.data.views import augmented
 from kerastransfer.encoders.yolov1 import yolov1_encoder
 from kerastransfer.errors import UserError
 from kerastransfer.models.parts import freeze
@@ -137,7 +138,7 @@ def test_batches_mirror_taps_and_maps_together_and_repeat():
     assert 4 < mirrored < 20
     np.testing.assert_array_equal(batches(first_epoch=1)[0][1], batches()[2][1])  # two steps are an epoch
     how = FLIP_ONLY.__class__(**{**vars(FLIP_ONLY), "flip": 0.0})
-    plain = training_batches(images, size=(32, 32), batch_size=4, how=how, seed=3)
+    plain = training_batches(images, size=(32, 32), batch_size=4, view=augmented(how), seed=3)
     for (_, y), (_, targets) in zip(still, itertools.islice(plain, 6), strict=True):  # the same order of images
         np.testing.assert_array_equal(y, targets["segmentation"])
 

@@ -10,7 +10,7 @@ from keras import ops
 
 from kerastransfer.errors import UserError
 from kerastransfer.training import checkpoint
-from kerastransfer.training.callbacks import Resume, StopOnNonFinite
+from kerastransfer.training.callbacks import Resume, StopOnNonFinite, Validation
 from kerastransfer.training.terms import TermModel
 
 EPOCHS, STEPS = 4, 3
@@ -60,10 +60,10 @@ class KillAt(keras.callbacks.Callback):
             raise Killed
 
 
-def run(path, kill=None, callbacks=(), others=(), **options):
+def run(path, kill=None, callbacks=(), **options):
     """Train, or go on, up to EPOCHS; the model and the rows of its history."""
     model = compiled(**options)
-    resume = Resume(path, model, others=tuple(others))
+    resume = Resume(path, model)
     killing = [KillAt(*kill)] if kill else []
     with contextlib.suppress(Killed):
         model.fit(
@@ -73,7 +73,7 @@ def run(path, kill=None, callbacks=(), others=(), **options):
             verbose=0,
             epochs=EPOCHS,
             initial_epoch=resume.first_epoch,
-            callbacks=[*killing, *callbacks, *others, resume],
+            callbacks=[*killing, *callbacks, resume],
         )
     return model, resume
 
@@ -129,19 +129,69 @@ def checkpointed(path):
         return json.loads(saved["notes.json"].tobytes())["epoch"]
 
 
-def test_state_of_other_callbacks_goes_on(tmp_path):
-    """keras#14862: without this the counters of patience begin anew."""
+def validated(path, kill=None, patience=0, rate=0.05, **options):
+    """Train, or go on, with a validation part; the model, the rows and the callback."""
+    model = compiled(optimizer=keras.optimizers.SGD(rate, use_ema=True, ema_momentum=0.5), **options)
+    best = Validation(patience)
+    resume = Resume(path, model, others=[best])
+    killing = [KillAt(*kill)] if kill else []
+    random = np.random.default_rng(1)
+    x = random.normal(size=(8, 5)).astype("float32")
+    with contextlib.suppress(Killed):
+        model.fit(
+            *data(),
+            batch_size=8,
+            shuffle=False,
+            verbose=0,
+            epochs=resume.first_epoch if best.stopped else EPOCHS,
+            initial_epoch=resume.first_epoch,
+            validation_data=(x, {"y": x.sum(1) if rate else x[:, 0]}),
+            callbacks=[*killing, best, resume],
+        )
+    return model, resume, best
 
-    def stopper():
-        return keras.callbacks.EarlyStopping(monitor="loss", min_delta=1e9, patience=2, mode="min")
 
-    whole = stopper()
-    run(tmp_path / "whole.npz", callbacks=[whole])
-    assert whole.stopped_epoch == 2
-    run(tmp_path / "run.npz", (1, 1), others=[stopper()])
-    resumed = stopper()
-    _, resume = run(tmp_path / "run.npz", others=[resumed])
-    assert resumed.stopped_epoch == 2 and len(resume.rows) == 3
+def test_what_is_validated_is_what_is_kept(tmp_path):
+    """The averages, in inference mode; and the weights that are trained on are the very same afterwards."""
+    model, resume, best = validated(tmp_path / "run.npz")
+    losses = [row["val_loss"] for row in resume.rows]
+    assert best.best_epoch == 1 + int(np.argmin(losses)) and best.best == min(losses) and len(set(losses)) == EPOCHS
+    random = np.random.default_rng(1)
+    x = random.normal(size=(8, 5)).astype("float32")
+    targets = {"y": x.sum(1)}
+    assert model.evaluate(x, targets, verbose=0)[0] == pytest.approx(losses[-1], rel=1e-6)  # averages after `fit`
+    best.put_back(model.network)
+    assert model.evaluate(x, targets, verbose=0)[0] == pytest.approx(min(losses), rel=1e-6)
+    alone = compiled(optimizer=keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5))
+    alone.fit(*data(), batch_size=8, shuffle=False, verbose=0, epochs=EPOCHS)
+    for ours, theirs in zip(model.optimizer.variables, alone.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_validation_goes_on_after_a_kill(tmp_path, patience):
+    """Best weights, best epoch, patience: all as in the undisturbed run. At a rate of 0 no epoch is better than the
+    first, so that patience ends."""
+    rate = 0.0 if patience else 0.05
+    whole, undisturbed, kept = validated(tmp_path / "whole.npz", patience=patience, rate=rate)
+    kept.put_back(whole.network)
+    for kill in ((1, 0), (2, 1), None, None):
+        model, resumed, best = validated(tmp_path / "run.npz", kill, patience, rate)
+    best.put_back(model.network)
+    assert history(resumed) == history(undisturbed) and len(resumed.rows) == (1 + patience if patience else EPOCHS)
+    assert (best.best, best.best_epoch, best.wait) == (kept.best, kept.best_epoch, kept.wait)
+    assert best.stopped == bool(patience)
+    for ours, theirs in zip(model.network.get_weights(), whole.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_validation_loss_that_is_never_a_number():
+    model, best = compiled(), Validation()
+    model.fit(
+        *data(), batch_size=8, verbose=0, validation_data=(data()[0], {"y": data()[1]["y"] * np.nan}), callbacks=[best]
+    )
+    with pytest.raises(UserError, match="the validation loss was never a number"):
+        best.put_back(model.network)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
@@ -197,3 +247,30 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tmp_pat
         model = compiled()
         assert Resume(path, model).first_epoch == epoch
         assert all(np.isfinite(value).all() for value in state(model))
+
+
+class Explode(keras.callbacks.Callback):
+    """The last step of an epoch destroys a weight: its loss, of before, says nothing."""
+
+    def __init__(self, epoch, averaged):
+        super().__init__()
+        self.epoch, self.averaged = epoch, averaged
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.now, batch) == (self.epoch, STEPS - 1):
+            weight = self.model.network.get_layer("two").kernel
+            if self.averaged:
+                weight = next(v for v in self.model.optimizer.variables if "two_kernel_average" in v.path)
+            weight.assign(np.full(weight.shape, np.nan))
+
+
+@pytest.mark.parametrize("averaged", [False, True], ids=["weights", "averages"])
+@pytest.mark.parametrize("epoch", [0, EPOCHS - 1])
+def test_weights_that_are_not_finite_are_never_kept(tmp_path, epoch, averaged):
+    path = tmp_path / "run.npz"
+    with pytest.raises(UserError, match=rf"weights became NaN or infinite in epoch {epoch + 1} \(.*two.*kernel"):
+        run(path, callbacks=[Explode(epoch, averaged), StopOnNonFinite(path)])
+    assert checkpointed(path) == epoch
