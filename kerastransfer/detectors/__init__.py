@@ -15,6 +15,7 @@ from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest
 
 DETECTORS = {"yolov1": yolov1, "yolov3": yolov3}
+SETTINGS = {name: family.Settings for name, family in DETECTORS.items()}
 FAMILY = {net: name for name, family in DETECTORS.items() for net in family.NETS}
 
 

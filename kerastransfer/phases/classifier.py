@@ -67,18 +67,15 @@ def classifier(
             if config.freeze != "none":
                 freeze(part, config.freeze)
             before = transfer.weights(part)
-            fitting.fit(
+            objective = fitting.Objective(
                 network,
                 functools.partial(label_loss, smoothing=config.smoothing),
                 {"cross_entropy": 1.0},
-                train,
-                config,
-                run,
-                phase=name,
                 fields=("label",),
                 epochs=config.classifier_epochs,
                 learning_rate=config.learning_rate,
             )
+            fitting.fit(objective, train, config, run, name)
         after = transfer.weights(part)
         if run.leads:
             size = (config.image_size, config.image_size)

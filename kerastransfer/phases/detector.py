@@ -7,9 +7,10 @@ from kerastransfer import detectors
 from kerastransfer.detectors.detector import Purpose
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
-from kerastransfer.runs import fitting, outcome, settings
+from kerastransfer.runs import fitting, outcome
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
+from kerastransfer.runs.settings import one_of
 from kerastransfer.tasks.about import About
 
 
@@ -22,7 +23,7 @@ class DetectorConfig(fitting.TrainingConfig):
     model: str = "small"
     """The detector's net: small, fast_yolo or yolov1 (YOLOv1 on this package's small encoder, on that of Fast YOLO, or
     on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp."""
-    net: settings.one_of(detectors.DETECTORS) = None
+    net: one_of(detectors.SETTINGS) = None
     """Settings of the family that --model belongs to."""
     multi_scale: bool = False
     """Train on inputs of about 3/4 to 5/4 of --image-size, another size every ten steps (YOLOv2, YOLOv3); the last
@@ -56,20 +57,17 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
     def work():
         with strategy.scope(config.strategy):
             network = built.build()
-            fitting.fit(
+            objective = fitting.Objective(
                 network,
                 built.terms,
                 built.weights,
-                train,
-                config,
-                run,
-                phase="detector",
                 fields=("boxes",),
                 epochs=config.detector_epochs,
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
                 sides=fitting.sides(config.image_size, built.stride) if config.multi_scale else (),
             )
+            fitting.fit(objective, train, config, run, "detector")
         if run.leads:
             size = (config.image_size, config.image_size)
             outcome.keep_part(run, "encoder", network.get_layer("encoder"))

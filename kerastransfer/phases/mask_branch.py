@@ -208,22 +208,21 @@ def _mask_terms(_, predictions):
 
 
 def _fit(graph, decoder, terms, weights, phase, epochs, learning_rate, config, run, data, mosaic=0.0):
+    from kerastransfer.data import views
+
     stride = max(stride for _, stride, _ in decoder.codec.levels)
-    fitting.fit(
+    objective = fitting.Objective(
         graph,
         terms,
         weights,
-        data.parts["masks"][0],
-        config,
-        run,
-        phase=phase,
         fields=("boxes", "masks"),
         epochs=epochs,
         learning_rate=learning_rate,
+        view=views.annotated,
         mosaic=mosaic,
-        annotated=True,
         sides=fitting.sides(config.image_size, stride) if config.multi_scale else (),
     )
+    fitting.fit(objective, data.parts["masks"][0], config, run, phase)
 
 
 def _keep(name, network, decoder, config, run, data):

@@ -83,18 +83,15 @@ def segmenter(
                 frozen(part, freeze)
             before = transfer.weights(part)
             fit = fit_on_features if config.cache_features and freeze == "full" else fitting.fit
-            fit(
+            objective = fitting.Objective(
                 network,
                 pixel_loss,
                 {"cross_entropy": 1.0, "dice": config.dice},
-                train,
-                config,
-                run,
-                phase=name,
                 fields=("segmentation",),
                 epochs=config.decoder_epochs,
                 learning_rate=config.decoder_learning_rate,
             )
+            fit(objective, train, config, run, name)
         after = transfer.weights(part)
         if run.leads:
             size = (config.image_size, config.image_size)
@@ -127,40 +124,49 @@ def require_size(encoder: "keras.Model", config: SegmenterConfig) -> None:
 
 
 def fit_on_features(
-    network,
-    terms,
-    weights,
-    train,
-    config: SegmenterConfig,
-    run: RunFolder,
-    *,
-    phase: str,
-    fields: tuple[str, ...],
-    **options,
+    objective: fitting.Objective, train, config: SegmenterConfig, run: RunFolder, phase: str, *, validation=None
 ) -> None:
     """`fitting.fit` of what follows the encoder, on taps that are computed once."""
     from kerastransfer.models.segmenter import behind_encoder
     from kerastransfer.training import features
 
-    decoded = fitting.decode(train, fields, config, run, phase, config.image_size)
-    part = behind_encoder(network)
-    taps = features.cached(
-        network.get_layer("encoder"),
-        decoded,
-        Path(config.feature_folder),
-        taps=list(part.input),
-        flip=config.flip > 0,
-        batch_size=config.batch_size,
-        progress=None if config.quiet else "features of the frozen encoder",
-    )
-    size = sum(values.nbytes for values in taps.values())
-    if not config.quiet:
-        print(f"features in {config.feature_folder}: {size / len(decoded) / 1e6:.2f} MB per image", flush=True)
+    part = behind_encoder(objective.network)
+
+    def taps(dataset, name, flip):
+        decoded = fitting.decode(dataset, objective.fields, config, run, name, config.image_size)
+        found = features.cached(
+            objective.network.get_layer("encoder"),
+            decoded,
+            Path(config.feature_folder),
+            taps=list(part.input),
+            flip=flip,
+            batch_size=config.batch_size,
+            progress=None if config.quiet else "features of the frozen encoder",
+        )
+        if not config.quiet:
+            size = sum(values.nbytes for values in found.values()) / len(decoded) / 1e6
+            print(f"features in {config.feature_folder}: {size:.2f} MB per image", flush=True)
+        return found, decoded
+
+    train, validation = fitting.held_out(objective, train, config, validation)
+    found, decoded = taps(train, phase, config.flip > 0)
+    held = taps(validation, f"{phase}-validation", False) if validation is not None else None
 
     # The settings allow one worker alone here.
     def batches(first_epoch, share):
         return features.training_batches(
-            taps, decoded, batch_size=config.batch_size, flip=config.flip, seed=config.seed, first_epoch=first_epoch
+            found, decoded, batch_size=config.batch_size, flip=config.flip, seed=config.seed, first_epoch=first_epoch
         )
 
-    fitting.fit_on(batches, len(decoded), part, terms, weights, config, run, phase=phase, **options)
+    def to_validate(share):
+        return features.evaluation_batches(*held, batch_size=config.batch_size)
+
+    fitting.fit_on(
+        batches,
+        len(decoded),
+        dataclasses.replace(objective, network=part),
+        config,
+        run,
+        phase,
+        validation=to_validate if held else None,
+    )

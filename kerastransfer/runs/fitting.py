@@ -7,18 +7,15 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from kerastransfer.data import splits
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.errors import UserError
-from kerastransfer.flags import require_positive
+from kerastransfer.flags import flag, require_positive
 from kerastransfer.runs.folder import RunFolder
-<<<<<<< HEAD
-from kerastransfer.runs.settings import CommonConfig
-=======
-from kerastransfer.runs.settings import CommonConfig, flag, require_positive
+from kerastransfer.runs.settings import CommonConfig, one_of
 from kerastransfer.training import optimizers
->>>>>>> loop
 
 # Objects of an image that are trained on
 MOST_OBJECTS = 400
@@ -30,58 +27,62 @@ STORED = 1.2
 class TrainingConfig(CommonConfig):
     """Flags of every recipe that trains."""
 
+    CHOSEN: ClassVar = {"optim": ("optimizer", optimizers.settings_of)}
+
     learning_rate: float = 2e-3
-    """Its peak."""
+    """Peak learning rate, reached after the warm-up."""
     schedule: Literal["cosine", "steps", "constant"] = "cosine"
-    """Of the learning rate, after the warm-up."""
+    """Schedule of the learning rate after the warm-up."""
     warmup_epochs: int = 3
-    """Epochs in which the learning rate rises from 0."""
-    weight_decay: float = 1e-2
-    """Of AdamW; kernels only."""
+    """Epochs of the warm-up, in which the learning rate rises from 0."""
+    optimizer: str = "adamw"
+    """Optimizer: adamw, adam, sgd or lars."""
+    optim: one_of(optimizers.OPTIMIZERS) = None
+    """Settings of --optimizer."""
     ema: float = 0.99
-    """Momentum of the running average of the weights, which is what is kept; 0 keeps the last weights."""
+    """Momentum of the moving average of the weights, which is kept in place of the last weights; 0 keeps the last."""
     flip: float = 0.5
-    """Probability of a mirror image."""
+    """Probability that an image is mirrored."""
     scale: tuple[float, ...] = (0.6, 1.25)
-    """Smallest and largest side of the window that is cut out, as a share of the image's."""
+    """Smallest and largest side of the window that is cut out of an image, as a share of the image's side."""
     resize: Literal["stretch", "letterbox"] = "stretch"
-    """How an image comes to --image-size: stretched, or with its aspect kept and grey around it (Darknet), in training,
-    scores and exported files alike."""
+    """How an image is brought to --image-size, in training, scores and exported files alike: stretched, or with its
+    aspect ratio kept and grey around it (`letterbox`, as in Darknet)."""
     aspect: float = 1.25
-    """Largest factor by which the window's height and width differ."""
+    """Largest factor by which the height and width of the window differ."""
     colour: float = 0.3
-    """Brightness and contrast vary by this share, saturation by more."""
+    """Share by which brightness and contrast vary; saturation varies by half as much again."""
     mosaic: float = 0.25
-    """Share of a detector's batch in which four images stand in one; none in the last eighth of the epochs."""
+    """Share of a detector's batch that are mosaics of four images; there are none in the last eighth of the epochs."""
     cache: Literal["memory", "disk"] = "memory"
-    """Where decoded images are kept."""
+    """Where decoded images are kept: in memory, or in files on disk for data larger than memory."""
     validation: float = 0.0
-    """Share of the training images kept aside to validate on; 0 trains on all of them. With it, the weights of the
-    epoch with the least validation loss are what is kept."""
+    """Share of the training images to hold out for validation; the weights of the epoch with the lowest validation loss
+    are kept. 0 trains on all images."""
     early_stopping: int = 0
-    """Epochs without improvement of the validation loss after which training stops; 0: never."""
+    """Stop when the validation loss has not improved for this many epochs; 0 never stops early."""
     tensorboard: bool = False
-    """Write logs/ for TensorBoard too."""
+    """Also write logs/ for TensorBoard."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{flag(name)} is {value}: it must be a finite number")
+                raise UserError(f"{flag(name)} is {value}; it must be a finite number")
         require_positive(self, "learning_rate", "aspect")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(
                 f"--scale {' '.join(map(str, self.scale))}: give the smallest and the largest side, as 0.7 1.2"
             )
         if self.jit and self.strategy != "none":
-            raise UserError(f"--jit does not work with --strategy {self.strategy}: leave one of them out")
+            raise UserError(f"--jit does not work with --strategy {self.strategy}; leave one of them out")
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise UserError("--tensorboard needs the package: pip install 'kerastransfer[tensorboard]'")
         for name in ("ema", "validation"):
             if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{flag(name)} is {getattr(self, name)}: it must be at least 0 and below 1")
+                raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.early_stopping < 0:
-            raise UserError(f"--early-stopping is {self.early_stopping}: it must be at least 0")
+            raise UserError(f"--early-stopping is {self.early_stopping}; it must be at least 0")
         if self.early_stopping and not self.validation:
             raise UserError(
                 f"--early-stopping {self.early_stopping} needs images to validate on: add --validation 0.1, or leave "
@@ -263,7 +264,7 @@ def fit_on(
     model = strategy.model(
         config.strategy, objective.network, objective.terms, objective.weights, resting=objective.resting
     )
-    model.compile(optimizer(config).build(rate, config.ema), jit_compile=strategy.compiled(config.jit))
+    model.compile(config.optim.build(rate, config.ema), jit_compile=strategy.compiled(config.jit))
 
     best = callbacks.Validation(config.early_stopping) if validation else None
     others = [best] if best else []
@@ -279,14 +280,9 @@ def fit_on(
         epochs = resume.first_epoch
     logs = [keras.callbacks.TensorBoard(run.logs / phase)] if config.tensorboard and run.leads else []
     if not config.quiet:
-<<<<<<< HEAD
         numbers = keras.mixed_precision.global_policy().compute_dtype
-        length = f"{images} images, {epochs} epochs of {steps} steps"
-        print(f"\n{phase}: {length}, {network.count_params():,} weights, in {numbers}")
-=======
-        weights = objective.network.count_params()
-        print(f"\n{phase}: {images} images, {objective.epochs} epochs of {steps} steps, {weights:,} weights")
->>>>>>> loop
+        length = f"{images} images, {objective.epochs} epochs of {steps} steps"
+        print(f"\n{phase}: {length}, {objective.network.count_params():,} weights, in {numbers}")
     model.fit(
         strategy.distributed(config.strategy, functools.partial(batches, resume.first_epoch)),
         epochs=epochs,
@@ -302,8 +298,3 @@ def fit_on(
         best.put_back(objective.network)
         if not config.quiet:
             print(f"{phase}: the weights of epoch {best.best_epoch} are kept, validation loss {best.best:.4g}")
-
-
-def optimizer(config: TrainingConfig) -> Any:
-    """The settings of the optimizer, a class of training/optimizers.py."""
-    return optimizers.OPTIMIZERS["adamw"](weight_decay=config.weight_decay)

@@ -51,9 +51,9 @@ def unstored(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"variable": True, "unstored": True})
 
 
-def one_of(modules: Mapping[str, Any]) -> Any:
-    """The type of a field that holds the `Settings` of one of these modules, which another field chooses."""
-    kinds = [Annotated[module.Settings, tyro.conf.subcommand(name)] for name, module in modules.items()]
+def one_of(classes: Mapping[str, type]) -> Any:
+    """The type of a field that holds an instance of one of these dataclasses, which another field chooses."""
+    kinds = [Annotated[one, tyro.conf.subcommand(name)] for name, one in classes.items()]
     return tyro.conf.AvoidSubcommands[typing.Union[tuple(kinds)]]  # noqa: UP007
 
 

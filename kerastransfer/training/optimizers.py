@@ -106,6 +106,13 @@ class LARS:
 OPTIMIZERS = {"adamw": AdamW, "adam": Adam, "sgd": SGD, "lars": LARS}
 
 
+def settings_of(name: str) -> type:
+    """The class of an optimizer's settings. Raises UserError for an unknown name."""
+    if name not in OPTIMIZERS:
+        raise UserError(f"unknown --optimizer {name}; choose {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name]
+
+
 def _averaging(ema):
     return {"use_ema": True, "ema_momentum": ema} if ema else {}
 
