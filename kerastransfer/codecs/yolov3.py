@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kerastransfer.ops.boxes import to_centres, to_corners
+from kerastransfer.ops.truths import fold, packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +75,7 @@ class YoloV3Codec:
             near.append(ops.reshape(cells + ops.zeros_like(shapes), (-1, 2)))
             anchors.append(ops.reshape(shapes + ops.zeros_like(cells), (-1, 2)))
             strides.append(ops.ones_like(near[-1][:, :1]) * stride)
-        (rows, columns), (_, stride, _) = grids[0], self.levels[0]
-        size = ops.cast(ops.stack([columns * stride, rows * stride]), "float32")
-        return Priors(*(ops.concatenate(parts) for parts in (near, strides, anchors)), size)
+        return Priors(*(ops.concatenate(parts) for parts in (near, strides, anchors)), self._size(grids))
 
     def unpack(self, predictions: Mapping) -> tuple:
         """Raw maps {level: (B, h, w, A_level * (5 + C))} to (tx, ty, tw, th) (B, A, 4), logits of objectness (B, A) and
@@ -112,49 +111,63 @@ class YoloV3Codec:
         Of several objects at one candidate the later is learnt, and before all one whose centre is in that cell; the
         classes of all those in the cell are kept, as Darknet does. Padding (label < 0) counts nothing.
         """
-        boxes = ops.cast(boxes, "float32")
-        batch, count = ops.shape(boxes)[0], boxes.shape[1]
-        centres = to_centres(boxes)
-        (rows, columns), (_, stride, _) = grids[0], self.levels[0]
-        size = ops.cast(ops.stack([columns * stride, rows * stride]), "float32")
+        boxes, labels = packed(ops.cast(boxes, "float32"), labels)
+        batch, count = ops.shape(labels)
+        candidates = sum(
+            rows * columns * len(mask) for (rows, columns), (_, _, mask) in zip(grids, self.levels, strict=True)
+        )
+
+        def learn(found, boxes, labels, first):
+            best, classes = found
+            order, kinds = self._learnt(boxes, labels, first, count, grids)
+            return ops.maximum(best, order), ops.maximum(classes, kinds)
+
+        start = ops.full((batch, candidates), -1.0), ops.zeros((batch, candidates, self.num_classes))
+        best, classes = fold(learn, start, boxes, labels)
+        state = ops.cast(best >= 0, "float32")
+        owner = ops.cast(ops.maximum(best, 0), "int32") % count
+        learnt = ops.expand_dims(state, -1)
+        own = ops.one_hot(ops.maximum(ops.take_along_axis(labels, owner, axis=1), 0), self.num_classes)
+        return {
+            "state": state,
+            "boxes": ops.take_along_axis(boxes, ops.expand_dims(owner, -1), axis=1) * learnt,
+            "classes": ops.maximum(classes, own) * learnt,
+        }
+
+    def _learnt(self, boxes, labels, first, count, grids: list[tuple]):
+        """What the candidates learn of the objects `first`, `first` + 1, ... of `count`: the largest order (B, A) of
+        those that each may learn, -1 where there is none, and the classes (B, A, C) of those in its cell. The order is
+        the object's number, and `count` more where the candidate's cell is the one of the object's centre."""
+        centres, size = to_centres(boxes), self._size(grids)
         xy, wh = ops.flip(centres[..., :2], -1) * size, ops.flip(centres[..., 2:], -1) * size
         fits = ops.logical_and(self._fitting(wh), ops.expand_dims(labels >= 0, -1))  # (B, N, anchors)
         kinds = ops.one_hot(ops.maximum(labels, 0), self.num_classes)
-        state, owner, classes = [], [], []
+        batch, number = ops.shape(labels)
+        orders, classes = [], []
         for (rows, columns), (_, stride, mask) in zip(grids, self.levels, strict=True):
             cell, near = self._cells(xy / stride, (rows, columns))  # (B, N, O) numbers, (B, N, O) bool
-            may = ops.logical_and(
-                ops.expand_dims(near, -1), ops.expand_dims(ops.stack([fits[..., a] for a in mask], -1), 2)
-            )
+            own = ops.expand_dims(ops.stack([fits[..., a] for a in mask], -1), 2)
+            may = ops.logical_and(ops.expand_dims(near, -1), own)  # (B, N, O, anchors of the level)
             candidates = rows * columns * len(mask)
-            place = ops.expand_dims(cell, -1) * len(mask) + ops.arange(len(mask))  # (B, N, O, A)
+            place = ops.expand_dims(cell, -1) * len(mask) + ops.arange(len(mask))
             place = place + ops.reshape(ops.arange(batch), (-1, 1, 1, 1)) * candidates
-            place = ops.where(may, place, batch * candidates)  # a last one, cut off again, for what is not learnt
+            # What is not learnt goes to a last place, which is cut off again.
+            place = ops.reshape(ops.where(may, place, batch * candidates), (-1,))
             home = ops.reshape(ops.arange(near.shape[-1]) == 0, (1, 1, -1, 1))
-            order = ops.reshape(ops.arange(count), (1, -1, 1, 1)) + ops.where(home, count, 0)
-            order = ops.broadcast_to(order, ops.shape(place))
+            order = ops.reshape(first + ops.arange(number), (1, -1, 1, 1)) + ops.where(home, count, 0)
+            order = ops.cast(ops.broadcast_to(order, ops.shape(may)), "float32")
+            kind = ops.reshape(kinds, (batch, number, 1, 1, self.num_classes))
+            kind = ops.broadcast_to(
+                kind * ops.cast(ops.expand_dims(home, -1), "float32"), (*ops.shape(may), self.num_classes)
+            )
 
-            def of_each(values, place=place, candidates=candidates):
-                found = ops.segment_max(values, ops.reshape(place, (-1,)), batch * candidates + 1)[:-1]
+            def largest(values, place=place, total=batch * candidates, candidates=candidates):
+                found = ops.segment_max(values, place, total + 1)[:-1]
                 return ops.reshape(found, (batch, candidates, *values.shape[1:]))
 
-            best = of_each(ops.reshape(ops.cast(order, "float32"), (-1,)))
-            taken = best >= 0  # nothing is the smallest number there is
-            state.append(taken)
-            owner.append(ops.cast(ops.where(taken, best, 0.0), "int32") % count)
-            own = ops.broadcast_to(
-                ops.reshape(kinds, (batch, count, 1, 1, self.num_classes))
-                * ops.cast(ops.expand_dims(home, -1), "float32"),
-                (*ops.shape(place), self.num_classes),
-            )
-            classes.append(ops.maximum(of_each(ops.reshape(own, (-1, self.num_classes))), 0.0))
-        state, owner = ops.cast(ops.concatenate(state, 1), "float32"), ops.expand_dims(ops.concatenate(owner, 1), -1)
-        learnt = ops.expand_dims(state, -1)
-        return {
-            "state": state,
-            "boxes": ops.take_along_axis(boxes, owner, axis=1) * learnt,
-            "classes": ops.maximum(ops.concatenate(classes, 1), ops.take_along_axis(kinds, owner, axis=1)) * learnt,
-        }
+            orders.append(largest(ops.reshape(order, (-1,))))
+            classes.append(largest(ops.reshape(kind, (-1, self.num_classes))))
+        return ops.concatenate(orders, 1), ops.concatenate(classes, 1)
 
     def decode(self, predictions: Mapping):
         """Raw maps to boxes (B, A, (y1, x1, y2, x2)) clipped to the image, and scores (B, A, C): objectness * class."""
@@ -178,6 +191,11 @@ class YoloV3Codec:
             first = first + rows * columns * len(mask)
             level = level + ops.cast(numbers >= first, level.dtype)
         return level
+
+    def _size(self, grids):
+        """((w, h),) of the network's input in pixels, float32."""
+        (rows, columns), (_, stride, _) = grids[0], self.levels[0]
+        return ops.cast(ops.stack([columns * stride, rows * stride]), "float32")
 
     def _fitting(self, wh):
         """wh (B, N, 2) in pixels to (B, N, anchors): which anchors learn a box of this shape."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from keras import ops
 
 from kerastransfer.ops.boxes import ciou, giou, iou, pairwise_iou
+from kerastransfer.ops.truths import fold, packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,13 @@ def yolov3_loss(codec, rule: str = "darknet", *, ignore: float = 0.7) -> Callabl
         learnt, truth = targets["state"], targets["boxes"]
 
         guess = codec.corners(parameters, priors)
-        real = ops.expand_dims(ops.cast(labels >= 0, "float32"), 1)
-        meets = ops.max(pairwise_iou(ops.stop_gradient(guess), boxes) * real, axis=-1) > ignore
+        fixed = ops.stop_gradient(guess)
+
+        def nearest(best, boxes, labels, _):
+            real = ops.expand_dims(ops.cast(labels >= 0, "float32"), 1)
+            return ops.maximum(best, ops.max(pairwise_iou(fixed, boxes) * real, axis=-1))
+
+        meets = fold(nearest, ops.zeros_like(objectness), *packed(boxes, labels)) > ignore
         background = (1 - learnt) * ops.cast(ops.logical_not(meets), "float32")
 
         height, width = truth[..., 2] - truth[..., 0], truth[..., 3] - truth[..., 1]

@@ -163,3 +163,60 @@ def test_an_image_without_objects_teaches_background_alone():
     assert {name: float(value[0]) for name, value in terms.items()} == pytest.approx(
         {"coordinates": 0, "objectness": 0, "classes": 0, "background": 90 * math.log(2)}, rel=1e-5
     )
+
+
+def crowded(number, seed=0):
+    """Objects that meet, for two images, spread over `number` places of which most are padding."""
+    random = np.random.default_rng(seed)
+    near = random.uniform(0, 0.8, (2, number, 2))
+    boxes = np.concatenate([near, near + random.uniform(0.02, 0.2, (2, number, 2))], -1).astype("float32")
+    labels = random.integers(0, 2, (2, number)).astype("int32")
+    labels[0, random.choice(number, number - 5, replace=False)] = -1
+    labels[1, random.choice(number, number - 45, replace=False)] = -1
+    return np.where(labels[..., None] >= 0, boxes, 0), labels
+
+
+def compact(boxes, labels, number):
+    """The same objects in their order, without what pads."""
+    order = np.argsort(labels < 0, axis=1, kind="stable")[:, :number]
+    return np.take_along_axis(boxes, order[..., None], 1), np.take_along_axis(labels, order, 1)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the tape is TensorFlow's")
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("rule", ["darknet", "ciou"])
+def test_padding_changes_neither_values_nor_gradients(rule, jit, monkeypatch):
+    """Objects beyond a block are learnt in a loop; without one, where a block holds them all."""
+    import tensorflow as tf
+
+    from kerastransfer.ops import truths
+
+    codec = YoloV3Codec(2, ANCHORS, LEVELS, ratio=3.0, reach=0.5, sway=2.0)
+    loss = yolov3_loss(codec, rule, ignore=0.3)
+    random = np.random.default_rng(1)
+    maps = {
+        name: tf.constant(random.normal(0, 1, (2, rows, columns, 3 * 7)), tf.float32)
+        for (name, _, _), (rows, columns) in zip(LEVELS, GRIDS, strict=True)
+    }
+
+    def values(boxes, labels):
+        @tf.function(jit_compile=jit)
+        def found(maps, boxes, labels):
+            with tf.GradientTape() as tape:
+                tape.watch(maps)
+                terms = loss({"boxes": boxes, "labels": labels}, maps)
+                total = tf.add_n(list(terms.values()))
+            return terms, tape.gradient(total, maps)
+
+        return found(maps, tf.constant(boxes), tf.constant(labels))
+
+    boxes, labels = crowded(130)
+    terms, slopes = values(boxes, labels)
+    assert truths.BLOCK < 45
+    monkeypatch.setattr(truths, "BLOCK", 64)
+    wanted_terms, wanted_slopes = values(*compact(boxes, labels, 45))
+    for name, value in wanted_terms.items():
+        assert np.all(np.array(value) > 0)
+        np.testing.assert_allclose(terms[name], value, rtol=1e-5)
+    for name, value in wanted_slopes.items():
+        np.testing.assert_allclose(slopes[name], value, atol=1e-5)
