@@ -45,9 +45,30 @@ def read_mask(source: Source, size: tuple[int, int] | None = None) -> np.ndarray
     return mask
 
 
-def photo_size(source: Source) -> tuple[int, int]:
-    """(H, W) of the image that `read_image` gives, from the file's header. Raises BadSampleError."""
-    return _decoded(source, "image", lambda image: (image.height, image.width))
+def read_header(source: Source) -> tuple[tuple[int, int], int]:
+    """(H, W) of the image that `read_photo` gives, and the same orientation, without decoding pixels."""
+
+    def described(image: Image.Image) -> tuple[tuple[int, int], int]:
+        # Pillow says of a TIFF the size that it has once it is turned; of a PNG it decodes all pixels to see whether
+        # there is EXIF behind them.
+        known = image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info and not _trailing(source))
+        return (image.height, image.width), 1 if known else orientation(image)
+
+    return _decoded(source, "image", described)
+
+
+def _trailing(source: Source) -> bool:
+    """Whether a PNG has, or may have, metadata behind its pixels."""
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        file.seek(8)
+        pixels = False
+        while len(head := file.read(8)) == 8:
+            kind = head[4:]
+            if pixels and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            pixels = pixels or kind == b"IDAT"
+            file.seek(int.from_bytes(head[:4]) + 4, io.SEEK_CUR)
+    return False
 
 
 def rgb(image: Image.Image) -> np.ndarray:

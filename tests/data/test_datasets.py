@@ -234,6 +234,7 @@ def test_summary(drawn):
         "labels": {"kind": 1},
         "image_sizes": {"smallest": [4, 5], "median": [4, 5], "largest": [4, 5]},
         "bad": [],
+        "notes": [],
     }
     json.dumps(summary)
 

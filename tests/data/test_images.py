@@ -55,7 +55,7 @@ def test_cmyk_jpeg(tmp_path):
     np.testing.assert_allclose(pixels[4, 4], [255, 0, 0], atol=6)
 
 
-def test_exif_orientation_is_ignored(tmp_path):
+def test_read_image_gives_the_pixels_as_they_are_stored(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
     Image.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)
