@@ -53,16 +53,19 @@ def load(
         heard = {sample.name: told for sample, (why, told) in zip(samples, found, strict=True) if not why}
         samples = [sample for sample in samples if sample.name in heard]
         notes = [*notes, *_noted(heard)]
-    if not samples or len(bad) > max(1, max_bad * total):
-        named = "; ".join(f"{one.name}: {one.reason}" for one in bad[:3]) + ("; ..." if len(bad) > 3 else "")
+    named = "; ".join(f"{one.name}: {one.reason}" for one in bad[:3]) + ("; ..." if len(bad) > 3 else "")
+    if not samples:
+        raise UserError(f"{data}: no sample can be used; {named}. Fix the data")
+    if len(bad) > max(1, max_bad * total):
         raise UserError(
             f"{data}: {len(bad)} of {total} samples are bad, more than --max-bad {max_bad:g} allows: {named}. "
-            "Mend them or raise --max-bad"
+            "Fix them, or raise --max-bad"
         )
+    notes = list(dict.fromkeys(notes))
     if progress:
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
-    return dataclasses.replace(dataset, samples=tuple(samples), bad=tuple(bad), notes=tuple(dict.fromkeys(notes)))
+    return dataclasses.replace(dataset, samples=tuple(samples), bad=tuple(bad), notes=tuple(notes))
 
 
 def format_of(data: str | os.PathLike) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kerastransfer.data.dataset import BadSampleError
+from kerastransfer.data.dataset import BadSampleError, remark
 
 ORIENTATION = 0x0112  # the EXIF tag
 Source = Path | bytes  # a file, or its encoded content
@@ -75,7 +75,10 @@ def rgb(image: Image.Image) -> np.ndarray:
     """A picture of any mode to (H, W, 3) uint8, RGB: transparency is dropped, grey is repeated, CMYK is converted, and
     16-bit grey keeps its upper byte. Raises BadSampleError for 32 bits a pixel."""
     if image.mode.startswith("I;16"):
-        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+        values = np.asarray(image)
+        if 0 < values.max() < 4096:
+            remark("16 bits a pixel, but no value above 4095 (12-bit data?): nearly black; scale it to 0..65535")
+        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=-1)
     if image.mode in ("I", "F"):
         raise BadSampleError("32 bits a pixel; store it with 8 or 16")
     if image.mode == "P":

@@ -37,8 +37,8 @@ class Reader:
             remark("turned upright by the EXIF orientation, as viewers show it")
         elif orientation > 1:
             remark(
-                "the EXIF orientation is ignored, because the annotations fit the pixels as they are stored; prediction "
-                "turns such a photo, so store it upright, with annotations to match"
+                "the EXIF orientation is ignored, because the annotations fit the pixels as they are stored; "
+                "prediction turns such a photo, so store it upright, with annotations to match"
             )
         return {"image": upright(stored, orientation) if turned else stored} | example
 
