@@ -1,7 +1,9 @@
 """What every layout on disk becomes: a `Dataset` of `Sample`s that are read when they are needed."""
 
+import contextlib
+import contextvars
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -18,6 +20,28 @@ FIELDS = {
 
 class BadSampleError(Exception):
     """One sample cannot be used; the message is the reason. `datasets.load` collects these."""
+
+
+_listener: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("listener", default=None)
+
+
+def remark(text: str) -> None:
+    """Say what a person should know of the sample that is being read, which is used all the same. `datasets.load`
+    collects these by their text, so it names no sample."""
+    heard = _listener.get()
+    if heard is not None:
+        heard.append(text)
+
+
+@contextlib.contextmanager
+def remarks() -> Iterator[list[str]]:
+    """The list of what is remarked while the context is open."""
+    heard: list[str] = []
+    token = _listener.set(heard)
+    try:
+        yield heard
+    finally:
+        _listener.reset(token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +110,7 @@ class Dataset:
 
     classes: names of `labels`; segmentation_classes: names of the values in `segmentation`, the first is
     "background"; image_classes: names of `label`. An empty tuple where the layout has no such field.
+    bad: samples that were left out. notes: what a person should know of those that were not, a line each.
     """
 
     name: str
@@ -94,6 +119,7 @@ class Dataset:
     segmentation_classes: tuple[str, ...] = ()
     image_classes: tuple[str, ...] = ()
     bad: tuple[BadSample, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)

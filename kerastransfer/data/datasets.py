@@ -5,13 +5,14 @@ import concurrent.futures
 import dataclasses
 import difflib
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample, remarks
 from kerastransfer.data.layouts import LAYOUTS
 from kerastransfer.data.toy import DIFFICULTIES, toy
 from kerastransfer.errors import UserError
@@ -33,13 +34,15 @@ def load(
     """The data set that `data` names: `toy[:COUNT]`, `toy-hard[:COUNT]`, `tfds:NAME[:SPLIT]`, a folder or an annotation
     file.
 
-    With `check`, every sample is decoded once: a bad one is left out and listed in `Dataset.bad` with its reason.
+    With `check`, every sample is decoded once: a bad one is left out and listed in `Dataset.bad` with its reason, and
+    what a person should know of the good ones is listed in `Dataset.notes`, which `progress` prints.
     Raises UserError where there is no such data or format, nothing good is left, or more than the share `max_bad` of
     the samples is bad; a single bad sample among good ones never stops.
     """
     data = os.fspath(data)
     layout = format_of(data) if format == "auto" else format
-    dataset = _read(data, layout)
+    with remarks() as notes:
+        dataset = _read(data, layout)
     bad = [*dataset.bad, *_repeated(dataset)]
     repeated = {one.name for one in bad[len(dataset.bad) :]}
     first = {sample.name: sample for sample in reversed(dataset.samples)}
@@ -48,16 +51,24 @@ def load(
     if total == 0:
         raise UserError(f"{data}: no image was found; layout {layout} needs {_form(layout)}")
     if check:
-        reasons = list(_each(samples, lambda sample: _reason(sample, dataset), "checking images" if progress else None))
-        bad += [BadSample(sample.name, why) for sample, why in zip(samples, reasons, strict=True) if why]
-        samples = [sample for sample, why in zip(samples, reasons, strict=True) if not why]
-    if not samples or len(bad) > max(1, max_bad * total):
-        named = "; ".join(f"{one.name}: {one.reason}" for one in bad[:3]) + ("; ..." if len(bad) > 3 else "")
+        found = list(_each(samples, lambda sample: _checked(sample, dataset), "checking images" if progress else None))
+        bad += [BadSample(sample.name, why) for sample, (why, _) in zip(samples, found, strict=True) if why]
+        heard = {sample.name: told for sample, (why, told) in zip(samples, found, strict=True) if not why}
+        samples = [sample for sample in samples if sample.name in heard]
+        notes = [*notes, *_noted(heard)]
+    named = "; ".join(f"{one.name}: {one.reason}" for one in bad[:3]) + ("; ..." if len(bad) > 3 else "")
+    if not samples:
+        raise UserError(f"{data}: no sample can be used; {named}. Fix the data")
+    if len(bad) > max(1, max_bad * total):
         raise UserError(
             f"{data}: {len(bad)} of {total} samples are bad, more than --max-bad {max_bad:g} allows: {named}. "
-            "Mend them or raise --max-bad"
+            "Fix them, or raise --max-bad"
         )
-    return dataclasses.replace(dataset, samples=tuple(samples), bad=tuple(bad))
+    notes = list(dict.fromkeys(notes))
+    if progress:
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+    return dataclasses.replace(dataset, samples=tuple(samples), bad=tuple(bad), notes=tuple(notes))
 
 
 def format_of(data: str | os.PathLike) -> str:
@@ -89,7 +100,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
 
     samples; splits and fields: samples in each; objects, crowd and difficult: boxes of each class, each counted under
     one of them; pixels: each segmentation class's share of all pixels that are not void; labels: images of each class;
-    image_sizes: smallest, median and largest (height, width) by area; bad: names and reasons.
+    image_sizes: smallest, median and largest (height, width) by area; bad: names and reasons; notes.
     """
     objects, crowd, difficult, labels, pixels, sizes = (collections.Counter() for _ in range(6))
     for example in _each(dataset.samples, lambda sample: _counts(sample), None):
@@ -113,6 +124,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
             if ordered
         },
         "bad": [{"name": one.name, "reason": one.reason} for one in dataset.bad],
+        "notes": list(dataset.notes),
     }
 
 
@@ -173,12 +185,22 @@ def _each(items: Iterable[Any], act: Callable[[Any], Any], progress: str | None)
             yield one.result()
 
 
-def _reason(sample: Sample, dataset: Dataset) -> str | None:
-    try:
-        contradiction(sample.read(), sample, dataset)
-    except BadSampleError as error:
-        return str(error)
-    return None
+def _checked(sample: Sample, dataset: Dataset) -> tuple[str | None, list[str]]:
+    """Why a sample is bad, or None; and what is to be known of it."""
+    with remarks() as heard:
+        try:
+            contradiction(sample.read(), sample, dataset)
+        except BadSampleError as error:
+            return str(error), heard
+    return None, heard
+
+
+def _noted(heard: dict[str, list[str]]) -> Iterator[str]:
+    """A line for each remark, with the names of the samples that it was made of."""
+    for text in sorted({text for texts in heard.values() for text in texts}):
+        names = [name for name, texts in heard.items() if text in texts]
+        listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        yield f"{len(names)} image{'s' if len(names) > 1 else ''} ({listed}): {text}"
 
 
 def contradiction(example: Example, sample: Sample, dataset: Dataset) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kerastransfer.data.dataset import BadSampleError
+from kerastransfer.data.dataset import BadSampleError, remark
 
 ORIENTATION = 0x0112  # the EXIF tag
 Source = Path | bytes  # a file, or its encoded content
@@ -45,16 +45,40 @@ def read_mask(source: Source, size: tuple[int, int] | None = None) -> np.ndarray
     return mask
 
 
-def photo_size(source: Source) -> tuple[int, int]:
-    """(H, W) of the image that `read_image` gives, from the file's header. Raises BadSampleError."""
-    return _decoded(source, "image", lambda image: (image.height, image.width))
+def read_header(source: Source) -> tuple[tuple[int, int], int]:
+    """(H, W) of the image that `read_photo` gives, and the same orientation, without decoding pixels."""
+
+    def described(image: Image.Image) -> tuple[tuple[int, int], int]:
+        # Pillow says of a TIFF the size that it has once it is turned; of a PNG it decodes all pixels to see whether
+        # there is EXIF behind them.
+        known = image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info and not _trailing(source))
+        return (image.height, image.width), 1 if known else orientation(image)
+
+    return _decoded(source, "image", described)
+
+
+def _trailing(source: Source) -> bool:
+    """Whether a PNG has, or may have, metadata behind its pixels."""
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        file.seek(8)
+        pixels = False
+        while len(head := file.read(8)) == 8:
+            kind = head[4:]
+            if pixels and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            pixels = pixels or kind == b"IDAT"
+            file.seek(int.from_bytes(head[:4]) + 4, io.SEEK_CUR)
+    return False
 
 
 def rgb(image: Image.Image) -> np.ndarray:
     """A picture of any mode to (H, W, 3) uint8, RGB: transparency is dropped, grey is repeated, CMYK is converted, and
     16-bit grey keeps its upper byte. Raises BadSampleError for 32 bits a pixel."""
     if image.mode.startswith("I;16"):
-        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+        values = np.asarray(image)
+        if 0 < values.max() < 4096:
+            remark("16 bits a pixel, but no value above 4095 (12-bit data?): nearly black; scale it to 0..65535")
+        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=-1)
     if image.mode in ("I", "F"):
         raise BadSampleError("32 bits a pixel; store it with 8 or 16")
     if image.mode == "P":

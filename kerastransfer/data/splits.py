@@ -2,8 +2,11 @@
 
 import hashlib
 
-from kerastransfer.data.dataset import Dataset
+import numpy as np
+
+from kerastransfer.data.dataset import FIELDS, Dataset, Sample, taught
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 RULES = ("auto", "owner", "every_fifth")
 
@@ -14,8 +17,8 @@ def split(dataset: Dataset, rule: str = "auto", fields: tuple[str, ...] = ()) ->
     owner: the owner's train and test; the owner's val tests where test has no sample with the fields.
     every_fifth: of all names in order, whatever their fields, the 5th, 10th, ... test and the rest trains: phases that
         ask for different fields then never train on each other's test images.
-    auto: owner where both of its sides have a sample with each of boxes and segmentation that anyone annotated, else
-        every_fifth: whatever a phase asks for, it is the same rule for the same data.
+    auto: owner where both of its sides have a sample with each field that is annotated anywhere, else every_fifth:
+        whatever a phase asks for, it is the same rule for the same data.
     Raises UserError where a side stays empty.
     """
     if rule not in RULES:
@@ -45,7 +48,7 @@ def resolved(dataset: Dataset, rule: str) -> str:
     """The rule itself, or the one that "auto" stands for with this data."""
     if rule != "auto":
         return rule
-    annotated = {field for sample in dataset.samples for field in sample.fields} & {"boxes", "segmentation"}
+    annotated = {field for sample in dataset.samples for field in sample.fields} & FIELDS.keys()
     train, validation, test = (_owners(dataset, part) for part in ("train", "val", "test"))
 
     def has(part: Dataset) -> bool:
@@ -55,19 +58,70 @@ def resolved(dataset: Dataset, rule: str) -> str:
 
 
 def holdout(train: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """(train, validation): the share in (0, 1) of a training part, drawn by `seed`, is kept aside for validation.
+    """(train, validation): `share` of the training images is held out, for tuning without a look at the test images.
 
-    Raises UserError where a side stays empty.
+    Each class has its share in both, as far as images with several classes allow it, and none is lost from training.
+    An image's classes are its label and those of its objects, or of its segmentation where it has no boxes. The draw
+    depends on seed, names and classes alone. Raises UserError where a side stays empty.
     """
-    count = round(share * len(train))
+    count = round(share * len(train)) if 0 < share < 1 else 0
     if not 0 < count < len(train):
         raise UserError(
-            f"--validation {share:g} of {len(train)} training images leaves {len(train) - count} to train on and "
-            f"{count} to validate on; both need one"
+            f"{train.name}: a validation share of {share:g} leaves {len(train) - count} of {len(train)} images to "
+            f"train and {count} for validation; give a share between 0 and 1 that leaves some for both"
         )
-    chosen = set(_drawn(train, seed)[:count])
-    names = {sample.name for sample in train.samples}
-    return train.only(names - chosen), train.only(chosen)
+    samples = sorted(train.samples, key=lambda sample: _draw(seed, sample.name))
+    classes = [_classes(sample) for sample in samples]
+    every = sorted(set().union(*classes))
+    held = spread(np.array([[one in own for one in every] for own in classes]), count)
+    if not len(held):
+        raise UserError(
+            f"{train.name}: each of the {len(train)} training images is the only one of its class, so none can be "
+            "spared for validation"
+        )
+    names = {samples[index].name for index in held}
+    return train.only({sample.name for sample in samples} - names), train.only(names)
+
+
+def spread(membership: np.ndarray, count: int) -> np.ndarray:
+    """Row numbers (count,) of images that have the classes of all in proportion, from membership (N, K) bool.
+
+    The images stand in order of the rarest of their classes, and those at equal distances are taken; in place of the
+    last one that is left of a class the nearest other, so there may be fewer than `count`. Each image needs a class.
+    """
+    total = membership.sum(axis=0)
+    rarest = np.where(membership, total, len(membership) + 1).argmin(axis=1)
+    order = np.lexsort((rarest, total[rarest]))
+    ordered = membership[order]
+    left, free = total.copy(), np.ones(len(order), bool)
+    taken = []
+    for middle in (np.arange(count) + 0.5) * len(order) / count:
+        spared = free & ~ordered[:, left < 2].any(axis=1)
+        if not spared.any():
+            break
+        places = np.flatnonzero(spared)
+        place = places[np.abs(places - int(middle)).argmin()]
+        taken.append(order[place])
+        free[place] = False
+        left -= ordered[place]
+    return np.array(taken, int)
+
+
+def _classes(sample: Sample) -> set[tuple[str, int]]:
+    """What holdout spreads evenly: (field, class), or that there is none."""
+    fields = [field for field in ("label", "boxes") if field in sample.fields]
+    if not fields and "segmentation" in sample.fields:
+        fields = ["segmentation"]
+    example = sample.annotations(*fields)
+    found = set()
+    if "label" in example:
+        found.add(("label", int(example["label"])))
+    if "boxes" in example:
+        found |= {("boxes", int(label)) for label in example["labels"][taught(example)]}
+    if "segmentation" in example:
+        values = np.flatnonzero(np.bincount(example["segmentation"].ravel(), minlength=VOID + 1))
+        found |= {("segmentation", int(value)) for value in values if value not in (0, VOID)}
+    return found or {("none", 0)}
 
 
 def fraction(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
@@ -82,13 +136,13 @@ def fraction(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
     if count == 0:
         least = f"; {1 / len(dataset):.2g} is the least that leaves one" if len(dataset) else ""
         raise UserError(f"--fraction {fraction:g} of {len(dataset)} training images leaves none{least}")
-    return dataset.only(_drawn(dataset, seed)[:count])
-
-
-def _drawn(dataset: Dataset, seed: int) -> list[str]:
-    """All names in the order of the draw."""
     names = [sample.name for sample in dataset.samples]
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return dataset.only(sorted(names, key=lambda name: _draw(seed, name))[:count])
+
+
+def _draw(seed: int, name: str) -> bytes:
+    """By this a sample's place in a draw is decided, whatever other samples there are."""
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
 def _owners(dataset: Dataset, part: str) -> Dataset:

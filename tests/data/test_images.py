@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from kerastransfer.data.dataset import BadSampleError
+from kerastransfer.data.dataset import BadSampleError, remarks
 from kerastransfer.data.images import orientation, read_image, read_mask, read_photo, rgb, upright
 
 RNG = np.random.default_rng(0)
@@ -38,6 +38,17 @@ def test_modes_become_rgb(tmp_path):
     np.testing.assert_array_equal(read_image(saved(tmp_path / "bits.png", bits))[..., 1], bits * np.uint8(255))
 
 
+@pytest.mark.parametrize(
+    ("largest", "remarked"), [(4095, True), (255, True), (4096, False), (65535, False), (0, False)]
+)
+def test_twelve_bits_in_sixteen_are_remarked(tmp_path, largest, remarked):
+    path = saved(tmp_path / "deep.png", np.linspace(0, largest, 54).reshape(6, 9).astype(np.uint16))
+    with remarks() as heard:
+        assert read_image(path).max() == largest >> 8
+    assert len(heard) == remarked
+    assert not heard or heard[0].startswith("16 bits a pixel, but no value above 4095")
+
+
 def test_a_palette_with_transparent_colours(tmp_path):
     image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8))
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
@@ -55,7 +66,7 @@ def test_cmyk_jpeg(tmp_path):
     np.testing.assert_allclose(pixels[4, 4], [255, 0, 0], atol=6)
 
 
-def test_exif_orientation_is_ignored(tmp_path):
+def test_read_image_gives_the_pixels_as_they_are_stored(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
     Image.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)

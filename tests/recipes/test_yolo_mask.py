@@ -212,9 +212,9 @@ def test_a_detector_that_does_not_fit(finished, tmp_path, capsys):
 BAD_DATA = {
     "no image has masks": ([[BOX]] * 10, "masks need an outline or a mask per object"),
     "no image has an object": ([[]] * 10, "masks need an outline or a mask per object"),
-    "every box is outside": ([[{**MASK, "bbox": [50, 5, 20, 20]}]] * 10, "10 of 10 samples are bad"),
+    "every box is outside": ([[{**MASK, "bbox": [500, 5, 20, 20]}]] * 10, "no sample can be used"),
     "every box is empty": ([[{**MASK, "bbox": [5, 5, 0, 20]}]] * 10, "has no area"),
-    "every box is no number": ([[BROKEN]] * 10, "10 of 10 samples are bad"),
+    "every box is no number": ([[BROKEN]] * 10, "no sample can be used"),
     "too few images have masks": ([[BOX]] * 4 + [[MASK]] + [[BOX]] * 5, "leave 0 to train and 1 to test"),
 }
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from kerastransfer.data.dataset import BadSampleError
+from kerastransfer.data.dataset import BadSampleError, remark
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import PICTURES
 
@@ -13,9 +13,22 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
 
 
 def images_under(folder: Path) -> dict[str, Path]:
-    """The image files in `folder` and below by their relative path without suffix, in order; hidden ones left out."""
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.name[0] != ".")
-    return {stem(path, folder): path for path in sorted(paths)}
+    """The image files in `folder` and below by their relative path without suffix, in order; hidden ones left out.
+
+    Of files that differ in the suffix alone the first counts; the others are remarked.
+    """
+    found, others = {}, []
+    for path in sorted(folder.rglob("*")):
+        if (
+            path.suffix.lower() in PICTURES
+            and path.name[0] != "."
+            and found.setdefault(stem(path, folder), path) != path
+        ):
+            others.append(path.name)
+    if others:
+        listed = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        remark(f"{folder.name}/ has images that differ in the suffix alone; of each the first is read, not {listed}")
+    return found
 
 
 def has_images(folder: Path) -> bool:

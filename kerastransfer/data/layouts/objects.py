@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 
-from kerastransfer.data.dataset import BadSampleError, Example, taught
+from kerastransfer.data.dataset import BadSampleError, Example, remark, taught
 from kerastransfer.vocabulary import VOID
 
-SLACK = 1.0  # pixels: owners round, and count from 0 or from 1
+# Pixels that a box may reach out of the image without a remark: owners round, and count from 0 or from 1.
+SLACK = 1.0
 
 
 def objects(
@@ -26,18 +27,25 @@ def objects(
     flags: any of crowd, difficult, truncated, occluded; the first two are False where they are not given, the others
         left out.
 
-    A corner up to one pixel outside the image is moved to its border. Raises BadSampleError for a box that lies
-    further outside, has no area, or is not finite, and for masks of another size.
+    A box is cut at the border of the image; one of which nothing remains is left out, with its flags and mask. Raises
+    BadSampleError for a box that has no area, is not finite, or ends further from the image than the image is wide or
+    high (its units are wrong), and for masks of another size.
     """
     corners = np.asarray(corners, np.float64).reshape(-1, 4)
     ends = np.array([*size, *size], np.float64)
     inside = np.clip(corners, 0, ends)
-    for box, clipped in zip(corners, inside, strict=True):
-        where = "({:g}, {:g}) to ({:g}, {:g})".format(*box[[1, 0, 3, 2]])
-        if not np.isfinite(box).all() or (np.abs(box - clipped) > SLACK).any():
-            raise BadSampleError(f"box {where} outside the image of {size[1]} x {size[0]} pixels (x, y)")
-        if (clipped[2:] <= clipped[:2]).any():
-            raise BadSampleError(f"box {where} has no area")
+    far = ~(np.abs(corners - inside) <= ends).all(axis=1)
+    flat = (corners[:, 2:] <= corners[:, :2]).any(axis=1)
+    if (far | flat).any():
+        index = np.flatnonzero(far | flat)[0]
+        where = "box ({:g}, {:g}) to ({:g}, {:g})".format(*corners[index, [1, 0, 3, 2]])
+        beyond = f"{where} outside the image of {size[1]} x {size[0]} pixels (x, y)"
+        raise BadSampleError(beyond if far[index] else f"{where} has no area")
+    left = (inside[:, 2:] > inside[:, :2]).all(axis=1)
+    if not left.all():
+        remark("a box outside the image is left out")
+    if (np.abs(corners - inside)[left] > SLACK).any():
+        remark("a box that reaches out of the image is cut at its border")
     example = {
         "boxes": (inside / ends).astype(np.float32),
         "labels": np.asarray(labels, np.int32).reshape(-1),
@@ -55,7 +63,10 @@ def objects(
             raise BadSampleError(f"object masks of another size than the image's {size[0]} x {size[1]} pixels")
         example["masks"] = np.stack(masks).astype(bool) if len(masks) else np.zeros((0, *size), bool)
         example.setdefault("area", example["masks"].sum(axis=(1, 2)).astype(np.float32))
-    return example
+    if left.all() or any(len(values) != len(left) for values in example.values()):
+        # Arrays of different lengths are told apart by `datasets.contradiction`.
+        return example
+    return {name: values[left] for name, values in example.items()}
 
 
 def corners_of(masks: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -86,14 +97,15 @@ def painted(example: Example) -> np.ndarray:
 def filled(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
     """Mask (H, W) bool of one object drawn as polygons of x1, y1, x2, y2, ... in pixels, by COCO's own rule.
 
-    Raises BadSampleError for a polygon of fewer than three points or one that leaves the image.
+    Pixels outside the image are left out. Raises BadSampleError for a polygon of fewer than three points, or one that
+    ends further from the image than the image is wide or high.
     """
     ends = np.array(size[::-1])
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
             raise BadSampleError(f"a polygon of {len(polygon)} numbers; three points or more, x and y, are needed")
         points = np.asarray(polygon, np.float64).reshape(-1, 2)
-        if not ((points >= -SLACK) & (points <= ends + SLACK)).all():
+        if not ((points >= -ends) & (points <= 2 * ends)).all():
             raise BadSampleError(f"a polygon outside the image of {size[1]} x {size[0]} pixels (x, y)")
     runs = coco_mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], *size)
     return coco_mask.decode(coco_mask.merge(runs)).astype(bool)

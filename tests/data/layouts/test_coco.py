@@ -123,7 +123,8 @@ def test_areas_are_those_that_the_json_states(tmp_path, draw):
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [
-        (box(25, 4, 8, 4), "outside the image of 30 x 20"),
+        (box(25, 4, 80, 4), "outside the image of 30 x 20"),
+        (box(-31, 4, 8, 4), "outside the image of 30 x 20"),
         (box(3, 4, 0, 4), "no area"),
         (box(float("nan"), 4, 3, 4), "outside"),
         (box(3, 4, 5, 4, category=5), "category_id 5 is not in"),
@@ -146,9 +147,32 @@ def test_a_bad_sample_is_left_out_and_named(tmp_path, draw, annotation, reason):
     assert reason in dataset.bad[0].reason
 
 
+def test_a_box_is_cut_at_the_border_and_left_out_where_nothing_remains(tmp_path, draw):
+    """As Darknet and Ultralytics do. Flags, areas and masks stay with their objects."""
+    square = [[40, 4, 50, 4, 50, 14, 40, 14]]
+    out = box(40, 4, 10, 10, 3, area=100, segmentation=square)
+    across = box(24, 10, 12, 6, 7, iscrowd=1, area=72, segmentation=[[24, 10, 36, 10, 36, 16, 24, 16]])
+    inside = box(2, 2, 4, 4, 3, area=16, segmentation=[[2, 2, 6, 2, 6, 6, 2, 6]])
+    miniature(tmp_path, draw, [out, across, inside, box(2, 2, 4, 4, image=2, area=16, segmentation=square)], images=2)
+    dataset = datasets.load(tmp_path)
+    assert dataset.bad == ()
+    example = dataset.samples[0].read()
+    np.testing.assert_allclose(example["boxes"], [[0.5, 0.8, 0.8, 1], [0.1, 2 / 30, 0.3, 0.2]], atol=1e-6)
+    assert example["labels"].tolist() == [1, 0]
+    assert example["crowd"].tolist() == [True, False]
+    assert example["area"].tolist() == [72, 16]
+    assert example["masks"].sum(axis=(1, 2)).tolist() == [36, 16]
+    assert dataset.notes == (
+        "1 image (val2017/1): a box outside the image is left out",
+        "1 image (val2017/1): a box that reaches out of the image is cut at its border",
+    )
+
+
 def test_a_border_missed_by_rounding_is_moved(tmp_path, draw):
     miniature(tmp_path, draw, [box(20.5, 10, 10, 10.4)])
-    np.testing.assert_allclose(datasets.load(tmp_path).samples[0].read()["boxes"], [[0.5, 20.5 / 30, 1, 1]], atol=1e-6)
+    dataset = datasets.load(tmp_path)
+    np.testing.assert_allclose(dataset.samples[0].read()["boxes"], [[0.5, 20.5 / 30, 1, 1]], atol=1e-6)
+    assert dataset.notes == ()
 
 
 def test_contradictions_between_files(tmp_path, draw):

@@ -138,7 +138,7 @@ def test_every_bad_case_is_named(tmp_path, draw):
     for k in range(4):
         annotated(tmp_path, f"good{k}", draw, good)
     annotated(tmp_path, "broken_xml", draw).write_text("<annotation><object>")
-    annotated(tmp_path, "outside", draw, ("cell", 0, 2, 2, 40, 9))
+    annotated(tmp_path, "outside", draw, ("cell", 0, 2, 2, 400, 9))
     annotated(tmp_path, "line", draw, ("cell", 0, 2, 2, 2, 9))
     annotated(tmp_path, "turned", draw, good, size=SIZE.replace("30", "20", 1))
     annotated(tmp_path, "no_number", draw, ("cell", 0, "two", 2, 9, 9))

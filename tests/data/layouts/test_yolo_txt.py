@@ -90,7 +90,7 @@ def test_splits_above_the_folders(tmp_path, draw):
     ("text", "reason"),
     [
         ("5 0.5 0.5 0.2 0.2", "class 5, but names are given for 0 to 1"),
-        ("0 0.9 0.5 0.4 0.2", "outside the image"),
+        ("0 12 8 6 4", "outside the image"),
         ("0 0.5 0.5 0 0.2", "no area"),
         ("0 0.5 0.5 0.2", "neither a class with a box nor"),
         ("cat 0.5 0.5 0.2 0.2", "labels bad.txt are broken"),
@@ -105,6 +105,30 @@ def test_bad_lines(tmp_path, draw, text, reason):
     dataset = datasets.load(tmp_path)
     assert [sample.name for sample in dataset.samples] == ["good"]
     assert reason in dataset.bad[0].reason
+
+
+def test_a_box_that_reaches_out_is_cut(tmp_path, draw):
+    label(tmp_path, "a", "0 0.9 0.5 0.4 0.2\n0 1.4 0.5 0.2 0.2\n1 0.5 0.5 0.5 0.5", draw=draw)
+    dataset = datasets.load(tmp_path)
+    example = dataset.samples[0].read()
+    np.testing.assert_allclose(example["boxes"], [[0.4, 0.7, 0.6, 1], [0.25, 0.25, 0.75, 0.75]], atol=1e-6)
+    assert example["labels"].tolist() == [0, 1]
+    assert [note.partition(": ")[2] for note in dataset.notes] == [
+        "a box outside the image is left out",
+        "a box that reaches out of the image is cut at its border",
+    ]
+
+
+def test_images_that_differ_in_the_suffix_alone(tmp_path, draw, capsys):
+    label(tmp_path, "a", "0 0.5 0.5 1 1", draw=draw)
+    draw(tmp_path / "images/a.png")
+    dataset = datasets.load(tmp_path, progress=True)
+    assert len(dataset) == 1
+    assert dataset.samples[0].read.image.name == "a.jpg"
+    assert dataset.notes == (
+        "images/ has images that differ in the suffix alone; of each the first is read, not a.png",
+    )
+    assert capsys.readouterr().err.count("a.png") == 1
 
 
 def test_labels_without_an_image(tmp_path, draw):
