@@ -200,14 +200,6 @@ class Disc:
     """Of the face."""
 
 
-class Squares:
-    Settings = Square
-
-
-class Discs:
-    Settings = Disc
-
-
 KINDS = {"square": Square, "tile": Square, "disc": Disc}
 
 
@@ -222,19 +214,20 @@ class Drawing(settings.CommonConfig):
     """Draws a form."""
 
     CHOSEN: ClassVar = {"shape": ("form", kind_of)}
+    TOY: ClassVar = {"batch_size": 4, "shape": {"side": 0.5}}
 
     form: str = "square"
     """What to draw."""
-    shape: settings.one_of({"squares": Squares, "discs": Discs}) = None
+    shape: settings.one_of({"square": Square, "disc": Disc}) = None
     """Settings of the form."""
 
 
 def test_a_choice_brings_its_own_defaults():
     assert Drawing().shape == Square() and Drawing(form="disc").shape == Disc()
-    assert settings.parse(Drawing, []).shape == Square()
+    assert settings.parse(Drawing, ["--data", "photos"]).shape == Square()
     assert settings.parse(Drawing, ["--form", "disc"]).shape == Disc()
     given = settings.parse(Drawing, ["--form", "disc", "--shape.radius", "3", "--shape.side", "lower"])
-    assert given == Drawing(form="disc", shape=Disc(radius=3, side="lower"))
+    assert given.form == "disc" and given.shape == Disc(radius=3, side="lower")
 
 
 def test_settings_of_another_choice_are_refused():
@@ -280,8 +273,8 @@ def test_a_table_of_the_wrong_choice_is_refused(tmp_path):
         ("[shape]\nside = 0", "--shape.side is 0"),
         ("shape = 3", "shape is 3; it must be a table, [shape]"),
         ('form = "ring"', "unknown --form ring"),
-        ("side = 3", "unknown key 'side' at the top of the file; it belongs in the table [shape]"),
-        ('form = "disc"\nradius = 3', "'radius' at the top of the file; it belongs in the table [shape]"),
+        ("side = 3", "unknown key 'side' at the top level; it belongs in the table [shape]"),
+        ('form = "disc"\nradius = 3', "'radius' at the top level; it belongs in the table [shape]"),
     ],
 )
 def test_a_mistake_in_a_table_is_one_line_that_names_it(tmp_path, text, told):
@@ -320,3 +313,30 @@ def test_settings_of_a_choice_are_fixed_in_a_resumed_run():
     fixed = settings.fixed(Drawing(form="disc", output="somewhere"))
     assert fixed["shape.radius"] == 1.0 and fixed["form"] == "disc"
     assert "output" not in fixed and "resume" not in fixed
+
+
+@pytest.mark.parametrize("flags", [[], ["--data", "toy"], ["--data=toy:20"], ["--data", "toy-hard:8"]])
+def test_drawn_scenes_bring_the_settings_of_a_small_job(flags):
+    parsed = settings.parse(Drawing, flags)
+    assert parsed.batch_size == 4 and parsed.shape == Square(side=0.5)
+    assert settings.parse(Drawing, [*flags, "--batch-size", "2", "--shape.side", "3"]).batch_size == 2
+
+
+def test_other_data_and_files_of_settings_do_not(tmp_path):
+    for data in ("photos", "tfds:toys", "toys", "toy/photos"):
+        assert settings.parse(Drawing, ["--data", data]) == Drawing(data=data), data
+    file = write(tmp_path / "run.toml", "seed = 7\n")
+    assert settings.parse(Drawing, ["--config", file]) == Drawing(seed=7)
+    assert Drawing().batch_size == 16
+
+
+def test_a_small_job_of_another_choice_leaves_its_table_out():
+    assert settings.parse(Drawing, ["--form", "disc"]) == Drawing(form="disc", batch_size=4)
+    assert settings.parse(Drawing, ["--form", "tile"]).shape == Square(side=0.5)
+
+
+def test_help_mentions_the_small_job_where_there_is_one(capsys):
+    for Recipe, there in ((Drawing, True), (Config, False)):
+        with pytest.raises(SystemExit):
+            settings.parse(Recipe, ["--help"])
+        assert (settings.TOY_HELP.split(",")[0] in " ".join(capsys.readouterr().out.split())) == there

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from kerastransfer.runs import settings
+from kerastransfer.runs import command_line
 
 
 def main(output, name, checkpoint=None, die_at="0"):
@@ -90,5 +90,5 @@ def main(output, name, checkpoint=None, die_at="0"):
 
 
 if __name__ == "__main__":
-    with settings.one_line_errors():
+    with command_line.one_line_errors():
         main(*sys.argv[1:])
