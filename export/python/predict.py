@@ -179,6 +179,40 @@ def draw_classes(photo, chosen, labels):
     return Image.composite(Image.fromarray(palette[chosen]), photo, opacity)
 
 
+def read_objects(outputs, photo, about):
+    """(picture, findings) of a detector, or of one that draws masks."""
+    found = objects(outputs, photo.size, about["image"], about["labels"], about["thresholds"])
+    return draw_objects(photo, found, about["labels"]), [told(one) for one in found]
+
+
+def read_classes(outputs, photo, about):
+    """(picture, findings) of a segmenter."""
+    labels, chosen = about["labels"], classes(outputs, photo.size, about["image"])
+    shares = np.bincount(chosen.ravel(), minlength=len(labels)) / chosen.size
+    found = [{"label": label, "fraction": float(share)} for label, share in zip(labels, shares, strict=True) if share]
+    return draw_classes(photo, chosen, labels), found
+
+
+def read_label(outputs, photo, about):
+    """(picture, findings) of a classifier: the five likeliest classes."""
+    best = np.argsort(-outputs["probabilities"], kind="stable")[:5]
+    found = [{"label": about["labels"][k], "score": float(outputs["probabilities"][k])} for k in best]
+    picture = photo.copy()
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(max(10, min(photo.size) // 15))
+    text = f"{found[0]['label']} {found[0]['score']:.2f}"
+    pen.rectangle(pen.textbbox((0, 0), text, font=font), fill=colour(int(best[0])))
+    pen.text((0, 0), text, fill=(0, 0, 0), font=font)
+    return picture, found
+
+
+READERS = {
+    "detection": read_objects,
+    "instances": read_objects,
+    "segmentation": read_classes,
+    "classification": read_label,
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a .tflite file exported by kerastransfer")
@@ -196,19 +230,11 @@ def main():
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         sys.exit(f"{given.model} on {given.photo}: {error}")
 
-    labels, limits = about["labels"], about["thresholds"]
-    if about["task"] == "segmentation":
-        chosen = classes(outputs, photo.size, about["image"])
-        shares = np.bincount(chosen.ravel(), minlength=len(labels)) / chosen.size
-        found = [
-            {"label": label, "fraction": float(share)} for label, share in zip(labels, shares, strict=True) if share
-        ]
-        picture = draw_classes(photo, chosen, labels)
-    else:
-        limits = limits if given.score is None else limits | {"score": given.score}
-        found = objects(outputs, photo.size, about["image"], labels, limits)
-        picture = draw_objects(photo, found, labels)
-        found = [told(one) for one in found]
+    if about["task"] not in READERS:
+        sys.exit(f"{given.model}: made for {about['task']!r}, which this client does not know; get a newer one")
+    if given.score is not None and "thresholds" in about:
+        about["thresholds"]["score"] = given.score
+    picture, found = READERS[about["task"]](outputs, photo, about)
 
     if given.output:
         picture.save(given.output)
