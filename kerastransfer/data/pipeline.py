@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerastransfer.data.decoded import Decoded
-from kerastransfer.data.transforms import PADDING, Augmentation, augment
+from kerastransfer.data.fields import PADDING
+from kerastransfer.data.transforms import Augmentation, augment
 
 END = np.iinfo("int32").max  # an epoch that never comes
 STEPS_OF_A_SIZE = 10  # spec/02 section 7
