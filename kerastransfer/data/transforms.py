@@ -36,8 +36,8 @@ FLIP_ONLY = Augmentation(scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=
 
 def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int], *, share: tuple[int, int] = (0, 1)) -> dict:
     """{"image": (B, h, w, 3) uint8, and any of "boxes" (B, N, 4) with "labels" (B, N), "masks" (B, N, m, m) with
-    "frames" (B, N, 4) and other attributes of objects beside boxes, "segmentation" (B, h, w), "label" (B,)}, B known, to
-    the same with images float32 in 0..255 and maps at `size` (H, W), two numbers or two tensors.
+    "frames" (B, N, 4) and other attributes of objects beside boxes, "segmentation" (B, h, w), "label" (B,)}, B known,
+    to the same with images float32 in 0..255 and maps at `size` (H, W), two numbers or two tensors.
 
     A frame moves as its box does, but is not clipped, and in a mirror image it is turned inside out, x1 > x2: its mask
     stays as it is. Where a box is dropped, or there is no mask, the frame is zeros.
