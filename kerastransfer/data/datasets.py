@@ -18,6 +18,7 @@ from kerastransfer.errors import UserError
 from kerastransfer.progress import bar
 from kerastransfer.vocabulary import VOID
 
+LONGEST_NAME = 200
 FORMATS = ("auto", "toy", "tfds", *LAYOUTS)
 
 
@@ -40,6 +41,7 @@ def load(
     layout = format_of(data) if format == "auto" else format
     with remarks() as notes:
         dataset = _read(data, layout)
+    _check_names(data, dataset)
     bad = [*dataset.bad, *_repeated(dataset)]
     repeated = {one.name for one in bad[len(dataset.bad) :]}
     first = {sample.name: sample for sample in reversed(dataset.samples)}
@@ -162,6 +164,15 @@ def _existing(data: str) -> Path:
 
 def _form(layout: str) -> str:
     return LAYOUTS[layout].FORM if layout in LAYOUTS else "a split with images"
+
+
+def _check_names(data: str, dataset: Dataset) -> None:
+    """Raises UserError for the name of a class that tables and pictures could not show."""
+    for name in (*dataset.classes, *dataset.segmentation_classes, *dataset.image_classes):
+        if not name.isprintable():
+            raise UserError(f"{data}: the class name {name!r} has a line break or a control character; rename it")
+        if len(name) > LONGEST_NAME:
+            raise UserError(f"{data}: a class name of {len(name)} letters ({name[:30]}...); {LONGEST_NAME} is the most")
 
 
 def _repeated(dataset: Dataset) -> Iterator[BadSample]:
