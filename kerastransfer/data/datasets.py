@@ -14,6 +14,7 @@ import numpy as np
 
 from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample, remarks
 from kerastransfer.data.layouts import LAYOUTS
+from kerastransfer.data.layouts.files import listed
 from kerastransfer.errors import UserError
 from kerastransfer.progress import bar
 from kerastransfer.vocabulary import VOID
@@ -82,7 +83,7 @@ def format_of(data: str | os.PathLike) -> str:
             return name
     if path.is_file():
         raise UserError(
-            f"{data} is a file, but no COCO json; give the folder of the data set (unpack an archive first)"
+            f"{data} is a file, but not a COCO json; give the folder of the data set (unpack an archive first)"
         )
     if not any(path.iterdir()):
         raise UserError(
@@ -205,8 +206,7 @@ def _noted(heard: dict[str, list[str]]) -> Iterator[str]:
     """A line for each remark, with the names of the samples that it was made of."""
     for text in sorted({text for texts in heard.values() for text in texts}):
         names = [name for name, texts in heard.items() if text in texts]
-        listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        yield f"{len(names)} image{'s' if len(names) > 1 else ''} ({listed}): {text}"
+        yield f"{len(names)} image{'s' if len(names) > 1 else ''} ({listed(names)}): {text}"
 
 
 def contradiction(example: Example, sample: Sample, dataset: Dataset) -> None:
