@@ -11,7 +11,7 @@ from kerastransfer.data.fields import PADDING
 from kerastransfer.data.transforms import Augmentation, augment
 
 END = np.iinfo("int32").max  # an epoch that never comes
-STEPS_OF_A_SIZE = 10  # spec/02 section 7
+STEPS_OF_A_SIZE = 10  # Darknet's random=1 (examples/detector.c) draws another size every ten batches
 
 
 def training_batches(

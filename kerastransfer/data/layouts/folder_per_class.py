@@ -10,7 +10,7 @@ from kerastransfer.data.dataset import Dataset, Example, Sample
 from kerastransfer.data.layouts.files import folders, has_images, images_under, split_of
 from kerastransfer.data.reading import Reader
 
-FORM = "a folder of images per class, by itself or inside train/, validation/ and test/"
+FORM = "a folder of images per class, at the top or inside train/, validation/ and test/"
 
 _IMAGES = re.compile(r"(images?|photos?|pictures?)[_-]?\d*")
 _MASKS = re.compile(r"((gt|seg)[_-]?)?(masks?|labels?|annotations?|segmentations?|ground_?truths?)[_-]?\d*")

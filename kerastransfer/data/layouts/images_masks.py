@@ -1,4 +1,4 @@
-"""Images and masks: masks/ mirrors images/, by itself or inside train/, validation/ and test/.
+"""Images and masks: masks/ mirrors images/, at the top or inside train/, validation/ and test/.
 
 All masks are looked at to see what their values mean, with the help of an optional classes.txt (one name a line):
 
@@ -26,7 +26,7 @@ from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
-FORM = "images/ and masks/ side by side, by themselves or inside train/, validation/ and test/"
+FORM = "images/ and masks/ side by side, at the top or inside train/, validation/ and test/"
 MOST_UNNAMED = 64  # more values than that are greys, not classes
 FOREGROUND_FROM = 128  # in JPEG masks, whose two values are blurred
 

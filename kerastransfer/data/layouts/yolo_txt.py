@@ -1,4 +1,4 @@
-"""YOLO text files: labels/ mirrors images/ with a .txt per image, by itself or inside train/, valid/ and test/.
+"""YOLO text files: labels/ mirrors images/ with a .txt per image, at the top or inside train/, valid/ and test/.
 
 A line is `class x y width height` (centre and size) or `class x1 y1 x2 y2 ...` (a polygon), as fractions of the image.
 Class names stand in a yaml file's `names` or in classes.txt; ids become labels in the order of the ids, so ids with
