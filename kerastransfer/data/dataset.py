@@ -104,7 +104,7 @@ class BadSample:
     reason: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Dataset:
     """Samples in order of their names, and the names of their classes.
 
@@ -123,6 +123,21 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def __getitem__(self, which: int | slice) -> "Sample | Dataset":
+        """A sample, or for a slice a data set of these samples."""
+        if isinstance(which, slice):
+            return dataclasses.replace(self, samples=self.samples[which])
+        return self.samples[which]
+
+    def __repr__(self) -> str:
+        there = {field for sample in self.samples for field in sample.fields}
+        fields = ", ".join(field for field in FIELDS if field in there)
+        classes = len(self.classes or self.image_classes or self.segmentation_classes)
+        return f"<Dataset {self.name}: {len(self)} samples{fields and ' with '}{fields}; {classes} classes>"
 
     def having(self, *fields: str) -> "Dataset":
         """Only the samples that are annotated with all of `fields`."""

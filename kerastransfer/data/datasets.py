@@ -14,11 +14,13 @@ import numpy as np
 
 from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample, remarks
 from kerastransfer.data.layouts import LAYOUTS
+from kerastransfer.data.layouts.files import listed
 from kerastransfer.data.toy import DIFFICULTIES, toy
 from kerastransfer.errors import UserError
 from kerastransfer.progress import bar
 from kerastransfer.vocabulary import VOID
 
+LONGEST_NAME = 200
 FORMATS = ("auto", "toy", "tfds", *LAYOUTS)
 NAMED = {**dict.fromkeys(DIFFICULTIES, "toy"), "tfds": "tfds"}  # what --data may name without a path, and its format
 
@@ -43,6 +45,7 @@ def load(
     layout = format_of(data) if format == "auto" else format
     with remarks() as notes:
         dataset = _read(data, layout)
+    _check_names(data, dataset)
     bad = [*dataset.bad, *_repeated(dataset)]
     repeated = {one.name for one in bad[len(dataset.bad) :]}
     first = {sample.name: sample for sample in reversed(dataset.samples)}
@@ -83,7 +86,7 @@ def format_of(data: str | os.PathLike) -> str:
             return name
     if path.is_file():
         raise UserError(
-            f"{data} is a file, but no COCO json; give the folder of the data set (unpack an archive first)"
+            f"{data} is a file, but not a COCO json; give the folder of the data set (unpack an archive first)"
         )
     if not any(path.iterdir()):
         raise UserError(
@@ -169,6 +172,15 @@ def _form(layout: str) -> str:
     return LAYOUTS[layout].FORM if layout in LAYOUTS else "a split with images"
 
 
+def _check_names(data: str, dataset: Dataset) -> None:
+    """Raises UserError for the name of a class that tables and pictures could not show."""
+    for name in (*dataset.classes, *dataset.segmentation_classes, *dataset.image_classes):
+        if not name.isprintable():
+            raise UserError(f"{data}: the class name {name!r} has a line break or a control character; rename it")
+        if len(name) > LONGEST_NAME:
+            raise UserError(f"{data}: a class name of {len(name)} letters ({name[:30]}...); {LONGEST_NAME} is the most")
+
+
 def _repeated(dataset: Dataset) -> Iterator[BadSample]:
     counts = collections.Counter(sample.name for sample in dataset.samples)
     for name, count in counts.items():
@@ -199,8 +211,7 @@ def _noted(heard: dict[str, list[str]]) -> Iterator[str]:
     """A line for each remark, with the names of the samples that it was made of."""
     for text in sorted({text for texts in heard.values() for text in texts}):
         names = [name for name, texts in heard.items() if text in texts]
-        listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        yield f"{len(names)} image{'s' if len(names) > 1 else ''} ({listed}): {text}"
+        yield f"{len(names)} image{'s' if len(names) > 1 else ''} ({listed(names)}): {text}"
 
 
 def contradiction(example: Example, sample: Sample, dataset: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import difflib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import Dataset, Sample, taught
+from kerastransfer.data.dataset import FIELDS, Dataset, Sample, taught
+from kerastransfer.data.fields import ROWS, Row
 from kerastransfer.data.letterbox import Placement, placement
 from kerastransfer.data.mask_crops import CROP, Ragged, crop
 from kerastransfer.errors import UserError
@@ -52,9 +54,16 @@ def decode(
         void around the image.
     folder: keep images, maps and masks in memory-mapped files there, for data larger than memory; it must be empty.
     most: of an image with more objects only so many, the largest; `Decoded.dropped` says how many were left out.
-    Raises BadSampleError as `Sample.read` does: a data set that was checked when it was loaded has none.
+    Raises UserError for an unknown field or another kind of size, and where no sample has all of the fields;
+    BadSampleError as `Sample.read` does, which it does not for samples that `datasets.load` has checked.
     """
+    _check(fields, size)
     samples = dataset.having(*fields).samples
+    if not samples:
+        there = ", ".join(field for field in FIELDS if dataset.having(field).samples) or "none"
+        raise UserError(f"{dataset.name}: no image has {' and '.join(fields) or 'been given'}; annotated are {there}")
+    boxed, masked = not {"boxes", "masks"}.isdisjoint(fields), "masks" in fields
+    rows = {name: row for name, row in ROWS.items() if boxed and (masked or name != "frames")}
     shapes = {"image": (len(samples), *size, 3)}
     if "segmentation" in fields:
         shapes["segmentation"] = (len(samples), *size)
@@ -71,18 +80,17 @@ def decode(
         if "segmentation" in fields:
             arrays["segmentation"][index] = placed.segmentation(example["segmentation"])
         small = {"label": example["label"]} if "label" in fields else {}
-        if "boxes" in fields or "masks" in fields:
-            small |= _objects(example, placed, "masks" in fields, most)
+        if boxed:
+            small |= _objects(example, placed, masked, most)
         return small
 
     with ThreadPoolExecutor(threads) as pool:
         small = pool.map(read, enumerate(samples))
-        if "masks" in fields:
+        if masked:
             small, crops = _without_masks(small, folder / "masks.uint8" if folder else None)
         small = list(small)
-    if "boxes" in fields or "masks" in fields:
-        arrays |= _padded(small, ("boxes", "labels", "frames") if "masks" in fields else ("boxes", "labels"))
-    if "masks" in fields:
+    arrays |= {name: _padded([example[name] for example in small], row) for name, row in rows.items()}
+    if masked:
         starts = np.cumsum([0, *(len(example["boxes"]) for example in small)])
         arrays["masks"] = Ragged(crops, starts, arrays["boxes"].shape[1])
     if "label" in fields:
@@ -90,6 +98,20 @@ def decode(
     return Decoded(
         tuple(sample.name for sample in samples), arrays, sum(example.get("dropped", 0) for example in small)
     )
+
+
+def _check(fields: Sequence[str], size: tuple[int, int]) -> None:
+    known = ", ".join(FIELDS)
+    if isinstance(fields, str):
+        raise UserError(f"fields {fields!r}: give a sequence of names, as in [{fields!r}]; fields are {known}")
+    for field in fields:
+        if field not in FIELDS:
+            near = difflib.get_close_matches(str(field), FIELDS, 1)
+            hint = f"did you mean {near[0]!r}? Fields are {known}" if near else f"fields are {known}"
+            raise UserError(f"unknown field {field!r}; {hint}")
+    sides = size if isinstance(size, Sequence) else ()
+    if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
+        raise UserError(f"size {size!r}: give (height, width) in whole pixels")
 
 
 def allocate(path: Path, shape: tuple[int, ...], dtype: str, remedy: str) -> np.ndarray:
@@ -113,7 +135,8 @@ def _objects(example, placed: Placement, masked, most):
     kept = np.flatnonzero(taught(example))
     areas = np.prod(example["boxes"][kept, 2:] - example["boxes"][kept, :2], axis=1)
     largest = kept[np.sort(np.argsort(-areas, kind="stable")[:most])]
-    out = {"boxes": placed.to_picture(example["boxes"][largest]), "labels": example["labels"][largest]}
+    out = {name: example[name][largest] for name in ROWS if name in example}
+    out["boxes"] = placed.to_picture(out["boxes"])
     if masked:
         crops = [crop(example["masks"][index], example["boxes"][index]) for index in largest]
         out["masks"] = np.array([pixels for pixels, _ in crops], "uint8").reshape(-1, CROP, CROP)
@@ -142,12 +165,10 @@ def _without_masks(examples, path):
     return small, np.concatenate(crops)
 
 
-def _padded(examples, names):
-    most = max([1, *(len(example["labels"]) for example in examples)])
-    arrays = {}
-    for name in names:
-        dtype, rest = ("int32", ()) if name == "labels" else ("float32", (4,))
-        arrays[name] = np.full((len(examples), most, *rest), -1 if name == "labels" else 0, dtype)
-        for row, example in zip(arrays[name], examples, strict=True):
-            row[: len(example[name])] = example[name]
-    return arrays
+def _padded(values: Sequence[np.ndarray], row: Row) -> np.ndarray:
+    """One array of all images' values, each padded to the longest, but at least one row."""
+    most = max([1, *map(len, values)])
+    padded = np.full((len(values), most, *row.shape), row.padding, row.dtype)
+    for into, own in zip(padded, values, strict=True):
+        into[: len(own)] = own
+    return padded

@@ -1,7 +1,7 @@
-"""How an image stands in a picture of another size: stretched over it, or letterboxed (spec/02 section 6).
+"""How an image stands in a picture of another size: stretched over it, or letterboxed, as Darknet does.
 
-Window and offsets are Darknet's, the pixels are not: the image goes through `resize_image`, bilinear with antialiasing,
-where Darknet interpolates between corners without it.
+Window and offsets are those of Darknet's letterbox_image (src/image.c), the pixels are not: the image goes through
+`resize_image`, bilinear with antialiasing, where Darknet interpolates between corners without it.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ class Placement:
 def placement(image_size: tuple[int, int], size: tuple[int, int], resize: str = "stretch") -> Placement:
     """Of an image of image_size (h, w) in a picture of `size` (H, W).
 
-    resize: "stretch" fills the picture; "letterbox" keeps the aspect: the side that comes to its end first fills it,
+    resize: "stretch" fills the picture; "letterbox" keeps the aspect: the side that reaches its end first fills it,
         the other is scaled alike, cut to whole pixels (but at least one), and centred to whole pixels.
     """
     (h, w), (height, width) = image_size, size

@@ -19,7 +19,7 @@ def crop(mask: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Each cell of the crop holds the share of it that the mask covers, from 0 to FULL: of an object larger than the crop
     this keeps where between two cells the outline runs, and parts thinner than a cell. The frame is the box, widened
-    where the mask sticks out of it. A mask without a pixel is none: crop and frame are zeros.
+    where the mask sticks out of it. For a mask without a pixel, crop and frame are zeros.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):

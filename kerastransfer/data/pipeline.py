@@ -6,11 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerastransfer.data.decoded import Decoded
-from kerastransfer.data.transforms import PADDING
+from kerastransfer.data.fields import PADDING
 from kerastransfer.data.views import STILL, View, augmented, widened
 
 END = np.iinfo("int32").max  # an epoch that never comes
-STEPS_OF_A_SIZE = 10  # as Darknet does (YOLOv3)
+STEPS_OF_A_SIZE = 10  # Darknet's random=1 (examples/detector.c) draws another size every ten batches
 
 
 def training_batches(

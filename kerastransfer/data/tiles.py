@@ -1,4 +1,4 @@
-"""An image in windows of one size, so that a network runs on it piece by piece and comes to the same."""
+"""An image in windows of one size, so that a network runs on it piece by piece with the same result."""
 
 import dataclasses
 from collections.abc import Iterator

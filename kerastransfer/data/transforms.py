@@ -4,9 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from kerastransfer.data.fields import PADDING
 from kerastransfer.vocabulary import GREY, VOID
-
-PADDING = {"boxes": 0, "labels": -1, "masks": 0, "frames": 0}  # of the fields with a row per object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +36,8 @@ FLIP_ONLY = Augmentation(scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=
 
 def augment(batch: dict, seed, how: Augmentation, size: tuple[int, int], *, share: tuple[int, int] = (0, 1)) -> dict:
     """{"image": (B, h, w, 3) uint8, and any of "boxes" (B, N, 4) with "labels" (B, N), "masks" (B, N, m, m) with
-    "frames" (B, N, 4) beside boxes, "segmentation" (B, h, w)}, B known, to the same with images float32 in 0..255 and
-    maps at `size` (H, W), two numbers or two tensors.
+    "frames" (B, N, 4) and other attributes of objects beside boxes, "segmentation" (B, h, w), "label" (B,)}, B known,
+    to the same with images float32 in 0..255 and maps at `size` (H, W), two numbers or two tensors.
 
     A frame moves as its box does, but is not clipped, and in a mirror image it is turned inside out, x1 > x2: its mask
     stays as it is. Where a box is dropped, or there is no mask, the frame is zeros.
@@ -102,7 +101,7 @@ def _cut(batch, windows, how, size):
         frames = batch["frames"]
         there = tf.logical_and(out["labels"] >= 0, _area(frames) > 0)
         out["frames"] = tf.where(there[..., None], _seen_from(windows, frames), 0.0)
-        out["masks"] = batch["masks"]
+    out |= {name: batch[name] for name in PADDING if name in batch and name not in out}
     if "label" in batch:
         out["label"] = batch["label"]
     return out

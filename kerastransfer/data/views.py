@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from kerastransfer.data.transforms import PADDING, Augmentation, augment
+from kerastransfer.data.fields import PADDING
+from kerastransfer.data.transforms import Augmentation, augment
 
 Tensors = Mapping[str, tf.Tensor]
 # (batch, seed (2,), size (H, W), share as in `augment`) -> (inputs, targets)

@@ -14,7 +14,7 @@ from kerastransfer.vocabulary import VOID
 def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
     """Pixels (K, K) by class in `truth` (rows) and in `prediction` (columns), both (H, W) integers.
 
-    Raises ValueError for maps of different sizes and for a value that is no class (or VOID, in the truth).
+    Raises ValueError for maps of different sizes and for a value that is not a class (or VOID, in the truth).
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"a prediction of {prediction.shape} pixels for a truth of {truth.shape}")

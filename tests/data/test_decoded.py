@@ -5,11 +5,14 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from kerastransfer.data import fields
 from kerastransfer.data.dataset import BadSampleError, Dataset, Sample
 from kerastransfer.data.decoded import decode
 from kerastransfer.data.mask_crops import CROP, crop
 from kerastransfer.data.resize import resize_image, resize_map
+from kerastransfer.data.transforms import Augmentation, augment
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
@@ -158,6 +161,47 @@ def test_a_bad_sample_is_not_hidden():
 
     with pytest.raises(BadSampleError, match="image is missing"):
         decode(dataset(sample(0), Sample("001", read, frozenset({"boxes"}))), ("boxes",), (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "message"),
+    [
+        ("boxes", (8, 8), r"fields 'boxes': give a sequence of names, as in \['boxes'\]"),
+        (
+            ["bboxes"],
+            (8, 8),
+            r"unknown field 'bboxes'; did you mean 'boxes'\? Fields are boxes, masks, segmentation, label",
+        ),
+        (["boxes", 3], (8, 8), "unknown field 3; fields are boxes, masks"),
+        (["boxes"], 96, r"size 96: give \(height, width\)"),
+        (["boxes"], (8, 8, 3), r"size \(8, 8, 3\): give \(height, width\)"),
+        (["boxes"], (8, 0), r"size \(8, 0\): give \(height, width\)"),
+        (["boxes"], (8.0, 8), r"size \(8.0, 8\): give \(height, width\)"),
+    ],
+)
+def test_what_cannot_be_decoded_is_named(fields, size, message):
+    with pytest.raises(UserError, match=message):
+        decode(dataset(sample(0)), fields, size)
+
+
+def test_an_attribute_of_objects_is_one_row_of_the_table(monkeypatch):
+    monkeypatch.setitem(fields.ROWS, "difficult", fields.Row("bool", (), True))
+    monkeypatch.setitem(fields.PADDING, "difficult", True)
+    arrays = decode(
+        dataset(sample(0, 3, crowd=(1,)), sample(1, 1), sample(2, 0), sample(3, 1)), ["boxes"], (8, 8)
+    ).arrays
+    np.testing.assert_array_equal(arrays["difficult"], [[False, False], [False, True], [True, True], [False, True]])
+    batch = {name: tf.constant(values) for name, values in arrays.items()}
+    plain = Augmentation(flip=1.0, scale=(1.0, 1.0), aspect=1.0, mosaic=0.5)
+    moved = augment(batch, (0, 0), plain, (8, 8))
+    there = moved["labels"].numpy() >= 0
+    assert there.sum() == 4 + 4 + 0 + 1  # two mosaics, and the last two images
+    np.testing.assert_array_equal(moved["difficult"].numpy(), ~there)
+
+
+def test_no_sample_with_the_fields():
+    with pytest.raises(UserError, match=r"drawn: no image has masks and label; annotated are boxes"):
+        decode(dataset(sample(0, fields=("boxes",))), ["masks", "label"], (8, 8))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (200, 2)])

@@ -6,8 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from kerastransfer.data.decoded import Decoded
+from kerastransfer.data import datasets
+from kerastransfer.data.decoded import Decoded, decode
 from kerastransfer.data.mask_crops import Ragged
 from kerastransfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from kerastransfer.data.transforms import FLIP_ONLY, Augmentation
@@ -313,3 +315,36 @@ def test_shares_of_an_evaluation_make_up_the_whole():
     for batch, *shares in zip(whole, *parts, strict=True):
         np.testing.assert_array_equal(np.concatenate([share[0] for share in shares]), batch[0])
         np.testing.assert_array_equal(np.concatenate([share[2] for share in shares]), batch[2])
+
+
+def test_a_folder_per_class_trains_a_classifier(tmp_path, draw):
+    """Every image is its class's colour with noise; augmented, each still comes with its own label."""
+    import keras
+
+    colours = {"blue": (30, 30, 200), "green": (30, 200, 30), "red": (200, 30, 30)}
+    for number, (name, colour) in enumerate(colours.items()):
+        for k in range(4 + number):
+            noise = np.random.default_rng((number, k)).integers(-30, 30, (20, 30, 3))
+            draw(tmp_path / f"{name}/{k}.png", (np.array(colour) + noise).astype(np.uint8))
+    dataset = datasets.load(tmp_path)
+    found = decode(dataset, ["label"], (24, 24))
+    assert found.arrays["label"].dtype == np.int32
+    assert found.arrays["label"].tolist() == [0] * 4 + [1] * 5 + [2] * 6
+    batches = training_batches(found, size=(16, 16), batch_size=5, view=augmented(Augmentation()), seed=0)
+    seen = []
+    for image, targets in batches.take(3):
+        assert targets.keys() == {"label"}
+        assert (image.shape, targets["label"].shape, targets["label"].dtype) == ((5, 16, 16, 3), (5,), tf.int32)
+        # Brightest channels 2, 1, 0 are the classes 0, 1, 2.
+        np.testing.assert_array_equal(2 - np.asarray(image)[:, 4:12, 4:12].mean((1, 2)).argmax(-1), targets["label"])
+        seen += targets["label"].numpy().tolist()
+    assert sorted(seen) == [0] * 4 + [1] * 5 + [2] * 6
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255)])
+    network.add(keras.layers.GlobalAveragePooling2D())
+    network.add(keras.layers.Dense(3, activation="softmax"))
+    network.compile(keras.optimizers.Adam(0.1), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    labelled = batches.map(lambda image, targets: (image, targets["label"]))
+    history = network.fit(labelled, steps_per_epoch=30, epochs=1, shuffle=False, verbose=0)
+    assert history.history["loss"][-1] < 0.9
+    assert (network.predict(found.arrays["image"][:, 4:20, 4:20], verbose=0).argmax(-1) == found.arrays["label"]).all()

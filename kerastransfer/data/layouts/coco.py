@@ -7,8 +7,10 @@ every object of an image has one. Images that no annotation names are images wit
 from the instances.
 """
 
+import collections
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +41,10 @@ def read(folder: Path) -> Dataset:
         root = folder if folder.is_dir() else home.parent
         annotations = {image["id"]: [] for image in content["images"]}
         for annotation in content["annotations"]:
-            if annotation.get("image_id") in annotations:
-                annotations[annotation["image_id"]].append(annotation)
+            image_id = annotation.get("image_id")
+            if isinstance(image_id, int | str) and image_id in annotations:
+                annotations[image_id].append(annotation)
             else:
-                image_id = annotation.get("image_id")
                 bad.append(BadSample(f"annotation {annotation.get('id')}", f"no image has its image_id {image_id}"))
         masked = any(annotation.get("segmentation") for annotation in content["annotations"])
         for image in content["images"]:
@@ -50,8 +52,11 @@ def read(folder: Path) -> Dataset:
             fields = {"boxes"}
             if masked and all(annotation.get("segmentation") for annotation in found):
                 fields |= {"masks", "segmentation"} if len(categories) < 255 else {"masks"}
-            file = home / image["file_name"]
-            name = file.relative_to(root) if file.is_relative_to(root) else Path(home.name, image["file_name"])
+            file = Path(os.path.normpath(home / image["file_name"]))
+            if not (file.is_relative_to(home) or (folder.is_dir() and file.is_relative_to(folder))):
+                bad.append(BadSample(image["file_name"], "its file lies outside the folder of the data set"))
+                continue
+            name = file.relative_to(root) if file.is_relative_to(root) else Path(home.name, file.relative_to(home))
             reader = Reader(file, functools.partial(_annotations, image, found, label_of), frozenset(fields))
             samples.append(Sample(name.with_suffix("").as_posix(), reader, reader.fields, split_of([path.stem])))
     classes = tuple(categories[category] for category in label_of)
@@ -67,8 +72,9 @@ def _files(folder: Path) -> list[Path]:
 def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no readable json: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise UserError(f"{path} is not a readable json: {reason}") from error
     needed = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("image_id",)}
     for part, keys in needed.items():
         entries = content.get(part) if isinstance(content, dict) else None
@@ -78,9 +84,28 @@ def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
             )
         if part != "annotations" and not all(key in entry for entry in entries for key in keys):
             raise UserError(f"{path}: an entry of {part!r} lacks one of {', '.join(keys)}, which COCO requires")
+    _check_types(path, content)
     if any("segments_info" in annotation for annotation in content["annotations"]):
         raise UserError(f"{path} is a COCO panoptic json; the instances json of the same images is needed")
     return content
+
+
+def _check_types(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
+    """Raises UserError where ids or names could not be told apart, sorted or shown."""
+    needed = (
+        ("images", "id", int | str, "an image", "an integer or text"),
+        ("images", "file_name", str, "an image", "text"),
+        ("categories", "id", int, "a category", "an integer"),
+        ("categories", "name", str, "a category", "text"),
+    )
+    for part, key, kind, what, wanted in needed:
+        for entry in content[part]:
+            if not isinstance(entry[key], kind) or isinstance(entry[key], bool):
+                raise UserError(f"{path}: {what}'s {key} is {entry[key]!r}; {wanted} is needed")
+    counts = collections.Counter(image["id"] for image in content["images"])
+    twice = next((image_id for image_id, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: two images have the id {twice!r}; ids must differ, for annotations go by them")
 
 
 def _home(path: Path, images: list[dict[str, Any]]) -> Path:
@@ -90,11 +115,19 @@ def _home(path: Path, images: list[dict[str, Any]]) -> Path:
     homes = (above / split, above / "images" / split, above / "images", path.parent / split, path.parent / "images")
     homes = (*homes, path.parent, above)
     for home in homes:
-        if any((home / image["file_name"]).is_file() for image in images):
+        if any(_is_file(home / image["file_name"]) for image in images):
             return home
     if images:
         raise UserError(f"{path}: none of its {len(images)} images was found; put them into {homes[0]} or {homes[2]}")
     return homes[0]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        # The name is too long for a file system, or has a character that none takes.
+        return False
 
 
 def _annotations(

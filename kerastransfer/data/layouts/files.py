@@ -1,7 +1,7 @@
 """What the layouts share in finding and reading files."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,9 +26,14 @@ def images_under(folder: Path) -> dict[str, Path]:
         ):
             others.append(path.name)
     if others:
-        listed = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        remark(f"{folder.name}/ has images that differ in the suffix alone; of each the first is read, not {listed}")
+        lost = listed(others)
+        remark(f"{folder.name}/ has images that differ in the suffix alone; of each the first is read, not {lost}")
     return found
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first few names in a row, as a message shows them."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def has_images(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Classification: CLASS/*.jpg, or train/CLASS/*.jpg and the same for validation and test."""
 
 import functools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ from kerastransfer.data.dataset import Dataset, Example, Sample
 from kerastransfer.data.layouts.files import folders, has_images, images_under, split_of
 from kerastransfer.data.reading import Reader
 
-FORM = "a folder of images per class, by itself or inside train/, validation/ and test/"
+FORM = "a folder of images per class, at the top or inside train/, validation/ and test/"
+
+_IMAGES = re.compile(r"(images?|photos?|pictures?)[_-]?\d*")
+_MASKS = re.compile(r"((gt|seg)[_-]?)?(masks?|labels?|annotations?|segmentations?|ground_?truths?)[_-]?\d*")
 
 
 def recognises(folder: Path) -> bool:
@@ -36,8 +40,11 @@ def _class_folders(folder: Path) -> list[Path]:
     children = folders(folder)
     if children and all(split_of([child.name]) for child in children):
         children = [grandchild for child in children for grandchild in folders(child)]
+    names = [child.name.lower() for child in children]
     reserved = {"images", "masks", "labels", "annotations"}
-    if any(child.name.lower() in reserved or split_of([child.name]) for child in children):
+    # images_256/ and labels_256/ are one data set of another form; a class may well be called mask.
+    paired = any(map(_IMAGES.fullmatch, names)) and any(map(_MASKS.fullmatch, names))
+    if paired or not reserved.isdisjoint(names) or any(split_of([name]) for name in names):
         return []
     filled = [child for child in children if any(child.iterdir())]
     return filled if all(has_images(child) and not folders(child) for child in filled) else []

@@ -1,4 +1,4 @@
-"""Images and masks: masks/ mirrors images/, by itself or inside train/, validation/ and test/.
+"""Images and masks: masks/ mirrors images/, at the top or inside train/, validation/ and test/.
 
 All masks are looked at to see what their values mean, with the help of an optional classes.txt (one name a line):
 
@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample, remark
 from kerastransfer.data.images import read_mask
 from kerastransfer.data.layouts.files import images_under, lines, places, split_of
 from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
-FORM = "images/ and masks/ side by side, by themselves or inside train/, validation/ and test/"
+FORM = "images/ and masks/ side by side, at the top or inside train/, validation/ and test/"
 MOST_UNNAMED = 64  # more values than that are greys, not classes
 FOREGROUND_FROM = 128  # in JPEG masks, whose two values are blurred
 
@@ -91,6 +91,8 @@ def _values(folder: Path, masks: list[Path]) -> Values:
         return Values(names if background else ("background", *names), meaning | {VOID: VOID})
     with concurrent.futures.ThreadPoolExecutor() as pool:
         seen = set().union(*pool.map(_present, masks))
+    if {1, VOID} <= seen and (seen <= {0, 1, VOID} or names):
+        remark("masks/ hold 0, 1 and 255; 255 is read as void, not as foreground")
     if seen <= {0, 1, VOID} or names:
         return Values(two, {0: 0, 1: 1, VOID: VOID} if 1 in seen else {0: 0, VOID: 1})
     seen -= {VOID}

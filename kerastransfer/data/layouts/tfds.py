@@ -74,7 +74,7 @@ def _builder(tfds: Any, name: str) -> Any:
             return tfds.builder_from_directory(name)
         builder = tfds.builder(name)
     except Exception as error:  # an unknown name, config or version: each has its own exception
-        raise UserError(f"tfds:{name} is no known builder: {_line(error)}") from error
+        raise UserError(f"tfds:{name} is not a known builder: {_line(error)}") from error
     try:
         builder.download_and_prepare()
     except Exception as error:  # network, disk, checksums, a package that this builder needs

@@ -147,7 +147,7 @@ def check_size(annotation: ElementTree.Element, size: tuple[int, int]) -> None:
     try:
         said = tuple(int(annotation.findtext(f"size/{side}", "0")) for side in ("height", "width"))
     except ValueError:
-        raise BadSampleError("the size in the xml is no number") from None
+        raise BadSampleError("the size in the xml is not a number") from None
     if all(said) and said != size:
         raise BadSampleError(f"image of {size[1]} x {size[0]} pixels, but the xml says {said[1]} x {said[0]}")
 

@@ -1,4 +1,4 @@
-"""YOLO text files: labels/ mirrors images/ with a .txt per image, by itself or inside train/, valid/ and test/.
+"""YOLO text files: labels/ mirrors images/ with a .txt per image, at the top or inside train/, valid/ and test/.
 
 A line is `class x y width height` (centre and size) or `class x1 y1 x2 y2 ...` (a polygon), as fractions of the image.
 Class names stand in a yaml file's `names` or in classes.txt; ids become labels in the order of the ids, so ids with
@@ -10,8 +10,8 @@ import functools
 import re
 from pathlib import Path
 
-from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.layouts.files import images_under, lines, places, split_of
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample, remark
+from kerastransfer.data.layouts.files import images_under, lines, listed, places, split_of
 from kerastransfer.data.layouts.objects import filled, objects, painted
 from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
@@ -38,10 +38,16 @@ def read(folder: Path) -> Dataset:
     used = {class_id for _, found in annotations.values() for class_id, _ in found or ()}
     names = _names(folder) or {class_id: str(class_id) for class_id in sorted(used)}
     label_of = {class_id: label for label, class_id in enumerate(sorted(names))}
-    masked = any(len(numbers) > 4 for _, found in annotations.values() for _, numbers in found or ())
+    polygons = {name: sum(len(numbers) > 4 for _, numbers in found or ()) for name, (_, found) in annotations.items()}
+    masked = any(polygons.values())
+    mixed = [name for name, (_, found) in annotations.items() if 0 < polygons[name] < len(found or ())]
+    if mixed:
+        count = sum(polygons[name] for name in mixed)
+        others = f"other objects of their images ({listed(mixed)}) have boxes alone"
+        remark(f"{count} polygons are read as boxes, because {others}")
     for name, (image, found) in sorted(annotations.items()):
         fields = frozenset() if found is None else frozenset({"boxes"})
-        if masked and found is not None and all(len(numbers) > 4 for _, numbers in found):
+        if masked and found is not None and polygons[name] == len(found):
             fields |= {"masks", "segmentation"} if len(names) < 255 else {"masks"}
         reader = Reader(image, functools.partial(_annotations, found, label_of), fields)
         samples.append(Sample(name, reader, fields, split_of(name.split("/")[:-1])))

@@ -11,13 +11,16 @@ from kerastransfer.vocabulary import VOID
 
 def miniature(folder, draw, annotations, images=1, **content):
     """A COCO folder of 20 x 30 images with ids 1.., categories 3 and 7."""
-    for k in range(images):
+    count = images if isinstance(images, int) else len(images)
+    for k in range(count):
         draw(folder / "val2017" / f"{k + 1}.png")
     content = {
-        "images": [{"id": k + 1, "file_name": f"{k + 1}.png", "height": 20, "width": 30} for k in range(images)],
+        "images": [{"id": k + 1, "file_name": f"{k + 1}.png", "height": 20, "width": 30} for k in range(count)],
         "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
         "annotations": annotations,
     } | content
+    if not isinstance(images, int):
+        content["images"] = images
     (folder / "annotations").mkdir()
     path = folder / "annotations" / "instances_val2017.json"
     path.write_text(json.dumps(content))
@@ -195,6 +198,97 @@ def test_contradictions_between_files(tmp_path, draw):
 def test_a_json_that_is_no_coco(tmp_path, content):
     (tmp_path / "some.json").write_text(content)
     with pytest.raises(UserError, match=r"some.json(.(?!\n))+$"):
+        datasets.load(tmp_path / "some.json")
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_an_image_outside_the_folder_is_not_read(tmp_path, draw, absolute):
+    """A json may name any file of the machine; what it names would end in a report."""
+    draw(tmp_path / "secret/private.png")
+    path = miniature(tmp_path / "data", draw, [], images=2)
+    content = json.loads(path.read_text())
+    outside = tmp_path / "secret/private.png" if absolute else "../../secret/private.png"
+    content["images"][1]["file_name"] = str(outside)
+    path.write_text(json.dumps(content))
+    for data in (tmp_path / "data", path):
+        dataset = datasets.load(data)
+        assert [sample.name for sample in dataset.samples] == ["val2017/1"]
+        assert [one.reason for one in dataset.bad] == ["its file lies outside the folder of the data set"]
+
+
+def test_a_path_that_leads_back_into_the_folder_is_fine(tmp_path, draw):
+    path = miniature(tmp_path, draw, [], images=2)
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = "../val2017/1.png"
+    content["images"][1]["file_name"] = str(tmp_path / "val2017/2.png")
+    path.write_text(json.dumps(content))
+    for data in (tmp_path, path):
+        assert [sample.name for sample in datasets.load(data).samples] == ["val2017/1", "val2017/2"]
+
+
+IMAGE, CATEGORY = {"id": 1, "file_name": "1.png", "height": 20, "width": 30}, {"id": 3, "name": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": [IMAGE | {"file_name": 5}]}, "an image's file_name is 5; text is needed"),
+        ({"images": [IMAGE, IMAGE | {"id": [2]}]}, r"an image's id is \[2\]; an integer or text is needed"),
+        ({"images": [IMAGE | {"id": None}]}, "an image's id is None; an integer or text"),
+        ({"images": [IMAGE, IMAGE]}, "two images have the id 1"),
+        ({"categories": [CATEGORY, {"id": "7", "name": "dog"}]}, "a category's id is '7'; an integer is needed"),
+        ({"categories": [CATEGORY | {"id": True}]}, "a category's id is True; an integer is needed"),
+        ({"categories": [CATEGORY | {"name": 7}]}, "a category's name is 7; text is needed"),
+        ({"categories": [CATEGORY | {"name": "a\nb"}]}, r"the class name 'a\\nb' has .*; rename it"),
+        ({"categories": [CATEGORY | {"name": "\x1b[2J"}]}, r"has a line break or a control character"),
+        ({"categories": [CATEGORY | {"name": "a" * 5000}]}, "a class name of 5000 letters"),
+    ],
+)
+def test_values_of_the_wrong_type_are_named(tmp_path, draw, content, message):
+    path = miniature(tmp_path, draw, [box(3, 4, 5, 4)])
+    path.write_text(json.dumps(json.loads(path.read_text()) | content))
+    with pytest.raises(UserError, match=message) as caught:
+        datasets.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        ({"image_id": [1], "category_id": 3, "bbox": [3, 4, 5, 4]}, "no image has its image_id"),
+        (box(3, 4, 5, 4, category=[3]), "broken: TypeError"),
+        (box(3, 4, 5, 4, bbox=7), "broken: TypeError"),
+        (box(3, 4, 5, 4, bbox=["a", 4, 5, 4]), "broken: "),
+        (box(3, 4, 5, 4, segmentation=7), "broken: "),
+        (box(3, 4, 5, 4, segmentation=[[1, 2, {}, 4, 5, 6]]), "broken: "),
+        (box(3, 4, 5, 4, segmentation={"size": 5, "counts": []}), "broken: "),
+        (box(3, 4, 5, 4, segmentation={"counts": "abc"}), "broken: KeyError"),
+    ],
+)
+def test_an_annotation_of_the_wrong_type_is_a_bad_sample(tmp_path, draw, annotation, reason):
+    miniature(tmp_path, draw, [annotation], images=3)
+    assert any(reason in one.reason for one in datasets.load(tmp_path, max_bad=0.9).bad)
+
+
+@pytest.mark.parametrize(("key", "value"), [("height", "tall"), ("width", [30]), ("height", None)])
+def test_a_size_of_the_wrong_type(tmp_path, draw, key, value):
+    miniature(tmp_path, draw, [], images=[IMAGE | {key: value}])
+    with pytest.raises(UserError, match="but the json says"):
+        datasets.load(tmp_path)
+
+
+def test_a_name_that_no_file_system_takes(tmp_path, draw):
+    path = miniature(tmp_path, draw, [], images=2)
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = "x" * 5000 + ".png"
+    path.write_text(json.dumps(content))
+    (bad,) = datasets.load(path).bad
+    assert bad.reason.startswith("image ") and "cannot be decoded: " in bad.reason
+
+
+def test_a_json_nested_too_deeply(tmp_path):
+    (tmp_path / "some.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"some.json is not a readable json: nested too deeply"):
         datasets.load(tmp_path / "some.json")
 
 

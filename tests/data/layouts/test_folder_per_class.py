@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 
 from kerastransfer.data import datasets
+from kerastransfer.errors import UserError
 
 
 def test_the_real_folder(shared_data):
@@ -33,3 +35,23 @@ def test_a_class_of_one_split_only(tmp_path, draw):
     dataset = datasets.load(tmp_path)
     assert dataset.image_classes == ("cat", "dog", "eel")
     assert [int(sample.read()["label"]) for sample in dataset.samples] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("folders", [("images_256", "labels_256"), ("image", "mask"), ("Images", "GT-Masks", "masks2")])
+def test_images_beside_their_masks_are_no_classes(tmp_path, draw, folders):
+    for folder in folders:
+        draw(tmp_path / folder / "1.png")
+    with pytest.raises(UserError, match="in no known layout"):
+        datasets.load(tmp_path)
+
+
+@pytest.mark.parametrize("folders", [("mask", "no_mask"), ("label", "bottle")])
+def test_classes_with_such_names(tmp_path, draw, folders):
+    for folder in folders:
+        draw(tmp_path / folder / "1.png")
+    assert datasets.load(tmp_path).image_classes == tuple(sorted(folders))
+
+
+def test_the_real_folder_of_images_and_masks(shared_data):
+    with pytest.raises(UserError, match="in no known layout"):
+        datasets.load(shared_data / "flowers17_segmentation")

@@ -80,6 +80,7 @@ def test_a_void_border_and_a_rare_class(tmp_path, draw):
         pair(tmp_path, f"{number:03d}", field(0, 1, 255) if number % 2 else field(0, 1), draw)
     dataset = datasets.load(tmp_path)
     assert dataset.segmentation_classes == ("background", "foreground")
+    assert dataset.notes == ("masks/ hold 0, 1 and 255; 255 is read as void, not as foreground",)
     np.testing.assert_array_equal(dataset.samples[1].read()["segmentation"], field(0, 1, VOID))
     pair(tmp_path, "033", field(0, 3, 255), draw)
     dataset = datasets.load(tmp_path)

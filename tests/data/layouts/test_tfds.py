@@ -130,7 +130,7 @@ def test_pets(tmp_path):
 
 @installed
 def test_an_unknown_builder():
-    with pytest.raises(UserError, match=r"^tfds:oxford_iiit_pest is no known builder: .*$"):
+    with pytest.raises(UserError, match=r"^tfds:oxford_iiit_pest is not a known builder: .*$"):
         datasets.load("tfds:oxford_iiit_pest")
 
 

@@ -71,6 +71,18 @@ def test_boxes_polygons_and_nothing(tmp_path, draw):
     assert (empty["masks"].shape, empty["masks"].dtype, empty["boxes"].dtype) == ((0, 20, 30), bool, np.float32)
 
 
+def test_polygons_beside_boxes_are_noted(tmp_path, draw):
+    """An image has a mask for each of its objects or for none, so these outlines are lost."""
+    outline = "0 0.1 0.1 0.3 0.1 0.3 0.6 0.1 0.6"
+    label(tmp_path, "a", f"{outline}\n0 0.5 0.5 0.2 0.2\n{outline}", draw=draw)
+    label(tmp_path, "b", outline, draw=draw)
+    dataset = datasets.load(tmp_path)
+    assert [sorted(sample.fields) for sample in dataset] == [["boxes"], ["boxes", "masks", "segmentation"]]
+    assert dataset.notes == (
+        "2 polygons are read as boxes, because other objects of their images (a) have boxes alone",
+    )
+
+
 def test_a_polygon_smaller_than_a_pixel(tmp_path, draw):
     label(tmp_path, "a", "0 0.5 0.5 0.501 0.5 0.501 0.501", draw=draw)
     example = datasets.load(tmp_path).samples[0].read()
