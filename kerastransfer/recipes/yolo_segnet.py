@@ -120,8 +120,8 @@ def segmenter(
     through: the encoder is trained with the decoder, and not frozen. suffix: of the model's name.
     """
     from kerastransfer.losses.pixels import pixel_loss
+    from kerastransfer.models import segmenter as segmenters
     from kerastransfer.models.parts import freeze
-    from kerastransfer.models.yolo_unet import DECODERS
     from kerastransfer.training import statistics, strategy, transfer
 
     train, test = data.parts["segmentation"]
@@ -134,7 +134,7 @@ def segmenter(
             report = transfer.load(part, encoder) if encoder else {"source": "random weights", "copied": []}
             if encoder is None:
                 statistics.estimate(part, fitting.some_images(train, config))
-            network = DECODERS[decoder](part, len(classes))
+            network = segmenters.segmenter(part, decoder, len(classes), name=MODELS[decoder])
             if not through:
                 freeze(part, config.freeze)
             before = transfer.weights(part)
