@@ -68,8 +68,7 @@ def prepare(flags):
     from kerastransfer.encoders.yolov1 import yolov1_encoder
     from kerastransfer.losses.pixels import pixel_loss
     from kerastransfer.models.parts import freeze
-    from kerastransfer.models.segmenter import behind_encoder
-    from kerastransfer.models.yolo_unet import DECODERS
+    from kerastransfer.models.segmenter import behind_encoder, segmenter
     from kerastransfer.training import features, strategy
     from kerastransfer.training.terms import TermModel
 
@@ -79,7 +78,7 @@ def prepare(flags):
     encoder = yolov1_encoder()
     freeze(encoder)
     name, cached = flags.contestant.removesuffix(" cached"), flags.contestant.endswith(" cached")
-    network, first = DECODERS[name](encoder, 2), {}
+    network, first = segmenter(encoder, name, 2), {}
     common = {"batch_size": flags.batch_size, "seed": 0}
     if cached:
         network = behind_encoder(network)

@@ -52,14 +52,14 @@ def on_encoder(encoder: str, decoder: str):
     from kerastransfer.losses.pixels import pixel_loss
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
     from kerastransfer.models.parts import freeze
-    from kerastransfer.models.yolo_unet import DECODERS as decoders
+    from kerastransfer.models.segmenter import segmenter
     from kerastransfer.models.yolov1 import yolov1
 
     part = builders[encoder]()
     if decoder == "detector":
         codec = YoloV1Codec(NUM_CLASSES, sizes="root", score="product")
         return yolov1(part, codec, activation=ACTIVATIONS[encoder]), yolov1_loss(codec, "darknet"), WEIGHTS
-    network = decoders[decoder](part, NUM_CLASSES + 1)
+    network = segmenter(part, decoder, NUM_CLASSES + 1)
     freeze(part)
     return network, pixel_loss, {"cross_entropy": 1.0, "dice": 1.0}
 

@@ -51,7 +51,7 @@ def random_models(folder: Path, image_size: int) -> list[Path]:
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.data import toy
     from kerastransfer.encoders.yolov1 import ACTIVATIONS, small_encoder, tap_strides
-    from kerastransfer.models.yolo_unet import DECODERS
+    from kerastransfer.models.segmenter import segmenter
     from kerastransfer.models.yolov1 import yolov1
     from kerastransfer.runs import trained
 
@@ -63,7 +63,7 @@ def random_models(folder: Path, image_size: int) -> list[Path]:
     codec = YoloV1Codec(NUM_CLASSES, boxes_per_cell=1, sizes="root", score="product")
     labels, size = toy.CLASSES[:NUM_CLASSES], (image_size, image_size)
     nets = {"yolov1": yolov1(encoder, codec, activation=ACTIVATIONS["small"])}
-    nets |= {f"yolo_{name}": DECODERS[name](encoder, NUM_CLASSES + 1) for name in ("segnet", "unet")}
+    nets |= {f"yolo_{name}": segmenter(encoder, name, NUM_CLASSES + 1) for name in ("segnet", "unet")}
     paths = []
     for name, net in nets.items():
         settle(net, scenes(CALIBRATION, image_size))

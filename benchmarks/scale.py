@@ -111,14 +111,14 @@ def trained_weights():
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.encoders.yolov1 import ENCODERS
     from kerastransfer.models.parts import freeze
-    from kerastransfer.models.yolo_unet import DECODERS
+    from kerastransfer.models.segmenter import segmenter
     from kerastransfer.models.yolov1 import yolov1
 
     for encoder, build in ENCODERS.items():
         models = {f"detector, {encoder}": yolov1(build(), YoloV1Codec(20))}
         part = build()
         freeze(part)
-        models |= {f"{name} on {encoder}, frozen": DECODERS[name](part, 2) for name in ("segnet", "unet")}
+        models |= {f"{name} on {encoder}, frozen": segmenter(part, name, 2) for name in ("segnet", "unet")}
         for name, model in models.items():
             yield name, sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 

@@ -31,7 +31,7 @@ class Network(nn.Module):
             read = [same.get(tensor, tensor) for tensor in step.inputs]
             alone = readers[step.inputs[0]] == 1
             made = step.outputs[0]
-            if step.layer == "Dropout":
+            if step.layer in ("Dropout", "Identity", "MultipleOf"):
                 same[made] = read[0]
                 continue
             if step.layer == "ZeroPadding2D":

@@ -18,7 +18,6 @@ from kerastransfer.data.dataset import Dataset
 from kerastransfer.data.decoded import decode
 from kerastransfer.data.pipeline import steps_per_epoch, training_batches
 from kerastransfer.data.transforms import Augmentation
-from kerastransfer.decoders import DECODERS
 from kerastransfer.detectors.detector import Purpose
 from kerastransfer.encoders.yolov1 import ENCODERS
 from kerastransfer.errors import UserError
@@ -90,8 +89,6 @@ def segmenter(
     decoder: "segnet", "unet" or "segnet_matched". labels: names of the K classes, background first
     (`train.segmentation_classes`). freeze: "full", "weights" or "none" (`models.parts.freeze`).
     """
-    if decoder not in DECODERS:
-        raise UserError(f"unknown decoder {decoder!r}; choose {', '.join(DECODERS)}")
     model = segmenters.segmenter(encoder, decoder, len(labels))
     if freeze != "none":
         freeze_part(encoder, freeze)

@@ -1,10 +1,11 @@
-"""YOLOv1's convolutional encoders: one table each, one builder (spec/01 section 1)."""
+"""YOLOv1's convolutional encoders: one table each, one builder (YOLOv1, Redmon et al. 2016, section 2.1)."""
 
 import itertools
 from collections.abc import Sequence
 
 import keras
 
+from kerastransfer.encoders import taps
 from kerastransfer.layers.blocks import conv_bn
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 
@@ -80,7 +81,7 @@ def yolov1_encoder(
         return conv_bn(x, *layer[:2], stride, dilation=rate, name=layer_name, activation=activation)
 
     image = keras.Input((None, None, 3), name="image")
-    x, taps = keras.layers.Rescaling(1 / 255, name="rescale")(image), {}
+    x, maps = keras.layers.Rescaling(1 / 255, name="rescale")(image), {}
     for number, stage in enumerate(stages, start=1):
         names = (f"c{number}_{index}" for index in itertools.count(1))
         for row in stage:
@@ -90,8 +91,8 @@ def yolov1_encoder(
                 x = apply(x, layer, layer_name)
             if row is block(row):
                 x = keras.layers.Add(name=f"{layer_name}_add")([start, x])
-        taps[f"c{number}"] = x
-    return keras.Model(image, taps, name=name)
+        maps[f"c{number}"] = x
+    return keras.Model(image, maps, name=name)
 
 
 def block(row) -> tuple:
@@ -148,7 +149,7 @@ def fast_yolo_encoder(**options) -> keras.Model:
 
 
 def small_encoder(**options) -> keras.Model:
-    """Seventeen convolutions of stride 16, for two cores; `options` as for `yolov1_encoder`.
+    """Nineteen convolutions of stride 16, for two cores; `options` as for `yolov1_encoder`.
 
     With ReLU6, for an int8 file's sake: it is fused into the convolution, and no rare large value takes the 256 steps
     from all others. A detector's boxes survive neither a leaky ReLU nor an unbounded one.
@@ -156,11 +157,5 @@ def small_encoder(**options) -> keras.Model:
     return yolov1_encoder(SMALL, **{"activation": ACTIVATIONS["small"], **options})
 
 
+tap_strides = taps.strides
 ENCODERS = {"yolov1": yolov1_encoder, "fast_yolo": fast_yolo_encoder, "small": small_encoder}
-
-
-def tap_strides(encoder: keras.Model) -> dict[str, int]:
-    """{"c1": 4, ...}: how many pixels of the image one position of each tap stands for, along a side."""
-    side = 1024
-    shapes = encoder.compute_output_shape((1, side, side, 3))
-    return {tap: side // shape[1] for tap, shape in shapes.items()}

@@ -9,7 +9,7 @@ import keras
 
 from kerastransfer import files, registered
 from kerastransfer.errors import UserError
-from kerastransfer.models.rewrite import with_fused_batch_norms, with_keras_batch_norms
+from kerastransfer.models.rewrite import restored, standard
 
 
 def load_keras(path: str | os.PathLike) -> keras.Model:
@@ -25,7 +25,7 @@ def load_keras(path: str | os.PathLike) -> keras.Model:
         raise UserError(f"{path}: not a .keras file, or cut off; save the model again with model.save('NAME.keras')")
     try:
         known = registered.OBJECTS
-        return with_fused_batch_norms(keras.saving.load_model(path, known, compile=False, safe_mode=True))
+        return restored(keras.saving.load_model(path, known, compile=False, safe_mode=True))
     # Keras lets whatever goes wrong inside pass through: ValueError, TypeError, KeyError, ...
     except Exception as error:
         reason = " ".join(str(error).split()).split("Exception encountered: ")[-1]
@@ -50,4 +50,4 @@ def write_keras(model: keras.Model, path: str | os.PathLike) -> None:
     `import kerastransfer.registered`.
     """
     with files.replacing(path) as temporary:
-        with_keras_batch_norms(model).save(temporary)
+        standard(model).save(temporary)

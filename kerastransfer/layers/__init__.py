@@ -3,6 +3,7 @@
 from kerastransfer.layers.batch_norm import BatchNorm
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 from kerastransfer.layers.locally_connected import LocallyConnected
+from kerastransfer.layers.multiple_of import MultipleOf
 from kerastransfer.layers.pyramid_roi_align import PyramidRoIAlign
 from kerastransfer.layers.roi_align import RoIAlign
 from kerastransfer.layers.rois import Fold, Unfold
@@ -13,6 +14,7 @@ __all__ = [
     "DilatedMaxPool",
     "Fold",
     "LocallyConnected",
+    "MultipleOf",
     "PyramidRoIAlign",
     "RoIAlign",
     "Suppress",

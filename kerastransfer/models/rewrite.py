@@ -1,14 +1,17 @@
 """Copies of a model with some of its layers exchanged: the config is rewritten, the weights are copied."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from kerastransfer.layers.batch_norm import BatchNorm
+from kerastransfer.layers.multiple_of import MultipleOf
 
 Config = dict[str, Any]
 OURS, KERAS = keras.saving.get_registered_name(BatchNorm), "BatchNormalization"
+GUARD = keras.saving.get_registered_name(MultipleOf)
 PLAIN = {"center": True, "scale": True, "renorm": False, "synchronized": False}
 
 
@@ -39,30 +42,42 @@ def remade(item: Config, layer: type[keras.layers.Layer]) -> Config:
     return item | {"module": layer.__module__, "class_name": layer.__name__, "registered_name": registered}
 
 
-def with_keras_batch_norms(model: keras.Model) -> keras.Model:
-    """A copy of `model` with Keras's own batch norms in place of `BatchNorm`; `model` itself if it has none.
+def standard(model: keras.Model) -> keras.Model:
+    """A copy of `model` with Keras's own layers in place of `BatchNorm` and `MultipleOf`; `model` itself if it has
+    neither.
 
     The outputs in inference mode are equal, and Keras reads the copy's file without this package.
     """
-    return changed(model, _keras_batch_norm)
+    return changed(model, _standard)
 
 
-def with_fused_batch_norms(model: keras.Model) -> keras.Model:
-    """The inverse of `with_keras_batch_norms`: `BatchNorm`, which trains faster and whose statistics may drift, where
-    it computes what the layer in `model` computes."""
-    return changed(model, _fused_batch_norm)
+def restored(model: keras.Model) -> keras.Model:
+    """The inverse of `standard`. `BatchNorm`, which trains faster and whose statistics may drift, also replaces a batch
+    norm that never was one, where it computes the same."""
+    return changed(model, _restored)
 
 
-def _keras_batch_norm(item: Config) -> Config:
-    if item.get("registered_name") != OURS:
+def _standard(item: Config) -> Config:
+    if item.get("registered_name") == OURS:
+        config = {name: value for name, value in item["config"].items() if name != "drift"}
+        return _of_keras(item, KERAS, config)
+    if item.get("registered_name") == GUARD:
+        config = {name: value for name, value in item["config"].items() if name != "stride"}
+        return _of_keras(item, "Identity", config)
+    return item
+
+
+def _restored(item: Config) -> Config:
+    if item.get("registered_name") is not None:
         return item
-    config = {name: value for name, value in item["config"].items() if name != "drift"}
-    return item | {"module": "keras.layers", "class_name": KERAS, "registered_name": None, "config": config}
+    if item.get("class_name") == KERAS:
+        config = item["config"]
+        fits = config["axis"] in (-1, 3) and all(config[name] == value for name, value in PLAIN.items())
+        return remade(item, BatchNorm) if fits else item
+    if item.get("class_name") == "Identity" and (named := re.fullmatch(r"multiple_of_(\d+)", item["config"]["name"])):
+        return remade(item, MultipleOf) | {"config": item["config"] | {"stride": int(named[1])}}
+    return item
 
 
-def _fused_batch_norm(item: Config) -> Config:
-    if item.get("class_name") != KERAS or item.get("registered_name") is not None:
-        return item
-    config = item["config"]
-    fits = config["axis"] in (-1, 3) and all(config[name] == value for name, value in PLAIN.items())
-    return remade(item, BatchNorm) if fits else item
+def _of_keras(item: Config, layer: str, config: Config) -> Config:
+    return item | {"module": "keras.layers", "class_name": layer, "registered_name": None, "config": config}

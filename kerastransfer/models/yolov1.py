@@ -1,8 +1,9 @@
-"""The detector: an encoder, and a head on its last tap."""
+"""YOLOv1: an encoder, and a head on its last tap."""
 
 import keras
 
 from kerastransfer.codecs.yolov1 import YoloV1Codec
+from kerastransfer.encoders import taps
 from kerastransfer.heads.yolov1 import HEADS
 from kerastransfer.models.parts import feed
 
@@ -11,7 +12,15 @@ def yolov1(encoder: keras.Model, codec: YoloV1Codec, *, head: str = "fully_conv"
     """Image (B, H, W, 3) to raw predictions as `codec` reads them: (B, S, S, C + 5 B), or flat for "darknet_local".
 
     head: "fully_conv", "paper_fc" or "darknet_local"; `options` go to it (`hidden`, `grid`).
+    The parts are "encoder"; "decoder", which has no weights and passes on what the head reads; and "head".
     """
     image = keras.Input(encoder.input.shape[1:], name="image")
-    channels = encoder.output["c5"].shape[-1]
-    return keras.Model(image, feed(HEADS[head](channels, codec.outputs, **options), encoder(image)), name="yolov1")
+    head = HEADS[head](taps.channels(encoder)["c5"], codec.outputs, **options)
+    return keras.Model(image, feed(head, feed(passing_on(head), encoder(image))), name="yolov1")
+
+
+def passing_on(head: keras.Model) -> keras.Model:
+    """The decoder of a network without a neck: the taps that the head reads, as they are."""
+    maps = {name: keras.Input((None, None, tap.shape[-1]), name=name) for name, tap in head.input.items()}
+    passed = {name: keras.layers.Identity(name=f"{name}_map")(tap) for name, tap in maps.items()}
+    return keras.Model(maps, passed, name="decoder")

@@ -62,8 +62,8 @@ def segmenter(
     (`models.parts.freeze`), or "none": the encoder trains as well. train: other training images than those of `data`.
     """
     from kerastransfer.losses.pixels import pixel_loss
+    from kerastransfer.models import segmenter as segmenters
     from kerastransfer.models.parts import freeze as frozen
-    from kerastransfer.models.yolo_unet import DECODERS
     from kerastransfer.runs import trained
     from kerastransfer.training import statistics, strategy, transfer
 
@@ -78,7 +78,7 @@ def segmenter(
             if source is None:
                 part = random_twin(part)
                 statistics.estimate(part, fitting.some_images(train, config))
-            network = DECODERS[decoder](part, len(classes))
+            network = segmenters.segmenter(part, decoder, len(classes), name=name)
             if freeze != "none":
                 frozen(part, freeze)
             before = transfer.weights(part)
@@ -118,9 +118,9 @@ def random_twin(encoder: "keras.Model") -> "keras.Model":
 def require_size(encoder: "keras.Model", config: SegmenterConfig) -> None:
     """Raises UserError unless --image-size is a multiple of the encoder's largest stride."""
     from kerastransfer.detectors.detector import require_multiple
-    from kerastransfer.encoders.yolov1 import tap_strides
+    from kerastransfer.encoders import taps
 
-    require_multiple(config.image_size, max(tap_strides(encoder).values()), "the encoder")
+    require_multiple(config.image_size, max(taps.strides(encoder).values()), "the encoder")
 
 
 def fit_on_features(

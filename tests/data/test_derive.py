@@ -93,7 +93,7 @@ def test_require_derives_what_it_can():
         (["boxes"], ["masks"], "d has boxes, but masks needed"),
         (["label"], ["boxes"], "d has label, but boxes needed: boxes need a box per object"),
         ([], ["boxes", "masks"], "d has images only, but boxes and masks needed"),
-        (["boxes"], ["label"], "a class per image"),
+        (["segmentation"], ["label"], "a class per image"),
     ],
 )
 def test_require_says_what_cannot_be_derived(has, needs, message):

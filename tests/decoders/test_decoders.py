@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerastransfer.decoders.segnet import segnet
-from kerastransfer.decoders.unet import unet
+from kerastransfer.decoders.yolo_segnet import segnet
+from kerastransfer.decoders.yolo_unet import unet
 
 PAPER = {"c1": 64, "c2": 192, "c3": 512, "c4": 1024, "c5": 1024}
 STRIDES = {"c1": 4, "c2": 8, "c3": 16, "c4": 32, "c5": 64}

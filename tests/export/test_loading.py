@@ -175,6 +175,15 @@ def test_a_file_of_version_0_1_opens(tmp_path):
     np.testing.assert_array_equal(loading.load_keras(tmp_path / "old.keras")(image), network(image))
 
 
+def test_a_segmenter_guards_its_size_again_when_loaded(tmp_path):
+    network = standard_networks()["yolo_unet"]
+    loading.write_keras(network, tmp_path / "model.keras")
+    again = loading.load_keras(tmp_path / "model.keras")
+    assert again(np.zeros((1, 32, 48, 3), "float32")).shape == (1, 32, 48, 3)
+    with pytest.raises(ValueError, match="32 x 40 pixels, and the network needs multiples of 16"):
+        again(np.zeros((1, 32, 40, 3), "float32"))
+
+
 @pytest.mark.parametrize("options", [{"axis": 1}, {"center": False}, {"scale": False}, {"synchronized": True}])
 def test_batch_norms_that_ours_does_not_compute_stay(options, tmp_path):
     image = keras.Input((8, 8, 3))

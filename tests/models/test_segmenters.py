@@ -1,12 +1,17 @@
 """YoloSegNet, YoloUNet and the control between them."""
 
+import keras
 import numpy as np
 import pytest
 
+from kerastransfer.decoders import yolo_segnet as segnet
 from kerastransfer.encoders.yolov1 import SMALL, yolov1_encoder
+from kerastransfer.errors import UserError
+from kerastransfer.heads import pixels
 from kerastransfer.models.predictor import probabilities
+from kerastransfer.models.segmenter import DECODERS, Part, segmenter
 from kerastransfer.models.yolo_segnet import yolo_segnet
-from kerastransfer.models.yolo_unet import DECODERS, matched_segnet, yolo_unet
+from kerastransfer.models.yolo_unet import yolo_unet
 
 NARROW = (((4, 3, 2),), ((4, 3, 2),), ((6, 3, 2),), ((8, 3, 2),), ((8, 3, 2),))
 
@@ -38,16 +43,78 @@ def test_unet_parameters(paper_encoder):
 @pytest.mark.parametrize("stages", [None, SMALL], ids=["yolov1", "small"])
 def test_control_has_as_many_parameters_as_unet(paper_encoder, stages):
     encoder = yolov1_encoder(stages) if stages else paper_encoder
-    assert trained_with_it(matched_segnet(encoder, 2)) == pytest.approx(
-        trained_with_it(yolo_unet(encoder, 2)), rel=0.01
-    )
+    nodes = len(encoder._inbound_nodes)
+    matched = segmenter(encoder, "segnet_matched", 2)
+    assert len(encoder._inbound_nodes) == nodes + 1, "no other model is built on the caller's encoder"
+    assert trained_with_it(matched) == pytest.approx(trained_with_it(yolo_unet(encoder, 2)), rel=0.01)
 
 
-@pytest.mark.parametrize("build", DECODERS.values(), ids=DECODERS)
-def test_logits_are_as_large_as_the_image(paper_encoder, build):
-    model = build(paper_encoder, 3)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_logits_are_as_large_as_the_image(paper_encoder, decoder):
+    model = segmenter(paper_encoder, decoder, 3)
     assert model.compute_output_shape((1, 448, 448, 3)) == (1, 448, 448, 3)
     assert [model.get_layer(part).name for part in ("encoder", "decoder", "head")] == ["encoder", "decoder", "head"]
+
+
+def test_the_decoder_may_be_ones_own(encoder):
+    part = Part(segnet.segnet, pixels.transposed, lambda channels, strides, classes: [classes] * len(channels))
+    decoder = segmenter(encoder, part, 5).get_layer("decoder")
+    assert decoder.output["pixels"].shape[-1] == 5
+
+
+def test_an_unknown_decoder(encoder):
+    with pytest.raises(UserError, match="unknown decoder 'unett'; choose segnet, unet, segnet_matched"):
+        segmenter(encoder, "unett", 2)
+
+
+def foreign(shape=(None, None, 3), weights=None):
+    """keras.applications' MobileNetV2, narrow, by its stages."""
+    base = keras.applications.MobileNetV2(input_shape=shape, alpha=0.35, include_top=False, weights=weights)
+    names = ("Conv1_relu", "block_2_add", "block_5_add", "block_12_add", "out_relu")
+    return base, {f"c{i}": base.get_layer(name).output for i, name in enumerate(names, 1)}
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
+@pytest.mark.parametrize("shape", [(None, None, 3), (96, 96, 3)])
+def test_an_encoder_of_keras_applications(shape):
+    base, stages = foreign(shape)
+    encoder = keras.Model(base.input, stages | {"other": base.output}, name="encoder")
+    for decoder in DECODERS:
+        model = segmenter(encoder, decoder, 2)
+        assert model(np.zeros((1, 96, 96, 3), "float32")).shape == (1, 96, 96, 2)
+        assert not set(model.get_layer("decoder").input) - set(stages)
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
+def test_what_is_no_encoder_is_named():
+    base, stages = foreign((96, 96, 3))
+    for wrong, words in (
+        (yolov1_encoder, "is a function, not a model"),
+        (base, "gives a KerasTensor, not a dict"),
+        (keras.Model(base.input, list(stages.values()), name="listed"), "'listed' gives a list, not a dict"),
+        (keras.Model(base.input, {"stage1": stages["c1"]}), "gives stage1; give a keras.Model"),
+        (keras.Model(base.input, {"c1": keras.layers.Flatten()(stages["c1"])}), r"no map \(B, h, w, D\) as 'c1'"),
+        (keras.Model([base.input, keras.Input((1,))], stages), "does not read one image"),
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            segmenter(wrong, "unet", 2)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("decoder", ["segnet", "unet"])
+def test_an_image_that_does_not_fit_the_strides_is_refused(encoder, decoder):
+    """70 pixels would give logits of 64 or of 96, or a message about a concatenation deep inside."""
+    model = segmenter(encoder, decoder, 2)
+    with pytest.raises(ValueError, match="the images are 64 x 70 pixels, and the network needs multiples of 32"):
+        model(np.zeros((1, 64, 70, 3), "float32"))
+    with pytest.raises(ValueError, match="multiples of 32"):
+        model.predict(np.zeros((1, 70, 64, 3), "float32"), verbose=0)
+    with pytest.raises(ValueError, match="multiples of 32"):
+        probabilities(model, (70, 64))
+    image = keras.Input((70, 70, 3))
+    fixed = keras.Model(image, encoder(image), name="fixed")
+    with pytest.raises(UserError, match="70 x 70 pixels, which is not a multiple of its stride of 32"):
+        segmenter(fixed, decoder, 2)
 
 
 @pytest.mark.parametrize("build", [yolo_segnet, yolo_unet])

@@ -81,7 +81,10 @@ def test_every_head_detects_and_is_stored(head, options, layout, tmp_path):
 
 def test_parts_have_their_names():
     model = yolov1(yolov1_encoder(NARROW), YoloV1Codec(num_classes=1))
-    assert [model.get_layer(part).name for part in ("encoder", "head")] == ["encoder", "head"]
+    encoder, decoder, head = (model.get_layer(part) for part in ("encoder", "decoder", "head"))
+    assert set(decoder.output) == set(head.input) <= set(encoder.output) and not decoder.weights
+    tap = np.random.default_rng(0).normal(size=(1, 2, 3, 8)).astype("float32")
+    np.testing.assert_array_equal(decoder({"c5": tap})["c5"], tap)
     assert model.compute_output_shape((2, 64, 96, 3)) == (2, 4, 6, 11)
 
 

@@ -1,10 +1,11 @@
-"""The decoder of YoloUNet: every step up is followed by the tap of its size (spec/01 section 7)."""
+"""The decoder of YoloUNet: every step up is followed by the tap of its size (YOLO encoder transfer,
+ElSedfy 2025, section III)."""
 
 from collections.abc import Mapping, Sequence
 
 import keras
 
-from kerastransfer.decoders.segnet import in_proportion, last
+from kerastransfer.decoders.widths import in_proportion, last
 from kerastransfer.layers.blocks import up
 
 WIDTHS = (512, 512, 256, 128, 64, 32)  # on an encoder whose last tap has 1024 channels

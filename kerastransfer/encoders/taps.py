@@ -1,0 +1,60 @@
+"""What a decoder needs to know of an encoder, whichever it is: its taps, their strides and channels."""
+
+import math
+import re
+
+import keras
+
+from kerastransfer.errors import UserError
+
+WANTED = (
+    "give a keras.Model from an image (B, H, W, 3) to a dict of its stages {'c1': (B, h, w, D), ...}, such as "
+    "keras.Model(backbone.input, {'c1': ..., 'c5': ...})"
+)
+SIDE = 1024
+
+
+def taps(encoder: keras.Model) -> dict[str, keras.KerasTensor]:
+    """{"c1": (B, h, w, D), ...}: the maps of an encoder, by stage; other outputs it has are ignored.
+
+    Raises UserError for what is not an encoder.
+    """
+    if not isinstance(encoder, keras.Model):
+        raise UserError(f"the encoder is a {type(encoder).__name__}, not a model; {WANTED}")
+    if not isinstance(encoder.input, keras.KerasTensor) or len(encoder.input.shape) != 4:
+        raise UserError(f"the encoder {encoder.name!r} does not read one image; {WANTED}")
+    if not isinstance(encoder.output, dict):
+        given = f"a {type(encoder.output).__name__}"
+        raise UserError(f"the encoder {encoder.name!r} gives {given}, not a dict of maps; {WANTED}")
+    found = {name: maps for name, maps in encoder.output.items() if re.fullmatch(r"c\d+", name)}
+    if not found:
+        raise UserError(f"the encoder {encoder.name!r} gives {', '.join(encoder.output)}; {WANTED}")
+    if flat := [name for name, maps in found.items() if len(maps.shape) != 4]:
+        raise UserError(f"the encoder {encoder.name!r} gives no map (B, h, w, D) as {flat[0]!r}; {WANTED}")
+    return found
+
+
+def channels(encoder: keras.Model) -> dict[str, int]:
+    """{"c1": 64, ...}: the channels of each tap."""
+    return {name: maps.shape[-1] for name, maps in taps(encoder).items()}
+
+
+def strides(encoder: keras.Model) -> dict[str, int]:
+    """{"c1": 4, ...}: how many pixels of the image one position of each tap stands for, along a side; powers of two."""
+    names, (_, *sides, _) = list(taps(encoder)), encoder.input.shape
+    if None in sides:
+        sides = [side or SIDE for side in sides]
+        shapes = encoder.compute_output_shape((1, *sides, 3))
+    else:
+        shapes = {name: encoder.output[name].shape for name in names}
+    return {name: 2 ** round(math.log2(sides[0] / shapes[name][1])) for name in names}
+
+
+def check_size(encoder: keras.Model) -> None:
+    """Raises UserError for an encoder of a fixed image size that its largest stride does not divide."""
+    stride, (_, height, width, _) = max(strides(encoder).values()), encoder.input.shape
+    if (height or 0) % stride or (width or 0) % stride:
+        raise UserError(
+            f"the encoder {encoder.name!r} reads images of {height} x {width} pixels, which is not a multiple of its "
+            f"stride of {stride}; build it for another size, or for any: keras.Input((None, None, 3))"
+        )
