@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kerastransfer import detectors
-from kerastransfer.data import datasets, derive, splits
+from kerastransfer.data import datasets, derive, splits, views
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.data.decoded import decode
 from kerastransfer.data.pipeline import steps_per_epoch, training_batches
@@ -146,7 +146,7 @@ def batches(
         decoded,
         size=(image_size, image_size),
         batch_size=batch_size,
-        how=augmentation or Augmentation(),
+        view=views.augmented(augmentation or Augmentation()),
         seed=seed,
     )
     if field in ("segmentation", "label"):

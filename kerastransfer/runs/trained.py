@@ -119,12 +119,12 @@ def encoder(path: str | Path) -> "keras.Model":
     model = _network(path)
     names = [layer.name for layer in model.layers]
     part = model.get_layer("encoder") if "encoder" in names else model
-    taps = part.output if isinstance(part.output, dict) else {}
-    if not taps or not all(name[:1] == "c" and name[1:].isdecimal() for name in taps):
-        raise UserError(
-            f"{path}: has no encoder: a model or part called encoder that maps an image to taps c1, c2, ...; give "
-            "RUN/models/encoder.keras or a detector's .keras file"
-        )
+    from kerastransfer.encoders import taps
+
+    try:
+        taps.taps(part)
+    except UserError as error:
+        raise UserError(f"{path}: {error}, RUN/models/encoder.keras, or a detector's .keras file") from error
     return part
 
 

@@ -1,0 +1,106 @@
+"""The names that `import kerastransfer as kt` offers."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import kerastransfer as kt
+from kerastransfer.data.toy import CLASSES
+from kerastransfer.errors import UserError
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return kt.data("toy:15", "boxes", "segmentation")
+
+
+def test_the_package_stays_light_and_lists_its_names():
+    code = """if True:
+        import sys
+        import kerastransfer as kt
+        assert set(kt.__all__) <= set(dir(kt))
+        assert not {"keras", "tensorflow", "numpy"} & set(sys.modules), "too heavy"
+        try:
+            kt.segmentor
+        except AttributeError as error:
+            assert "segmenter" in str(error)
+        else:
+            raise AssertionError
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_rooms_of_the_same_name_can_be_called():
+    """Before and after their modules were imported."""
+    from kerastransfer.data import datasets
+    from kerastransfer.export import parity
+
+    assert callable(kt.data) and callable(kt.export)
+    assert kt.data.datasets is datasets and kt.export.parity is parity
+
+
+def test_data_is_split_and_completed(scenes):
+    train, test = scenes
+    assert (len(train), len(test)) == (12, 3) and train.classes == CLASSES
+    labelled, _ = kt.data("toy:5", "label")
+    example = labelled.samples[0].read()
+    areas = np.prod(example["boxes"][:, 2:] - example["boxes"][:, :2], axis=-1)
+    assert example["label"] == example["labels"][areas.argmax()] and labelled.image_classes == CLASSES
+
+
+def test_batches_of_each_field(scenes):
+    train, _ = scenes
+    found = {field: kt.batches(train, field, image_size=SIZE, batch_size=4) for field in ("boxes", "segmentation")}
+    assert all(len(batches) == 3 for batches in found.values())
+    image, target = found["segmentation"][0]
+    assert image.shape == (4, SIZE, SIZE, 3) and target.shape == (4, SIZE, SIZE)
+    image, target = found["boxes"][0]
+    assert target["boxes"].shape[2] == 4 and target["labels"].shape == target["boxes"].shape[:2]
+    again = kt.batches(train, "segmentation", image_size=SIZE, batch_size=4)
+    first, second = again[0][0], again[0][0]
+    assert not np.array_equal(first, second), "the next batch, whatever the number"
+
+
+def test_a_model_says_what_it_is_for():
+    encoder = kt.encoder("small")
+    model = kt.segmenter(encoder, "segnet", ("background", "cat"), image_size=SIZE)
+    assert model.output.shape[-1] == 2 and model.about.task == "segmentation"
+    assert not encoder.trainable
+    classifier = kt.classifier(kt.encoder("small"), ("cat", "dog", "hen"), image_size=SIZE)
+    assert classifier.output.shape == (None, 3) and classifier.about.labels == ("cat", "dog", "hen")
+
+
+def test_a_detector_has_the_settings_of_its_family(scenes):
+    train, _ = scenes
+    model = kt.detector("yolov3-tiny", train, image_size=64, width=0.25, loss="ciou")
+    assert model.about.labels == CLASSES and model.about.decoder.num_classes == len(CLASSES)
+    with pytest.raises(UserError, match="the settings of this family are loss, reach, head"):
+        kt.detector("small", train, width=0.5)
+    with pytest.raises(UserError, match=r"unknown --model smal.*nearest: small"):
+        kt.detector("smal", train)
+
+
+def test_what_was_saved_predicts_the_same(tmp_path, scenes):
+    _, test = scenes
+    model = kt.segmenter(kt.encoder("small"), "segnet", test.segmentation_classes, image_size=SIZE)
+    kt.save(model, tmp_path / "net.keras")
+    predictor = kt.load(tmp_path / "net.keras")
+    assert dataclasses.replace(predictor.about, version="") == dataclasses.replace(model.about, version="")
+    want, got = kt.evaluate(model, test), kt.evaluate(tmp_path / "net.keras", test)
+    assert want.keys() == got.keys()
+    np.testing.assert_allclose(list(want.values()), list(got.values()), atol=1e-6)
+
+
+def test_a_model_of_ones_own_needs_a_word(tmp_path):
+    import keras
+
+    image = keras.Input((SIZE, SIZE, 3))
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(image))
+    with pytest.raises(UserError, match="does not say what it is for; give `about`"):
+        kt.save(model, tmp_path / "net.keras")
