@@ -53,7 +53,8 @@ def read(folder: Path) -> Dataset:
 
 
 def silhouette_of(grey: np.ndarray) -> np.ndarray:
-    """Foreground (H, W) bool of a silhouette in greys: value / 255 > 0.5 (ElSedfy 2025)."""
+    """Foreground (H, W) bool of a silhouette in greys: value / 255 > 0.5, as in ElSedfy, "Exploring YOLO Encoder
+    Transfer from Detection to Segmentation"."""
     return grey > 127
 
 

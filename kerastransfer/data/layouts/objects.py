@@ -41,13 +41,14 @@ def objects(
         where = "box ({:g}, {:g}) to ({:g}, {:g})".format(*corners[index, [1, 0, 3, 2]])
         beyond = f"{where} outside the image of {size[1]} x {size[0]} pixels (x, y)"
         raise BadSampleError(beyond if far[index] else f"{where} has no area")
-    left = (inside[:, 2:] > inside[:, :2]).all(axis=1)
+    boxes = (inside / ends).astype(np.float32)
+    left = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     if not left.all():
         remark("a box outside the image is left out")
     if (np.abs(corners - inside)[left] > SLACK).any():
         remark("a box that reaches out of the image is cut at its border")
     example = {
-        "boxes": (inside / ends).astype(np.float32),
+        "boxes": boxes,
         "labels": np.asarray(labels, np.int32).reshape(-1),
         "crowd": np.zeros(len(corners), bool),
         "difficult": np.zeros(len(corners), bool),

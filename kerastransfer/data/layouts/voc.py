@@ -2,6 +2,8 @@
 
     [VOCdevkit/][VOC2012/]JPEGImages/  Annotations/NAME.xml  SegmentationClass/  SegmentationObject/  ImageSets/
 
+In place of JPEGImages/ and Annotations/ there may be images/ and annotations/, as LabelImg and other tools are used.
+
 Boxes count from 1 and include their ends (devkit_doc, section on annotation); Object k of the
 xml is index k in SegmentationObject. 255 is void in both. A box whose ends meet in a point or a line has no area:
 nobody draws an object one pixel wide, it is a slip of the annotator's. Where the names are VOC's own, labels follow
@@ -21,7 +23,10 @@ from kerastransfer.data.layouts.objects import objects
 from kerastransfer.data.reading import Reader
 from kerastransfer.vocabulary import VOID
 
-FORM = "a folder with JPEGImages/ and Annotations/*.xml (or SegmentationClass/), or VOCdevkit/ above it"
+FORM = (
+    "a folder with JPEGImages/ and Annotations/*.xml (or SegmentationClass/), or VOCdevkit/ above it, or images/ and "
+    "annotations/*.xml"
+)
 
 # fmt: off
 CLASSES = (
@@ -41,7 +46,7 @@ def read(folder: Path) -> Dataset:
     years = _years(folder)
     annotations, bad = {}, []
     for year in years:
-        for path in sorted((year / "Annotations").glob("*.xml")):
+        for path in sorted(_home(year, "Annotations").glob("*.xml")):
             try:
                 annotations[path] = xml(path)
             except BadSampleError as error:
@@ -51,7 +56,8 @@ def read(folder: Path) -> Dataset:
     broken = {one.name for one in bad}
     samples = []
     for year in years:
-        images, splits = images_under(year / "JPEGImages"), _splits(year)
+        photos = _home(year, "JPEGImages")
+        images, splits = images_under(photos), _splits(year)
         segmentations = images_under(year / "SegmentationClass")
         instances = images_under(year / "SegmentationObject")
         described = {path.stem: root for path, root in annotations.items() if path.parent.parent == year}
@@ -63,7 +69,7 @@ def read(folder: Path) -> Dataset:
             fields = {field for field, path in files.items() if path is not None} | {"boxes"}
             if stem not in described:
                 fields -= {"boxes", "masks"}
-            image = images.get(stem, year / "JPEGImages" / f"{stem}.jpg")
+            image = images.get(stem, photos / f"{stem}.jpg")
             annotate = functools.partial(_annotations, described.get(stem), files, classes)
             reader = Reader(image, annotate, frozenset(fields))
             samples.append(Sample(name, reader, reader.fields, splits.get(stem)))
@@ -77,8 +83,8 @@ def _years(folder: Path) -> list[Path]:
     """The folders of the VOC form in `folder`: itself, VOC2012/ in it, or VOCdevkit/VOC2012/ in it."""
 
     def fits(year: Path) -> bool:
-        annotated = any((year / "Annotations").glob("*.xml")) or (year / "SegmentationClass").is_dir()
-        return (year / "JPEGImages").is_dir() and annotated
+        annotated = any(_home(year, "Annotations").glob("*.xml")) or (year / "SegmentationClass").is_dir()
+        return _home(year, "JPEGImages").is_dir() and annotated
 
     if not folder.is_dir():
         return []
@@ -86,6 +92,12 @@ def _years(folder: Path) -> list[Path]:
         return [folder]
     devkit = folder / "VOCdevkit" if (folder / "VOCdevkit").is_dir() else folder
     return [year for year in folders(devkit) if year.name.startswith("VOC") and fits(year)]
+
+
+def _home(year: Path, name: str) -> Path:
+    """The folder of this name, or where there is none what label tools call it."""
+    other = year / {"JPEGImages": "images", "Annotations": "annotations"}[name]
+    return year / name if (year / name).is_dir() or not other.is_dir() else other
 
 
 def _class(thing: ElementTree.Element) -> str:

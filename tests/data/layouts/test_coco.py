@@ -171,6 +171,13 @@ def test_a_box_is_cut_at_the_border_and_left_out_where_nothing_remains(tmp_path,
     )
 
 
+def test_a_hair_of_a_box_is_not_left(tmp_path, draw):
+    """In float32 it has no area."""
+    miniature(tmp_path, draw, [box(30 - 1e-7, 4, 6, 4), box(2, 2, 4, 4)])
+    dataset = datasets.load(tmp_path)
+    assert (len(dataset[0].read()["boxes"]), dataset.bad) == (1, ())
+
+
 def test_a_border_missed_by_rounding_is_moved(tmp_path, draw):
     miniature(tmp_path, draw, [box(20.5, 10, 10, 10.4)])
     dataset = datasets.load(tmp_path)

@@ -88,6 +88,18 @@ def test_boxes_count_from_one_and_include_their_ends(tmp_path, draw):
     assert dataset.samples[1].read()["boxes"].shape == (0, 4)
 
 
+def test_images_and_annotations_as_label_tools_write_them(tmp_path, draw):
+    """LabelImg and others: any folder of images, and the xml of each beside it in annotations/."""
+    annotated(tmp_path, "a", draw, ("cell", 0, 2, 2, 9, 9))
+    annotated(tmp_path, "b", draw)
+    (tmp_path / "JPEGImages").rename(tmp_path / "images")
+    (tmp_path / "Annotations").rename(tmp_path / "annotations")
+    assert datasets.format_of(tmp_path) == "voc"
+    dataset = datasets.load(tmp_path)
+    assert [(sample.name, len(sample.read()["boxes"])) for sample in dataset] == [("a", 1), ("b", 0)]
+    assert dataset.classes == ("cell",)
+
+
 def test_flags_of_objects(tmp_path, draw):
     """VOC2007 has no `occluded`; other tools leave out what they do not know."""
     path = annotated(tmp_path, "a", draw, ("cow", 0, 1, 1, 30, 20), ("cow", 0, 2, 2, 9, 9), ("cow", 1, 3, 3, 9, 9))
