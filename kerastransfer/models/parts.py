@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import keras
 
+from kerastransfer.errors import UserError
 from kerastransfer.layers.batch_norm import BatchNorm
 
 
@@ -14,11 +15,29 @@ def feed(part: keras.Model, maps: Mapping):
 
 def freeze(part: keras.Model, kind: str = "full") -> None:
     """kind "full": the part runs in inference mode, batch statistics included. "weights": nothing is trained, but
-    batch norm goes on normalising with the batch and moving its statistics, as in the author's code (spec/01
-    section 7). Must come before `compile`."""
+    batch norm goes on normalising with the batch and moving its statistics, as when gradients are switched off but
+    train mode is not. Both at any depth of nesting. Must come before `compile`.
+
+    Raises UserError where kind is "weights" and the part normalises with Keras's own BatchNormalization, whose
+    statistics do not move while it is frozen.
+    """
     if kind not in ("full", "weights"):
         raise ValueError(f"freeze={kind!r}: give 'full' or 'weights'")
+    norms = batch_norms(part)
+    others = [layer.name for layer in norms if not isinstance(layer, BatchNorm)]
+    if others and kind == "weights":
+        raise UserError(
+            f"freeze 'weights' lets batch statistics move, but {len(others)} layers of {part.name!r} ({others[0]}, ...) "
+            "are keras.layers.BatchNormalization, which keeps them while it is frozen: freeze it 'full', or build it with "
+            "kerastransfer.layers.BatchNorm"
+        )
     part.trainable = False
-    for layer in part.layers:
+    for layer in norms:
         if isinstance(layer, BatchNorm):
             layer.drift = kind == "weights"
+
+
+def batch_norms(part: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """The batch norms of a part, those of nested parts included."""
+    layers = part._flatten_layers(include_self=False, recursive=True)
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]

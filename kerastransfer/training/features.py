@@ -1,7 +1,8 @@
 """The taps of a frozen encoder, computed once and kept on disk: what trains on them trains the decoder alone.
 
-A folder for each (weights of the encoder, images, flips, precision), named by their checksum, so that nothing stale is
-ever found in it; a file for each tap, and its checksum beside it, so that a damaged one is. Several runs may share it.
+A folder for each (weights and architecture of the encoder, images, flips, precision), named by their checksum, so that
+nothing stale is ever found in it; a file for each tap, and its checksum beside it, so that a damaged one is. Several
+runs may share it.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from kerastransfer.data.decoded import Decoded, allocate
 from kerastransfer.data.pipeline import ahead, gather, rows_of_epochs, step_seed
 from kerastransfer.errors import UserError
 from kerastransfer.progress import bar
-from kerastransfer.training import transfer
+from kerastransfer.training import architecture, transfer
 
 try:
     import fcntl
@@ -50,6 +51,7 @@ def cached(
     made_of = {
         "format": FORMAT,
         "encoder": transfer.checksum(encoder),
+        "architecture": architecture.fingerprint(encoder),
         "images": _checksum(decoded.arrays["image"]),
         "flip": flip,
         "precision": keras.mixed_precision.global_policy().compute_dtype,

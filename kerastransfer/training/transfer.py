@@ -1,14 +1,18 @@
-"""Weights from one model to another: strict, by name, and reported."""
+"""Weights from one model to another: strict, by name, between equal architectures, and reported."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from kerastransfer.errors import UserError
-from kerastransfer.training import arrays
+from kerastransfer.training import architecture, arrays
+
+# The name of the array that holds a part's architecture in a file of `save`; files of version 0.1 have none.
+ARCHITECTURE = "__architecture__"
 
 
 def weights(part: keras.Model) -> dict[str, np.ndarray]:
@@ -42,25 +46,41 @@ def compared(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) 
     }
 
 
+def same_architecture(ours: keras.Model, theirs: keras.Model, *, but: Collection[str] = ()) -> bool:
+    """Whether two parts compute the same with equal weights: classes, settings and connections of their layers agree.
+    Names may differ, and so may the settings `but`, such as "strides"."""
+    return architecture.difference(architecture.description(ours), architecture.description(theirs), but) is None
+
+
 def save(part: keras.Model, path: str | Path) -> None:
-    """Write the weights as .npz, readable without Keras; the file appears whole or not at all."""
-    arrays.write(path, weights(part))
+    """Write the weights as .npz, readable without Keras, and beside them the architecture; a kill leaves the old file
+    or the new one."""
+    described = json.dumps(architecture.description(part)).encode()
+    arrays.write(path, {**weights(part), ARCHITECTURE: np.frombuffer(described, "uint8")})
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """Weights by name from a file of `save`. Raises UserError for a file that is missing or damaged."""
-    return arrays.read(path, "give the encoder.npz of a trained detector's run")
+    return _read(path)[0]
 
 
-def load(part: keras.Model, source: str | Path | Mapping[str, np.ndarray], *, fresh: Sequence[str] = ()) -> dict:
+def load(
+    part: keras.Model,
+    source: str | Path | keras.Model | Mapping[str, np.ndarray],
+    *,
+    fresh: Sequence[str] = (),
+    but: Collection[str] = (),
+) -> dict:
     """Copy weights into `part`, and return what happened:
     {"copied": [names], "fresh": [names], "source": ..., "checksum": of the part after loading}.
 
+    source: a file of `save`, a part itself, or weights by name, which carry no architecture.
     fresh: names of layers that keep their initial weights; they must be missing in `source`. Names must agree both
-    ways otherwise, and shapes always. Raises UserError that lists what does not fit, and changes nothing then.
+        ways otherwise, and shapes always. Where any are fresh, only the layers that are copied must be equal.
+    but: settings of layers in which the architectures may differ, such as "strides".
+    Raises UserError that says what does not fit, and changes nothing then.
     """
-    saved = source if isinstance(source, Mapping) else read(source)
-    label = "the given weights" if isinstance(source, Mapping) else str(source)
+    saved, described, label = _opened(source)
     variables = _variables(part)
     kept = {name for name in variables if name.split("/")[0] in fresh}
     missing, unknown = variables.keys() - saved.keys() - kept, saved.keys() - (variables.keys() - kept)
@@ -78,9 +98,42 @@ def load(part: keras.Model, source: str | Path | Mapping[str, np.ndarray], *, fr
         raise UserError(
             f"{label} does not fit {part.name!r}: shapes differ, {_some(wrong)}; give weights of equal width"
         )
+    if described is not None:
+        own = architecture.description(part)
+        copied = {name.split("/")[0] for name in saved}
+        found = (
+            architecture.difference_by_name(own, described, copied, but)
+            if fresh
+            else architecture.difference(own, described, but)
+        )
+        if found:
+            raise UserError(
+                f"{label} does not fit {part.name!r}, though its weights would: {found}; build the part as the trained "
+                "one was (--model, --activation)"
+            )
     for name, value in saved.items():
         variables[name].assign(value)
     return {"source": label, "copied": sorted(saved), "fresh": sorted(kept), "checksum": checksum(part)}
+
+
+def _opened(source):
+    """(weights by name, architecture or None, what to call it) of what `load` takes."""
+    if isinstance(source, Mapping):
+        return source, None, "the given weights"
+    if isinstance(source, keras.Model):
+        return weights(source), architecture.description(source), f"the model {source.name!r}"
+    return *_read(source), str(source)
+
+
+def _read(path):
+    """(weights by name, architecture or None)."""
+    remedy = "give the encoder.npz of a trained detector's run"
+    saved = arrays.read(path, remedy)
+    described = saved.pop(ARCHITECTURE, None)
+    try:
+        return saved, None if described is None else json.loads(described.tobytes())
+    except ValueError as error:
+        raise UserError(f"{path}: not a whole file (its architecture: {error}); {remedy}") from None
 
 
 def _variables(part):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kerastransfer.encoders.yolov1 import POOL, yolov1_encoder
+from kerastransfer.errors import UserError
 from kerastransfer.layers.batch_norm import BatchNorm
 from kerastransfer.losses.pixels import pixel_loss
 from kerastransfer.models.parts import feed, freeze
@@ -92,3 +93,56 @@ def test_a_drifting_encoder_can_be_frozen_fully_later():
 def test_unknown_kind_of_freezing():
     with pytest.raises(ValueError, match="give 'full' or 'weights'"):
         freeze(yolov1_encoder(NARROW), "half")
+
+
+def mobilenet(name="mobilenet"):
+    """An encoder of keras.applications: flat, with Keras's own batch norm."""
+    keras.utils.set_random_seed(0)
+    build = keras.applications.MobileNetV2
+    return build(input_shape=(None, None, 3), alpha=0.35, include_top=False, weights=None, name=name)
+
+
+def nested(inner=None):
+    """A part within a part within a part, as the backbones of keras-hub."""
+    inner = yolov1_encoder(NARROW, name="inner") if inner is None else inner
+    for name in ("middle", "outer"):
+        image = keras.Input((None, None, 3))
+        inner = keras.Model(image, inner(image), name=name)
+    return inner
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("build", [mobilenet, nested, lambda: nested(mobilenet())], ids=["flat", "nested", "both"])
+def test_a_full_freeze_at_any_depth(build):
+    """No bit moves in training, and the part computes what it does in inference."""
+    part = build()
+    freeze(part)
+    before = checksum(part)
+    trained, inference = (part(IMAGES, training=training) for training in (True, False))
+    for ours, theirs in zip(keras.tree.flatten(trained), keras.tree.flatten(inference), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert checksum(part) == before and not part.trainable_variables
+
+
+def test_statistics_drift_at_any_depth():
+    part = nested()
+    freeze(part, "weights")
+    before = weights(part)
+    part(IMAGES, training=True)
+    (moved_names,) = moved([before], [weights(part)])
+    assert moved_names == {name for name in before if name.endswith(STATISTICS)} and len(moved_names) == 6
+    freeze(part, "full")
+    before = checksum(part)
+    part(IMAGES, training=True)
+    assert checksum(part) == before
+
+
+@pytest.mark.parametrize("build", [mobilenet, lambda: nested(mobilenet())], ids=["flat", "nested"])
+def test_keras_own_batch_norm_cannot_drift(build):
+    """It would be frozen fully, in silence."""
+    part = build()
+    with pytest.raises(UserError, match=r"52 layers of '.*' \(.*[Cc]onv.*, ...\) are keras.layers.BatchNormalization"):
+        freeze(part, "weights")
+    assert part.trainable

@@ -23,7 +23,7 @@ def main(output, name, checkpoint=None, die_at="0"):
     from keras import ops
 
     from kerastransfer.data.decoded import Decoded
-    from kerastransfer.data.pipeline import training_batches
+    from kerastransfer.data.pipeline import evaluation_batches, training_batches
     from kerastransfer.data.transforms import Augmentation
     from kerastransfer.data.views import augmented
     from kerastransfer.layers.blocks import conv_bn
@@ -46,6 +46,10 @@ def main(output, name, checkpoint=None, die_at="0"):
         view = augmented(Augmentation())
         return training_batches(images, size=(8, 8), batch_size=4, view=view, seed=2, first_epoch=first, share=share)
 
+    def to_validate(share):
+        few = Decoded(images.names[:6], {name: values[:6] for name, values in images.arrays.items()})
+        return evaluation_batches(few, size=(8, 8), batch_size=4, share=share)
+
     strategy.prepare(seed=5)
     random = np.random.default_rng(0)
     arrays = {
@@ -54,7 +58,8 @@ def main(output, name, checkpoint=None, die_at="0"):
     }
     images = Decoded(tuple(map(str, range(20))), arrays)
     index, workers = strategy.worker(name)
-    first, around = 0, [callbacks.StopOnNonFinite(checkpoint or "")]
+    best = callbacks.Validation()
+    first, around = 0, [callbacks.StopOnNonFinite(checkpoint or ""), best]
     with strategy.scope(name):
         image = keras.Input((8, 8, 3), name="image")
         x = conv_bn(keras.layers.Rescaling(1 / 255)(image), 4, 3, 2, name="a")
@@ -69,7 +74,7 @@ def main(output, name, checkpoint=None, die_at="0"):
         optimizer = keras.optimizers.AdamW(1e-2, use_ema=True, ema_momentum=0.9)
         model.compile(optimizer, jit_compile=strategy.compiled(False))
         if checkpoint:
-            resume = callbacks.Resume(checkpoint, model, writes=index == 0)
+            resume = callbacks.Resume(checkpoint, model, others=[best], writes=index == 0)
             first = resume.first_epoch
             around.append(resume)
         if index == workers - 1:
@@ -81,12 +86,15 @@ def main(output, name, checkpoint=None, die_at="0"):
             steps_per_epoch=5,
             shuffle=False,
             verbose=0,
+            validation_data=strategy.distributed(name, to_validate),
             callbacks=around,
         )
+    best.put_back(network)
     strategy.barrier(name)
     if index == 0:
-        loss = [row["loss"] for row in resume.rows] if checkpoint else fitted.history["loss"]
-        np.savez(output, loss=loss, parts=strategy.parts(name), **transfer.weights(network))
+        keys = ("loss", "val_loss", "val_pair")
+        history = {key: [row[key] for row in resume.rows] if checkpoint else fitted.history[key] for key in keys}
+        np.savez(output, **history, best=best.best_epoch, parts=strategy.parts(name), **transfer.weights(network))
 
 
 if __name__ == "__main__":

@@ -47,5 +47,5 @@ def test_devices_and_processes_end_with_the_weights_of_one_device(jax_environmen
     assert [int(found.pop("parts")) for found in (one, devices, processes)] == [1, 2, 2]
     assert one.keys() == devices.keys() == processes.keys() and len(one) > 10
     for name, value in one.items():
-        np.testing.assert_allclose(devices[name], value, atol=1e-5, err_msg=name)
-        np.testing.assert_allclose(processes[name], value, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(devices[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(processes[name], value, rtol=1e-5, atol=1e-5, err_msg=name)

@@ -74,6 +74,17 @@ def test_they_are_computed_once_for_an_encoder_and_images(tmp_path, computed):
     assert computed[2:] == [["c1", "c5"]] * 3
 
 
+def test_encoders_of_equal_weights_and_other_activations_have_taps_of_their_own(tmp_path):
+    keras.utils.set_random_seed(0)
+    other, images = yolov1_encoder(TABLE, activation="relu6"), decoded()
+    part = encoder()
+    other.set_weights(part.get_weights())
+    first, second = (cached(one, images, tmp_path, taps=["c5"])["c5"] for one in (part, other))
+    expected = other.predict_on_batch(images.arrays["image"].astype("float32"))["c5"]
+    np.testing.assert_allclose(second[:, 0], expected, rtol=1e-3, atol=1e-3)
+    assert np.any(first != second)
+
+
 @pytest.mark.parametrize("damage", ["a byte", "cut short", "no checksum", "another file"])
 def test_what_is_damaged_is_made_again(tmp_path, computed, damage):
     part, images = encoder(), decoded()

@@ -26,4 +26,4 @@ def test_two_workers_end_with_the_weights_of_one_device(worker_environments, tmp
     assert (one.pop("parts"), two.pop("parts")) == (1, 2)
     assert one.keys() == two.keys() and len(one) > 10
     for name, value in one.items():
-        np.testing.assert_allclose(two[name], value, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(two[name], value, rtol=1e-5, atol=1e-5, err_msg=name)

@@ -160,3 +160,108 @@ def test_two_layers_of_one_name_are_refused():
     whole = keras.Model(x, parts[1](parts[0](x)), name="whole")
     with pytest.raises(ValueError, match="two weights called dense/kernel"):
         transfer.weights(whole)
+
+
+def small(activation="leaky_relu", strides=2, dilation=1, added=True, name="small"):
+    """Convolutions and batch norm of equal names and shapes, whatever they compute; a part within the part."""
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(3, 3, strides, padding="same", dilation_rate=dilation, name="one")(image)
+    x = y = keras.layers.Activation(activation)(keras.layers.BatchNormalization(name="bn")(x))
+    inner = keras.Input((None, None, 3))
+    x = keras.Model(inner, keras.layers.ReLU()(keras.layers.Conv2D(3, 1, name="two")(inner)))(x)
+    x = keras.layers.Add()([x, y] if added else [x, x])
+    return randomised(keras.Model(image, x, name=name))
+
+
+OTHERS = {
+    "activation": ({"activation": "relu6"}, "activation of layer activation.* is relu6 where leaky_relu is needed"),
+    "strides": ({"strides": 1}, r"strides of layer one is \[1, 1\] where \[2, 2\] is needed"),
+    "dilation": ({"dilation": 2, "strides": 1}, "layer one is"),
+    "wiring": ({"added": False}, "layer add.* reads other layers than add.* should"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("form", ["file", "model"])
+def test_another_architecture_of_equal_weights_is_refused(case, form, tmp_path):
+    """Its features would be others, and nobody would know."""
+    options, words = OTHERS[case]
+    other = small(**options)
+    source = other
+    if form == "file":
+        source = tmp_path / "other.npz"
+        transfer.save(other, source)
+    refused(small(), source, f"though its weights would: .*{words}")
+    transfer.load(small(**options, name="another"), source)
+    assert not transfer.same_architecture(small(), other)
+
+
+def test_layers_of_another_kind_are_refused():
+    """As in the encoders of yolov3-tiny: LeakyReLU where ReLU(6) is needed."""
+    ours, theirs = yolov1_encoder(NARROW, activation="relu6"), yolov1_encoder(NARROW, activation="leaky")
+    assert transfer.weights(ours).keys() == transfer.weights(theirs).keys()
+    refused(ours, theirs, "the model 'encoder' does not fit 'encoder', though its weights would: .* where .* is needed")
+
+
+def test_what_may_differ_is_named():
+    dense = small(strides=1)
+    assert not transfer.same_architecture(dense, small())
+    assert transfer.same_architecture(dense, small(), but=["strides"])
+    transfer.load(dense, small(), but=["strides"])
+    refused(dense, small(activation="relu6"), "is relu6", but=["strides"])
+
+
+def test_a_part_itself_is_a_source(encoder):
+    source = randomised(yolov1_encoder(NARROW), 3)
+    report = transfer.load(encoder, source)
+    assert report["source"] == "the model 'encoder'" and report["checksum"] == transfer.checksum(source)
+    longer = yolov1_encoder((*NARROW, ((8, 3),)))
+    refused(encoder, longer, r"lacks nothing and has unknown c4_1_bn/beta")
+
+
+def test_names_sizes_precision_and_freezing_are_no_architecture():
+    other = small(name="other")
+    other.trainable = False
+    other.get_layer("bn").momentum = 0.5
+    assert transfer.same_architecture(small(), other)
+
+    def scaled(shape, factor, dtype="float32"):
+        image = keras.Input(shape)
+        return keras.Model(image, keras.layers.Rescaling(factor, dtype=dtype)(image))
+
+    assert transfer.same_architecture(scaled((8, 8, 3), 2.0), scaled((None, None, 3), 2.0, "bfloat16"))
+    assert not transfer.same_architecture(scaled((8, 8, 3), 2.0), scaled((8, 8, 3), 3.0))
+    assert not transfer.same_architecture(scaled((8, 8, 3), 2.0), scaled((8, 8, 1), 2.0))
+
+
+def test_fresh_layers_may_be_of_another_architecture():
+    """Around what is copied; what is copied must be the same."""
+    source = small(activation="relu6")
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(3, 3, 2, padding="same", name="one")(image)
+    x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.layers.Conv2D(3, 1, name="two")(x)
+    part = keras.Model(image, keras.layers.Conv2D(5, 1, name="head")(x), name="part")
+    report = transfer.load(part, source, fresh=["head"])
+    assert report["fresh"] == ["head/bias", "head/kernel"] and len(report["copied"]) == 8
+    refused(part, small(strides=1), "strides of layer one", fresh=["head"])
+
+
+def test_a_file_of_version_0_1_has_no_architecture(encoder, tmp_path):
+    np.savez(tmp_path / "old.npz", **transfer.weights(randomised(yolov1_encoder(NARROW))))
+    assert len(transfer.load(encoder, tmp_path / "old.npz")["copied"]) == 15
+
+
+def test_the_architecture_in_a_file_is_no_weight(encoder, tmp_path):
+    transfer.save(encoder, tmp_path / "encoder.npz")
+    assert transfer.read(tmp_path / "encoder.npz").keys() == transfer.weights(encoder).keys()
+    np.savez(tmp_path / "bad.npz", **transfer.weights(encoder), **{transfer.ARCHITECTURE: np.zeros(3, "uint8")})
+    refused(encoder, tmp_path / "bad.npz", "not a whole file .its architecture")
+
+
+def test_an_encoder_of_keras_applications_is_itself():
+    build = keras.applications.MobileNetV2
+    ours, theirs = (build(input_shape=(32, 32, 3), alpha=0.35, include_top=False, weights=None) for _ in range(2))
+    assert transfer.same_architecture(ours, theirs)
+    report = transfer.load(ours, theirs)
+    assert report["checksum"] == transfer.checksum(theirs)
