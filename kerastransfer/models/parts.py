@@ -27,8 +27,8 @@ def freeze(part: keras.Model, kind: str = "full") -> None:
     others = [layer.name for layer in norms if not isinstance(layer, BatchNorm)]
     if others and kind == "weights":
         raise UserError(
-            f"freeze 'weights' lets batch statistics move, but {len(others)} layers of {part.name!r} ({others[0]}, ...) "
-            "are keras.layers.BatchNormalization, which keeps them while it is frozen: freeze it 'full', or build it with "
+            f"freeze 'weights' moves batch statistics, but {len(others)} layers of {part.name!r} ({others[0]}, ...) "
+            "are keras.layers.BatchNormalization, which keeps them while it is frozen; freeze it 'full', or use "
             "kerastransfer.layers.BatchNorm"
         )
     part.trainable = False
