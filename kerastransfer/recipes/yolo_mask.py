@@ -107,7 +107,7 @@ def masks(path: Path, config: Config, run: RunFolder, data: fitting.Data, result
             filters=config.mask_filters,
             convs=config.mask_convs,
             mask_size=config.mask_size,
-            activation=config.activation,
+            activation="relu6" if config.activation == "relu6" else "relu",
         )
         return network, yolo_mask.trainer(network, found.codec, mask_codec, proposals=config.proposals)
 
