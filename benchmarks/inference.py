@@ -24,7 +24,7 @@ from nets import Net, gather, large_convolutions
 from rounds import Contestant, MissingError, answer, spread, take_turns
 from runtimes import PRODUCTS, TYPES, prepare
 
-from kerastransfer.runs.settings import one_line_errors
+from kerastransfer.runs.command_line import one_line_errors
 
 OWN = "LiteRT"  # what the runtimes that run our files begin with; the others are whom they are held against
 

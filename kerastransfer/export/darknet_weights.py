@@ -1,4 +1,4 @@
-"""Darknet's .weights files, to and from Keras models (spec/02 section 8; of YOLOv1, spec/01).
+"""Darknet's .weights files, to and from Keras models.
 
 A file tells neither names nor shapes: a header, then float32 numbers, layer after layer in order of the cfg. What reads
 it must know the net, so sizes are checked to the byte, and nothing changes unless everything fits.

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -267,6 +266,6 @@ def test_an_encoder_that_does_not_fit(tmp_path, capsys):
     for path, flags, words in (
         (whole, ["--image-size", "72"], "72 is not a multiple of 32"),
         (truncated, [], "not a .keras file, or cut off"),
-        (other, [], "has no encoder"),
+        (other, [], "or a detector's .keras file"),
     ):
-        assert re.search(re.escape(words), stopped(capsys, tmp_path / "run", "--encoder", path, *flags))
+        assert words in stopped(capsys, tmp_path / "run", "--encoder", path, *flags)
