@@ -59,6 +59,7 @@ def test_models_of_a_run_are_those_with_a_description(tmp_path):
         models_in(models)
 
 
+@pytest.mark.slow
 def test_random_models_are_written_as_a_run_leaves_them(tmp_path):
     from nets import random_models
 
@@ -197,6 +198,7 @@ def test_gpu_where_there_is_none():
     assert "there is no GPU" in on_jax()
 
 
+@pytest.mark.slow
 def test_gpu_on_the_processor():
     """A contestant, which itself makes sure that nothing imports TensorFlow."""
     pytest.importorskip("jax", reason="jax is not installed: pip install kerastransfer[jax]")
@@ -206,6 +208,7 @@ def test_gpu_on_the_processor():
     assert {"inference", "one_image"} < turn.keys()
 
 
+@pytest.mark.slow
 def test_files_with_and_without_masks(tmp_path):
     from mask_branch import FILES, cells, path_of, prepare, random_graph, without_masks, write
     from runtimes import litert
@@ -238,6 +241,7 @@ def test_files_with_and_without_masks(tmp_path):
     assert cells([2.0, 4.0, 4.0], [3.0, 5.0, 7.0])[2:] == ["1.00 (1.00-3.00)", "0.50 (0.25-0.75)"]
 
 
+@pytest.mark.slow
 def test_two_workers_time_their_steps():
     from scale import run
 
