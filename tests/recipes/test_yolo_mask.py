@@ -66,7 +66,7 @@ def test_what_is_left_out_is_reported_even_when_quiet(run):
     warnings = [line for line in run[1].splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 2, run[1]
     assert "1 bad samples are left out (data/013: " in warnings[0] and "outside the image" in warnings[0]
-    assert warnings[1].startswith("warning: 1 objects are left out: of an image the largest 3 are trained on")
+    assert warnings[1].startswith("warning: 1 objects are left out; only the largest 3 of an image are trained on")
 
 
 @pytest.mark.slow

@@ -200,7 +200,9 @@ def test_layers_of_another_kind_are_refused():
     """As in the encoders of yolov3-tiny: LeakyReLU where ReLU(6) is needed."""
     ours, theirs = yolov1_encoder(NARROW, activation="relu6"), yolov1_encoder(NARROW, activation="leaky")
     assert transfer.weights(ours).keys() == transfer.weights(theirs).keys()
-    refused(ours, theirs, "the model 'encoder' does not fit 'encoder', although its weights would: .* where .* is needed")
+    refused(
+        ours, theirs, "the model 'encoder' does not fit 'encoder', although its weights would: .* where .* is needed"
+    )
 
 
 def test_what_may_differ_is_named():
