@@ -114,7 +114,7 @@ def encoder(path: str | Path) -> "keras.Model":
     if Path(path).suffix == ".npz":
         raise UserError(
             f"{path}: holds weights without their architecture (kerastransfer 0.1 wrote such files); give a .keras "
-            "file from the same run, such as RUN/models/yolov1.keras"
+            "file of the same run, such as RUN/models/yolov1.keras"
         )
     model = _network(path)
     names = [layer.name for layer in model.layers]

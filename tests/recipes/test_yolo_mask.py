@@ -157,7 +157,7 @@ BAD_FLAGS = {
         "has 3 anchors for the 2 grids",
     ),
     "anchors beside those of a cfg": (["--net.anchors", "9", "9", "--net.cfg", "a.cfg"], "remove one of them"),
-    "a reach beyond the neighbours": (["--net.reach", "1.5"], "YOLOv3 takes 0 to 1 cells"),
+    "a reach beyond the neighbours": (["--net.reach", "1.5"], "must be from 0 to 1"),
     "a net of another family": (["--model", "small"], "'--net.width'"),
     "a size that the stride does not divide": (["--image-size", "72"], "multiple of 32"),
     "sizes for XLA": (["--multi-scale", "--jit"], "leave one of them out"),
@@ -266,9 +266,9 @@ BOXED = ["--resize", "letterbox"]
 @pytest.mark.parametrize(
     ("name", "flags", "words"),
     [
-        ("yolov3", [], "with --resize letterbox; give it here too"),
-        ("yolov3", [*BOXED, "--image-size", "96"], "reads 64 x 64 pixels; give --image-size 64"),
-        ("yolov3", [*BOXED, "--data", "toy:10"], "trained on a, b, c, d and the data has disc, square"),
+        ("yolov3", [], "with --resize letterbox; give that here too"),
+        ("yolov3", [*BOXED, "--image-size", "96"], "takes images of 64 x 64 pixels; give --image-size 64"),
+        ("yolov3", [*BOXED, "--data", "toy:10"], "trained on a, b, c, d, but the data has disc, square"),
         ("masks", BOXED, "is not a YOLOv3 detector"),
         ("yolov1", BOXED, "is not a YOLOv3 detector"),
     ],
