@@ -2,8 +2,8 @@
 
     python predict.py model.tflite photo.jpg --output overlay.png --json
 
-A client to take along and change: one file, with ai-edge-litert, numpy and pillow. Labels and thresholds are read from
-the file. Where kerastransfer is installed, kerastransfer.export.predictor does the same.
+A client to copy and adapt: a single file that needs ai-edge-litert, numpy and pillow. Labels and thresholds are read
+from the model file. If kerastransfer is installed, kerastransfer.export.predictor does the same.
 """
 
 import argparse
@@ -20,7 +20,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 
 def run(path, photo, image, threads):
-    """The model's outputs for a photo, {name: array without the batch axis}; `image` is what the file says of it."""
+    """The model's outputs for a photo, {name: array without the batch axis}; `image` is that of the metadata."""
     interpreter = Interpreter(model_path=path, num_threads=threads)
     model = interpreter.get_signature_runner()
     ((name, entry),) = model.get_input_details().items()
@@ -28,26 +28,28 @@ def run(path, photo, image, threads):
     picture = Image.new("RGB", (image["width"], image["height"]), (128, 128, 128))
     picture.paste(photo.resize((right - left, bottom - top), BILINEAR), (left, top))
     pixels = np.asarray(picture)[None]
-    outputs = model(**{name: pixels.astype(entry["dtype"])})  # pixels are 0..255 in every kind of file
+    # Pixels are 0..255 in every kind of file.
+    outputs = model(**{name: pixels.astype(entry["dtype"])})
     return {name: value[0] for name, value in outputs.items()}
 
 
 def rgb(photo):
-    """A picture of any mode in RGB, upright by its EXIF orientation; 16-bit grey keeps its upper byte, which Pillow's
-    own conversion would clip to white."""
+    """A picture of any mode in RGB, turned upright by its EXIF orientation. 16-bit grey keeps its upper byte; Pillow's
+    own conversion would clip it to white."""
     if photo.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel; store it with 8 or 16")
+        raise ValueError("32 bits per pixel; store it with 8 or 16")
     photo = ImageOps.exif_transpose(photo)
     if photo.mode.startswith("I;16"):
         photo = Image.fromarray((np.asarray(photo) >> 8).astype(np.uint8))
-    if photo.mode == "P":  # a palette may hold transparent colours
+    # A palette may have transparent colours.
+    if photo.mode == "P":
         photo = photo.convert("RGBA")
     return photo.convert("RGB")
 
 
 def window(size, image):
-    """(left, top, right, bottom) of a photo of `size` (width, height) within the model's picture: all of it, or, where
-    it is letterboxed, so much as keeps the photo's aspect, in the middle."""
+    """(left, top, right, bottom) of a photo of `size` (width, height) within the model's input: all of it or, with
+    letterboxing, the part in the middle that has the photo's aspect ratio."""
     (w, h), width, height = size, image["width"], image["height"]
     inner = (width, height)
     if image["resize"].startswith("letterbox"):
@@ -58,10 +60,11 @@ def window(size, image):
 
 
 def objects(outputs, size, image, labels, limits):
-    """Dicts of label, score and box (y1, x1, y2, x2) in pixels of the photo, best first; and of a mask (H, W), where
-    the model draws masks."""
+    """Dicts with label, score and box (y1, x1, y2, x2) in pixels of the photo, best first; with a mask (H, W) as well,
+    if the model predicts masks."""
     boxes, scores = np.clip(outputs["boxes"], 0, 1), outputs["scores"]
-    if "masks" in outputs:  # boxes are suppressed already, and each has one class
+    # Boxes with masks are already suppressed, and each has one class.
+    if "masks" in outputs:
         count = int(outputs["count"])
         own = outputs["labels"][:count, None] == np.arange(len(labels))
         boxes, scores = boxes[:count], np.where(own, scores[:count, None], -1)
@@ -73,7 +76,8 @@ def objects(outputs, size, image, labels, limits):
         whole = (boxes[row] * shape - near) / extent * np.tile(size[::-1], 2)
         box = np.clip(whole, 0, np.tile(size[::-1], 2))
         if ((box[2:] > box[:2]) != (whole[2:] > whole[:2])).any():
-            continue  # beside a letterboxed photo
+            # The box is outside a letterboxed photo.
+            continue
         found.append({"label": labels[k], "score": float(scores[row, k]), "box": box.tolist()})
         if "masks" in outputs:
             found[-1]["mask"] = pasted(outputs["masks"][row], whole, size)
@@ -81,7 +85,7 @@ def objects(outputs, size, image, labels, limits):
 
 
 def suppressed(boxes, scores, limits):
-    """(row, class) of the boxes that stay after greedy non-maximum suppression within each class, best first."""
+    """(row, class) of the boxes that remain after greedy non-maximum suppression within each class, best first."""
     areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
     found = []
     for k in range(scores.shape[1]):
@@ -99,7 +103,8 @@ def suppressed(boxes, scores, limits):
 
 def pasted(mask, box, size):
     """The pixels (H, W) bool of a photo of `size` (width, height) that a mask (M, M) of probabilities over a box (y1,
-    x1, y2, x2), in pixels, covers: bilinear between the middles of its cells, 0 beyond them, from 0.5 on."""
+    x1, y2, x2), in pixels, covers. Probabilities are interpolated bilinearly between the centres of the cells, are 0
+    outside, and must be at least 0.5."""
     whole = np.zeros(size[::-1], bool)
     if (box[2:] > box[:2]).all():
         rows, by_row = lookup(box[0], box[2], len(mask), size[1])
@@ -109,7 +114,7 @@ def pasted(mask, box, size):
 
 
 def lookup(near, far, cells, length):
-    """Which of `length` pixels a box reaches, and what each cell counts in each of them."""
+    """The pixels, of `length`, that a box reaches, and the weight of each cell in each of them."""
     cell = (far - near) / cells
     first, last = (int(np.clip(end, 0, length)) for end in (np.floor(near - cell), np.ceil(far + cell)))
     places = (np.arange(first, last) + 0.5 - near) / cell - 0.5
@@ -117,14 +122,14 @@ def lookup(near, far, cells, length):
 
 
 def run_lengths(mask):
-    """A mask as COCO's tools read it: how many pixels, column by column, are 0, then 1, then 0, and so on."""
+    """A mask in COCO's uncompressed run lengths: column by column, the numbers of pixels that are 0, then 1, ..."""
     flat = np.concatenate([[False], mask.ravel(order="F")])
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     return {"size": list(mask.shape), "counts": np.diff([0, *changes, mask.size]).tolist()}
 
 
 def told(one):
-    """A detection as JSON takes it: its mask in run lengths, and its share of the box."""
+    """A detection for JSON, with its mask as run lengths and the share of the box that the mask fills."""
     if "mask" not in one:
         return one
     y1, x1, y2, x2 = one["box"]
@@ -133,7 +138,7 @@ def told(one):
 
 
 def classes(outputs, size, image):
-    """The class of every pixel of the photo (H, W): probabilities are scaled to the photo, then compared."""
+    """The class of every pixel of the photo (H, W): probabilities are resized to the photo, then compared."""
     probabilities = outputs["segmentation"]
     scale = np.divide(probabilities.shape[1::-1], (image["width"], image["height"]))
     left, top, right, bottom = np.round(window(size, image) * np.tile(scale, 2)).astype(int)
@@ -142,7 +147,8 @@ def classes(outputs, size, image):
         np.asarray(Image.fromarray(layer).resize(size, BILINEAR)) for layer in map(np.ascontiguousarray, probabilities)
     )
     best, chosen = next(layers), np.zeros(size[::-1], np.uint8)
-    for k, layer in enumerate(layers, start=1):  # one class at a time, so that a large photo fits into memory
+    # One class at a time, so that a large photo fits in memory.
+    for k, layer in enumerate(layers, start=1):
         chosen[layer > best] = k
         best = np.maximum(best, layer)
     return chosen
@@ -153,7 +159,7 @@ def colour(k):
 
 
 def paint_masks(photo, found):
-    """Each object in a colour of its own, the best on top."""
+    """Paint each object in a different colour, the best on top."""
     pixels = np.asarray(photo)
     painted = pixels.copy()
     for number, one in reversed(list(enumerate(found))):
@@ -180,7 +186,7 @@ def draw_classes(photo, chosen, labels):
 
 
 def read_objects(outputs, photo, about):
-    """(picture, findings) of a detector, or of one that draws masks."""
+    """(picture, findings) of a detector or an instance segmenter."""
     found = objects(outputs, photo.size, about["image"], about["labels"], about["thresholds"])
     return draw_objects(photo, found, about["labels"]), [told(one) for one in found]
 
@@ -194,7 +200,7 @@ def read_classes(outputs, photo, about):
 
 
 def read_label(outputs, photo, about):
-    """(picture, findings) of a classifier: the five likeliest classes."""
+    """(picture, findings) of a classifier: the five most likely classes."""
     best = np.argsort(-outputs["probabilities"], kind="stable")[:5]
     found = [{"label": about["labels"][k], "score": float(outputs["probabilities"][k])} for k in best]
     picture = photo.copy()
@@ -216,11 +222,11 @@ READERS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a .tflite file exported by kerastransfer")
-    parser.add_argument("photo")
+    parser.add_argument("photo", help="a picture file")
     parser.add_argument("--output", metavar="PICTURE", help="write the photo with the prediction drawn over it")
     parser.add_argument("--json", action="store_true", help="print the prediction as JSON")
-    parser.add_argument("--score", type=float, help="lowest score of a detection; by default the file's own")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--score", type=float, help="lowest score of a detection; the default is stored in the file")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads (default: 2)")
     given = parser.parse_args()
     try:
         photo = rgb(Image.open(given.photo))
@@ -231,7 +237,7 @@ def main():
         sys.exit(f"{given.model} on {given.photo}: {error}")
 
     if about["task"] not in READERS:
-        sys.exit(f"{given.model}: made for {about['task']!r}, which this client does not know; get a newer one")
+        sys.exit(f"{given.model}: this client does not know the task {about['task']!r}; get a newer client")
     if given.score is not None and "thresholds" in about:
         about["thresholds"]["score"] = given.score
     picture, found = READERS[about["task"]](outputs, photo, about)

@@ -1,4 +1,4 @@
-"""A detector at every few pixels of a photo: where objects have their centres, and what their boxes cover."""
+"""Evaluates a detector at every few pixels of a photo: where objects have their centres, and what their boxes cover."""
 
 import dataclasses
 import os
@@ -17,28 +17,33 @@ from kerastransfer.models.dense import Vote, receptive_radius
 
 @dataclasses.dataclass(frozen=True)
 class DenseMaps:
-    """Of one photo, at its own size, (H, W, K) float32: objectness, the best score whose cell's middle is at a pixel;
-    votes, the sum of the scores of all boxes that cover it (in units that `Vote` documents)."""
+    """Dense maps of one photo, at its own size, (H, W, K) float32.
+
+    objectness: the best score of the cell whose centre is at a pixel.
+    votes: the sum of the scores of all boxes that cover a pixel (in the units that `Vote` documents).
+    """
 
     objectness: np.ndarray
     votes: np.ndarray
 
 
 class DensePredictor:
-    """Runs a network of `models.dense.dense` on photos of any size, which it sees at the detector's.
+    """Runs a network of `models.dense.dense` on photos of any size, which are resized to the detector's image size.
 
-    tile: 0, or the side in pixels of the tiles in which it computes: this bounds the memory, and changes nothing else.
+    tile: side in pixels of tiles that are computed one at a time, which limits the use of memory and changes nothing
+        else; 0 for no tiles.
     """
 
     def __init__(self, network: keras.Model, vote: Vote, tile: int = 0):
         self.network, self.vote, self.tile = network, vote, tile
         self._halo = receptive_radius(network)
-        network.jit_compile = True  # TensorFlow's own convolutions reach half of XLA's rate on maps so wide
+        # On such large maps TensorFlow's own convolutions are only half as fast as XLA's.
+        network.jit_compile = True
 
     def maps(
         self, image: np.ndarray | PIL.Image.Image | str | os.PathLike, progress: Callable[[Iterable], Iterable] = iter
     ) -> DenseMaps:
-        """Both maps of a photo. progress: wraps the tiles, for a bar."""
+        """Both maps of a photo. progress: a function that wraps the tiles, for a progress bar."""
         image = as_array(image)
         raw = self.predictions(resize_image(image, self.vote.image_size), progress)[None]
         objectness = keras.ops.convert_to_numpy(self.vote.objectness(raw))[0]
@@ -49,7 +54,7 @@ class DensePredictor:
         )
 
     def predictions(self, image: np.ndarray, progress: Callable[[Iterable], Iterable] = iter) -> np.ndarray:
-        """Raw predictions (H / s, W / s, C + 5 B) of `image` (H, W, 3) as it is, tile by tile."""
+        """Raw predictions (H / s, W / s, C + 5 B) of `image` (H, W, 3) at its own size, tile by tile."""
         if not self.tile:
             return np.asarray(self.network.predict_on_batch(image[None].astype(np.float32)))[0]
         step = self.vote.output_stride
@@ -62,8 +67,8 @@ class DensePredictor:
         return whole
 
     def _at_pixels(self, values, size, step, middle):
-        """(h, w, K), whose first value lies `middle` pixels into the network's image and the next `step` pixels on,
-        bilinearly at every pixel of a photo of `size`."""
+        """Values (h, w, K) interpolated bilinearly at every pixel of a photo of `size`. The first value belongs to the
+        place `middle` pixels from the edge of the network's image, and the next is `step` pixels further."""
         seen = self.vote.image_size
         axes = [((np.arange(n) + 0.5) * m / n - middle) / step for n, m in zip(size, seen, strict=True)]
         grid = np.meshgrid(*axes, indexing="ij")

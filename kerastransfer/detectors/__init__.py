@@ -1,11 +1,11 @@
-"""The families of detectors.  Each is a module with
+"""The families of detectors. Each is a module with
 
     NETS                            {name of a net: its largest stride in pixels}
-    Settings                        a dataclass: the flags of this family (--net.NAME); raises UserError for bad values
-    build(settings, net, purpose)   a Detector for these classes, this image size and these training images
+    Settings                        a dataclass: the flags of the family (--net.NAME); raises UserError for bad values
+    build(settings, net, purpose)   a Detector for the classes, image size and training images of `purpose`
     any_size(settings)              whether the network takes images of several sizes
 
-None imports Keras before `build`.  To add a family, write its module and add a row here.
+None of them imports Keras before `build`. To add a family, write its module and add a row here.
 """
 
 from types import ModuleType

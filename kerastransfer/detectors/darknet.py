@@ -1,4 +1,4 @@
-"""A trained detector of Darknet's: a cfg file and a .weights file become a network and what it is for."""
+"""Detectors trained with Darknet: a network from a cfg file and a .weights file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 def converted(
     cfg: Path, weights: Path, names: Path | None = None, layers: int | None = None
 ) -> "tuple[keras.Model, About, dict[str, list[str]]]":
-    """The network, what it is for, and which layers were {"copied"} and which stay {"fresh"}.
+    """The network, its `About`, and the names of layers that were {"copied": [...]} or stay {"fresh": [...]}.
 
-    names: a file of class names, one per line; by default class0, class1, ... layers: read only so many sections.
-    Raises UserError for files that cannot be read or do not fit.
+    names: a file of class names, one per line; the default is class0, class1, ...
+    layers: number of sections whose weights are read; by default all.
+    Raises UserError for files that cannot be read or do not fit together.
     """
     from kerastransfer.export import darknet_weights
     from kerastransfer.models import darknet_cfg
 
     sections = darknet_cfg.parse(_text(cfg))
-    # As Darknet runs them: YOLOv1 stretches its image, YOLOv3 letterboxes it.
+    # Resize images as Darknet does: YOLOv1 stretches them, YOLOv3 letterboxes them.
     first = sections[-1].kind == "detection"
     network, codec = _yolov1(sections) if first else _yolov3(sections)
     labels = [f"class{number}" for number in range(codec.num_classes)]

@@ -1,4 +1,4 @@
-"""What a family of detectors builds."""
+"""What a family of detectors builds, and what it is built for."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Detector:
-    """build: makes the network, image to raw predictions, with the parts encoder, decoder and head. codec: turns raw
-    predictions into annotations and back. terms, weights: of its loss (`training.terms.TermModel`). stride: the largest
-    of the network's, in pixels."""
+    """A detector that can be built and trained.
+
+    build: a function that makes the network, from image to raw predictions, with the parts encoder, decoder and head.
+    codec: converts raw predictions to annotations and back.
+    terms, weights: those of its loss (`training.terms.TermModel`).
+    stride: the largest stride of the network, in pixels.
+    """
 
     build: "Callable[[], keras.Model]"
     codec: Any
@@ -27,8 +31,12 @@ class Detector:
 
 @dataclasses.dataclass(frozen=True)
 class Purpose:
-    """What a detector is built for: the number of classes, the side of its square input in pixels, the training images
-    that anchors may be fitted to, how these are resized, and the seed."""
+    """What a detector is built for.
+
+    classes: their number. image_size: side of the square input, in pixels.
+    train: the training images, to which anchors may be fitted. resize: how images are resized, "stretch" or
+        "letterbox". seed: seed for fitting anchors.
+    """
 
     classes: int
     image_size: int
@@ -38,7 +46,7 @@ class Purpose:
 
 
 def require_multiple(image_size: int, stride: int, of: str) -> None:
-    """Raises UserError unless --image-size fits the largest stride of `of`, a net."""
+    """Raises UserError unless --image-size is a multiple of `stride`, the largest stride of the net called `of`."""
     if image_size % stride:
         near = max(stride, round(image_size / stride) * stride)
         raise UserError(

@@ -1,4 +1,4 @@
-"""YOLOv1 (Redmon et al. 2016): one grid of cells over the encoder's last tap."""
+"""YOLOv1 (Redmon et al. 2016): a single grid of cells on the encoder's last tap."""
 
 import dataclasses
 from typing import Literal
@@ -15,19 +15,21 @@ class Settings:
     """Settings of a YOLOv1 detector."""
 
     loss: Literal["paper", "darknet", "author", "giou"] = "giou"
-    """Loss: that of the paper, of Darknet, of the authors of the encoder transfer (docs/papers.md), or Darknet's with a
-    GIoU term for the boxes."""
+    """Loss: that of the YOLOv1 paper (`paper`), of Darknet, of the code of ElSedfy 2025 (`author`), or Darknet's with a
+    GIoU loss for the boxes (`giou`)."""
     reach: float = 1.0
-    """A cell also learns objects whose centre is within this many cells of its border; 0 is one cell per object, as
-    published."""
+    """A cell also learns objects whose centre is at most this many cells away from its border; with 0, each object is
+    learnt by one cell, as published."""
     head: Literal["fully_conv", "paper_fc", "darknet_local"] = "fully_conv"
-    """Head: convolutions, which take any image size; the paper's dense layers; or Darknet's locally connected layer."""
+    """Head: convolutions, which take images of any size (`fully_conv`); the dense layers of the YOLOv1 paper
+    (`paper_fc`); or Darknet's locally connected layer (`darknet_local`)."""
     boxes_per_cell: int = 1
-    """Boxes that each cell predicts."""
+    """Number of boxes that each cell predicts."""
     sizes: Literal["cell", "image", "root"] = "root"
-    """Unit of widths and heights: cells, fractions of the image (the paper), or roots of these fractions (Darknet)."""
+    """Unit of the predicted widths and heights: cells (ElSedfy 2025), fractions of the image (the YOLOv1 paper), or
+    square roots of these fractions (Darknet)."""
     score: Literal["confidence", "product"] = "product"
-    """Score of a box: its confidence, or confidence times class probability (Darknet)."""
+    """Score of a box: its confidence, or the product of confidence and class probability (Darknet)."""
 
     def __post_init__(self) -> None:
         require_positive(self, "boxes_per_cell", prefix="net.")
@@ -36,7 +38,7 @@ class Settings:
 
 
 def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
-    """The detector on one of `NETS`. Raises UserError for an image size that does not fit."""
+    """The detector on one of `NETS`. Raises UserError for an image size that is not a multiple of the stride."""
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.encoders.yolov1 import ACTIVATIONS, ENCODERS
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss

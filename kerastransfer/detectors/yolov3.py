@@ -16,28 +16,30 @@ class Settings:
     """Settings of a YOLOv3 detector."""
 
     loss: Literal["darknet", "giou", "ciou"] = "giou"
-    """Loss: Darknet's, or with GIoU or CIoU in place of its squared errors of the boxes."""
+    """Loss: Darknet's, or with a GIoU or CIoU loss for the boxes in place of squared errors."""
     reach: float = 1.0
-    """A cell also learns objects whose centre is within this many cells of its border, from 0 to 1; 0 is one cell per
-    object, as published."""
+    """A cell also learns objects whose centre is at most this many cells, from 0 to 1, away from its border; with 0,
+    each object is learnt by one cell, as published."""
     cfg: str | None = None
-    """A Darknet cfg file that describes the net, in place of that of --model."""
+    """A Darknet cfg file that describes the net, to use instead of that of --model."""
     width: float = 1.0
-    """Factor of the number of filters in each layer; on two cores 0.5 suits yolov3-tiny and 1 yolov3-small."""
+    """Factor for the number of filters in each layer; on two CPU cores, 0.5 suits yolov3-tiny and 1 suits
+    yolov3-small."""
     activation: Literal["relu6", "leaky"] = "relu6"
-    """Activation of every layer: `leaky` is Darknet's, `relu6` loses less in an int8 file."""
+    """Activation of all layers: `leaky` is Darknet's; `relu6` loses less accuracy in int8 files."""
     anchors: tuple[float, ...] = ()
-    """Width and height of each anchor, in pixels of the input, small ones first; fitted to the data by default."""
+    """Width and height of each anchor, in pixels of the input, from small to large; by default they are fitted to the
+    data."""
     ratio: float = 4.0
-    """An anchor learns an object whose sides differ from its own by less than this factor, and the nearest anchor
-    always does; with 0 only the nearest does, as published."""
+    """An anchor learns objects whose sides differ from its own by less than this factor, and each object is always
+    learnt by its nearest anchor; with 0, only by the nearest, as published."""
     ignore: float = 0.7
-    """A prediction that overlaps an object by more than this IoU is not taught to be background."""
+    """Predictions that overlap an object by more than this IoU are not trained to be background."""
 
     def __post_init__(self) -> None:
         require_positive(self, "width", prefix="net.")
         if not 0 <= self.reach <= 1:
-            raise UserError(f"--net.reach is {self.reach}; YOLOv3 takes 0 to 1 cells")
+            raise UserError(f"--net.reach is {self.reach}; for YOLOv3 it must be from 0 to 1")
         if len(self.anchors) % 2 or not all(0 < side < float("inf") for side in self.anchors):
             raise UserError(
                 f"--net.anchors has {len(self.anchors)} numbers; give a width and a height, above 0, for each anchor"
@@ -49,9 +51,10 @@ class Settings:
 
 
 def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
-    """The detector on one of `NETS`, or on the net of a cfg file; anchors are fitted to the training images.
+    """The detector on one of `NETS` or on the net of a cfg file. Unless anchors are given, they are fitted to the
+    training images.
 
-    Raises UserError for anchors, classes or an image size that do not fit.
+    Raises UserError for anchors, classes or an image size that do not fit the net.
     """
     from kerastransfer.codecs.yolov3 import YoloV3Codec
     from kerastransfer.data import anchors
@@ -65,7 +68,9 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     shapes = list(zip(settings.anchors[::2], settings.anchors[1::2], strict=True))
     levels = darknet_nets.TABLES[net].count("yolo")
     if len(shapes) % levels:
-        raise UserError(f"--net.anchors has {len(shapes)} anchors for the {levels} grids of {net}; give each as many")
+        raise UserError(
+            f"--net.anchors has {len(shapes)} anchors for the {levels} grids of {net}; give each grid the same number"
+        )
     if not shapes and not settings.cfg:
         shapes = anchors.fitted(purpose.train, len(darknet_nets.ANCHORS[net]), size, purpose.seed, purpose.resize)
     sections = _sections(settings, net, purpose, shapes)

@@ -1,7 +1,7 @@
-"""Model to file: SavedModel, LiteRT in three precisions with proof of parity, and what runs such a file.
+"""Exports models as SavedModel and as LiteRT files in three precisions, checks their parity, and runs such files.
 
-Modules that write a file need TensorFlow; `predictor` and what it stands on need ai-edge-litert, numpy and pillow only.
-`kerastransfer.export(...)` is `kerastransfer.api.export`.
+Modules that write files need TensorFlow; `predictor` and the modules that it imports need only ai-edge-litert, numpy
+and pillow. `kerastransfer.export(...)` calls `kerastransfer.api.export`.
 """
 
 from kerastransfer.callable_module import make_callable

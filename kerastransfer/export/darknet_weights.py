@@ -1,7 +1,7 @@
-"""Darknet's .weights files, to and from Keras models.
+"""Reads and writes Darknet's .weights files, of YOLOv3 and YOLOv1 nets (as src/parser.c in Darknet does).
 
-A file tells neither names nor shapes: a header, then float32 numbers, layer after layer in order of the cfg. What reads
-it must know the net, so sizes are checked to the byte, and nothing changes unless everything fits.
+A file has neither names nor shapes: a header is followed by float32 numbers, layer after layer in the order of the cfg.
+Its reader must know the net, so sizes are checked to the byte, and nothing is changed unless everything fits.
 """
 
 import math
@@ -21,12 +21,13 @@ from kerastransfer.layers.locally_connected import LocallyConnected
 
 FLOAT = np.dtype("<f4")
 WEIGHTED = (keras.layers.Conv2D, LocallyConnected, keras.layers.Dense)
-# What counts in Darknet's numbering of a net that is a chain, such as YOLOv1.
+# The layers that Darknet numbers in a net that is a chain, such as YOLOv1.
 COUNTED = (*WEIGHTED, keras.layers.MaxPooling2D, DilatedMaxPool, keras.layers.Dropout)
 
 
 class Header(NamedTuple):
-    """Of a file. seen: images that the net was trained on; 8 bytes from version 0.2 on, 4 before."""
+    """The header of a file. seen: number of images that the net was trained on, stored in 8 bytes since version 0.2 and
+    in 4 bytes before."""
 
     major: int = 0
     minor: int = 2
@@ -35,7 +36,7 @@ class Header(NamedTuple):
 
     @property
     def layout(self) -> str:
-        """Of the header, for `struct`."""
+        """The format of the header, for `struct`."""
         long = self.major * 10 + self.minor >= 2 and self.major < 1000 and self.minor < 1000
         return "<iiiQ" if long else "<iiiI"
 
@@ -49,7 +50,7 @@ NOW = Header()
 
 
 class Place(NamedTuple):
-    """Where a variable stands in a file: as an array of `shape`, which turned by `axes` has the variable's order."""
+    """How a variable is stored in a file: as an array of `shape`, which must be transposed by `axes` for Keras."""
 
     variable: Any
     shape: tuple[int, ...]
@@ -64,15 +65,15 @@ class Place(NamedTuple):
 
 
 def read(path: str | Path, model: keras.Model, *, layers: int | None = None) -> dict:
-    """Copy the numbers of a .weights file into `model`, and return what happened: {"source", "header", "copied": names
-    of layers, "fresh": names of those that keep what they had}.
+    """Copy the numbers in a .weights file into `model`, and return {"source", "header", "copied": names of layers,
+    "fresh": names of the layers that were not changed}.
 
     model: a net of `models.yolov3` or its encoder, a `models.yolov1` with head "darknet_local", or any chain of
         convolutions of this package.
-    layers: only the first so many sections are read, as Darknet's cut-offs (75: the trunk of yolov3); the rest of the
-        model stays as it is, and the file may go on.
-    Raises UserError, and changes nothing, when the file is shorter or longer than the net needs, or has numbers that no
-    net has: it names layer and byte.
+    layers: read only this many sections, like Darknet's cut-offs (75 is the trunk of yolov3). The rest of the model is
+        not changed, and the file may be longer.
+    Raises UserError, naming layer and byte, if the file is shorter or longer than the net needs, or has numbers that no
+    net can have. The model is then unchanged.
     """
     header, numbers = _opened(path)
     start = struct.calcsize(header.layout)
@@ -86,8 +87,8 @@ def read(path: str | Path, model: keras.Model, *, layers: int | None = None) -> 
         if at + needed > len(numbers):
             raise UserError(
                 f"{path}: ends inside layer {name}, which begins at byte {byte} and needs {FLOAT.itemsize * needed}, "
-                f"but {FLOAT.itemsize * (len(numbers) - at)} remain: the file is cut off or of another net; give its "
-                "cfg, or for a trunk's file the number of its layers"
+                f"but {FLOAT.itemsize * (len(numbers) - at)} remain, so it is truncated or belongs to another net; "
+                "give its cfg or, if it is the file of a trunk, the number of its layers"
             )
         for place in places:
             size = math.prod(place.shape)
@@ -98,8 +99,8 @@ def read(path: str | Path, model: keras.Model, *, layers: int | None = None) -> 
     if layers is None and at < len(numbers):
         raise UserError(
             f"{path}: goes on after the last layer {name}, at byte {start + FLOAT.itemsize * at}, with "
-            f"{FLOAT.itemsize * (len(numbers) - at)} bytes: it is of another net; give its cfg, or the number of "
-            "layers to read"
+            f"{FLOAT.itemsize * (len(numbers) - at)} bytes, so it belongs to another net; give its cfg, or the number "
+            "of layers to read"
         )
     for _, place, part in taken:
         place.variable.assign(place.to_keras(part))
@@ -108,9 +109,9 @@ def read(path: str | Path, model: keras.Model, *, layers: int | None = None) -> 
 
 
 def write(model: keras.Model, path: str | Path, *, layers: int | None = None, header: Header = NOW) -> None:
-    """Write what `read` reads; with `layers` the first so many sections alone, as a trunk's file is.
+    """Write a file that `read` reads; with `layers`, only this many sections, as in the file of a trunk.
 
-    header: version 0.2 by default, of 20 bytes; YOLOv1's own is Header(0, 1), of 16.
+    header: by default that of version 0.2, with 20 bytes; published YOLOv1 files have Header(0, 1), with 16 bytes.
     """
     order = [places for index, _, places in _order(model, header) if layers is None or index < layers]
     with files.replacing(path) as temporary, temporary.open("wb") as file:
@@ -121,7 +122,7 @@ def write(model: keras.Model, path: str | Path, *, layers: int | None = None, he
 
 
 def _opened(path):
-    """(header, all numbers of the file, not yet read from disk)."""
+    """(header, all numbers of the file, memory-mapped)."""
     try:
         size = Path(path).stat().st_size
         with Path(path).open("rb") as file:
@@ -129,11 +130,11 @@ def _opened(path):
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a .weights file") from error
     if len(begin) < 16:
-        raise UserError(f"{path}: has {size} bytes, fewer than a header; give a Darknet .weights file")
+        raise UserError(f"{path}: has {size} bytes, fewer than a header needs; give a Darknet .weights file")
     layout = Header(*struct.unpack("<iii", begin[:12])).layout
     start = struct.calcsize(layout)
     if size < start or (size - start) % FLOAT.itemsize:
-        raise UserError(f"{path}: {size} bytes are no header of {start} and whole float32 numbers; copy it again")
+        raise UserError(f"{path}: {size} bytes are not a header of {start} and whole float32 numbers; copy it again")
     header = Header(*struct.unpack(layout, begin[:start]))
     if size == start:
         return header, np.empty(0, FLOAT)
@@ -149,17 +150,17 @@ def _order(model: keras.Model, header: Header) -> Iterator[tuple[int, str, list[
     order = sorted((layer for layer in counted if isinstance(layer, WEIGHTED)), key=lambda layer: indices[layer.name])
     before = {layer.name: flat[: flat.index(layer)] for layer in order}
     if not order:
-        raise UserError(f"{model.name!r} has no convolution; give a net that a Darknet file can hold")
+        raise UserError(f"{model.name!r} has no convolutions; give a net that can be stored in a Darknet file")
     found = [(indices[layer.name], layer.name, _places(layer, by_name, before[layer.name], header)) for layer in order]
     placed = {id(place.variable) for *_, places in found for place in places}
     for layer in flat:
         if any(id(variable) not in placed for variable in _variables(layer)):
-            raise UserError(f"{model.name!r}: layer {layer.name!r} has weights that no Darknet file has a place for")
+            raise UserError(f"{model.name!r}: layer {layer.name!r} has weights that Darknet files cannot hold")
     yield from found
 
 
 def _flat(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of a model and of its parts, in order of the graph."""
+    """The layers of a model and of its parts, in the order of the graph."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _flat(layer)
@@ -168,7 +169,7 @@ def _flat(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _index(name: str, position: int) -> int:
-    """Darknet's index of a layer: told by the names of a net from a cfg, else its place in the chain."""
+    """Darknet's index of a layer: from its name if the net was built from a cfg, otherwise its place in the chain."""
     told = re.fullmatch(r"conv_(\d+)", name)
     return int(told[1]) if told else position
 
@@ -178,7 +179,7 @@ def _variables(layer: keras.layers.Layer) -> list:
 
 
 def _places(layer, by_name, before: Sequence[keras.layers.Layer], header: Header) -> list[Place]:
-    """Where the variables of a layer stand, batch norm's among them, in the file's order."""
+    """How the variables of a layer are stored, those of its batch normalization included, in the order of the file."""
     if isinstance(layer, LocallyConnected):
         locations, filters = layer.bias.shape
         kernel = layer.kernel
@@ -193,7 +194,7 @@ def _places(layer, by_name, before: Sequence[keras.layers.Layer], header: Header
         return [_vector(layer.bias), weights]
     norm = by_name.get(f"{layer.name.removesuffix('_conv')}_bn")
     if norm is None:
-        raise UserError(f"layer {layer.name!r} has neither a bias nor a batch norm: no Darknet file has a place for it")
+        raise UserError(f"layer {layer.name!r} has neither a bias nor a batch norm, as Darknet files require")
     return [*map(_vector, (norm.beta, norm.gamma, norm.moving_mean, norm.moving_variance)), weights]
 
 
@@ -202,7 +203,7 @@ def _vector(variable) -> Place:
 
 
 def _connected(layer, before, header) -> Place:
-    """Darknet flattens a map channel by channel, Keras place by place."""
+    """The kernel of a dense layer: Darknet flattens a map channel by channel, Keras position by position."""
     read, units = layer.kernel.shape
     behind = next(one for one in reversed(before) if isinstance(one, keras.layers.Flatten | keras.layers.Dense))
     if isinstance(behind, keras.layers.Flatten):
@@ -215,8 +216,8 @@ def _connected(layer, before, header) -> Place:
 
 
 def _check_numbers(path, name, variable, numbers, byte):
-    """Refuse what only a file of another net has at this place."""
+    """Refuse numbers that can only come from a damaged file, or from the file of another net."""
     if not np.isfinite(numbers).all():
         raise UserError(f"{path}: numbers of layer {name} at byte {byte} are not finite; the file is damaged")
     if variable.name == "moving_variance" and numbers.min() < 0:
-        raise UserError(f"{path}: a variance of layer {name} at byte {byte} is below zero: the file is of another net")
+        raise UserError(f"{path}: a variance of layer {name} at byte {byte} is below zero; give the file of this net")

@@ -1,4 +1,4 @@
-"""What is inside a .tflite file."""
+"""Inspects and edits the graph in a .tflite file."""
 
 import os
 from collections.abc import Set
@@ -12,14 +12,14 @@ LEARNT = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 
 
 def operators(file: bytes | str | os.PathLike) -> list[str]:
-    """Names of the operators in a .tflite file (its path or its content), sorted: builtin ones as in the schema
+    """Sorted names of the operators in a .tflite file (its path or its content): builtin ones as in the schema
     ("CONV_2D"), others as "CUSTOM:name"."""
     content = file if isinstance(file, bytes) else Path(file).read_bytes()
     return sorted({_name(code) for code in schema.ModelT.InitFromPackedBuf(content).operatorCodes})
 
 
 def outputs(content: bytes, operator: str) -> list[str]:
-    """Names of the tensors that come out of the operators of this kind."""
+    """Names of the tensors that operators of this kind produce."""
     model = schema.ModelT.InitFromPackedBuf(content)
     graph = model.subgraphs[0]
     chosen = [op for op in graph.operators if _name(model.operatorCodes[op.opcodeIndex]) == operator]
@@ -27,12 +27,16 @@ def outputs(content: bytes, operator: str) -> list[str]:
 
 
 def tail(content: bytes, *, with_last: bool = False) -> list[str]:
-    """Names of the tensors that come out of the operators behind the last ones with learnt weights, on every path: what
-    turns raw predictions into boxes and scores, or into probabilities. with_last: and out of those last ones."""
+    """Names of the tensors that are produced after the last operators with learnt weights, on every path: those that
+    convert raw predictions to boxes and scores, or to probabilities.
+
+    with_last: include the tensors that these last operators produce.
+    """
     model = schema.ModelT.InitFromPackedBuf(content)
     graph = model.subgraphs[0]
     feeds_learnt, found = set(), []
-    for operator in reversed(graph.operators):  # a file lists its operators in the order in which they run
+    # A file lists its operators in the order in which they run.
+    for operator in reversed(graph.operators):
         feeds = not feeds_learnt.isdisjoint(operator.outputs)
         learnt = _is_learnt(model, operator)
         if learnt or feeds:
@@ -43,9 +47,9 @@ def tail(content: bytes, *, with_last: bool = False) -> list[str]:
 
 
 def decoding(content: bytes, output: str) -> list[str]:
-    """Names of the tensors that come out of the operators between the raw predictions that `output` is decoded from and
-    the next learnt weights, or the end: those of the last operators with learnt weights before `output`, and what is
-    computed from theirs without such weights."""
+    """Names of the tensors from the raw predictions that `output` is decoded from to the next learnt weights, or to the
+    end: those that the last operators with learnt weights before `output` produce, and those that are computed from
+    them without learnt weights."""
     model = schema.ModelT.InitFromPackedBuf(content)
     graph = model.subgraphs[0]
     (signature,) = model.signatureDefs
@@ -67,10 +71,10 @@ def decoding(content: bytes, output: str) -> list[str]:
 
 
 def without_ranges(content: bytes, kept: Set[str]) -> bytes:
-    """A calibrated file without the ranges of the tensors in `kept` that nothing else reads.
+    """A calibrated file without the ranges of those tensors in `kept` that nothing else reads.
 
-    The quantiser knows the operators that it shall keep in float32 by the names of what they make, but one that makes
-    several tensors, as TOPK_V2, by no name: it is left alone where there are no ranges.
+    The quantiser identifies operators to keep in float32 by the name of the tensor that they produce, which does not
+    work for operators that produce several tensors, such as TOPK_V2; but it skips operators without ranges.
     """
     model = schema.ModelT.InitFromPackedBuf(content)
     graph = model.subgraphs[0]
@@ -92,5 +96,6 @@ def _made(graph: schema.SubGraphT, operator: schema.OperatorT) -> list[str]:
 
 
 def _name(code: schema.OperatorCodeT) -> str:
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)  # the older field holds numbers below 127 only
+    # The deprecated field only holds numbers below 127.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
     return f"CUSTOM:{code.customCode.decode()}" if number == schema.BuiltinOperator.CUSTOM else NAMES[number]

@@ -1,4 +1,4 @@
-"""A Keras model behind the interface of `Predictor`: the same resize, thresholds and suppression, another core."""
+"""A Keras model with the interface of `Predictor`, and the same resizing, thresholds and suppression."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from kerastransfer.tasks.about import About
 
 
 class KerasPredictor(ImagePredictor):
-    """Predicts with `model`, image (B, H, W, 3) to the outputs of its task."""
+    """Predicts with `model`, from image (B, H, W, 3) to the outputs of its task."""
 
     def __init__(self, model: keras.Model, about: About):
         self.model = model

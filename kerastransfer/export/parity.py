@@ -1,4 +1,4 @@
-"""Export with proof: every file is compared with the Keras model on real images before it gets its name."""
+"""Export with a parity check: every file is compared with the Keras model on real images before it gets its name."""
 
 import dataclasses
 import math
@@ -27,9 +27,10 @@ NOTHING_PROVED = "the Keras model scores 0 on these images, so an equal score pr
 
 
 class ParityError(Exception):
-    """An exported file does not do what the Keras model does: one line, and in `files` the records of all files.
+    """Raised if the outputs of an exported file differ too much from those of the Keras model.
 
-    Not the user's mistake: the command line prints the message and exits with code 1, not 2.
+    The message is one line; `files` has the records of all files. As it is not a mistake of the user, the command line
+    prints the message and exits with code 1, not 2.
     """
 
     def __init__(self, exported: Sequence["ExportedFile"]):
@@ -39,12 +40,14 @@ class ParityError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class ExportedFile:
-    """A file, and how it compares with the Keras model (computing in float32) that it was made from.
+    """An exported file, and how it compares with the Keras model, in float32, that it was made from.
 
-    differences: {output: {"maximum", "mean"}} of the absolute difference over the images. metric: {"keras", "file"},
-    None without a score. milliseconds: {threads: median for one image}. reason: why it did not pass, or "". unpaired:
-    how many detections there are, are missing and are extra, for tasks that count them. note: what a reader should know
-    of a file that passed.
+    differences: {output: {"maximum", "mean"}} of the absolute difference over the images.
+    metric: {"keras", "file"}, or None without a score.
+    milliseconds: {threads: median for one image}.
+    reason: why the file did not pass, or "".
+    unpaired: {"detections", "missing", "extra"}, for tasks that count them.
+    note: a remark on a file that passed.
     """
 
     path: Path
@@ -73,14 +76,16 @@ def export_all(
 ) -> list[ExportedFile]:
     """Write NAME.tflite, NAME_float16.tflite, NAME_int8.tflite and NAME.json (labels, size, parity) to `folder`.
 
-    model: image to the `OUTPUTS` of the task that `about` names. calibration, images: (h, w, 3) uint8 of any size, the
-    first from training, the second not. score: a task metric, higher is better, of a function that is called like
-    `Predictor.predict`; it is called for the Keras model and for each file. tolerances: by default the task's.
+    model: image to the `OUTPUTS` of the task that `about` names.
+    calibration, images: (h, w, 3) uint8 of any size; training images to calibrate int8, and test images to compare on.
+    score: a function from one like `Predictor.predict` to a metric of the task, higher being better; it is called for
+        the Keras model and for each file.
+    tolerances: by default those of the task.
 
-    A file out of tolerance is kept for inspection as NAME_int8.failed.tflite, and a good one of an earlier export is
-    removed; when all are written, ParityError is raised. NAME.json is removed first and written last: where it exists,
-    it tells the truth about the files beside it. Raises UserError, with nothing written, if the model cannot be
-    exported or there are no images.
+    A file out of tolerance is kept for inspection as NAME_int8.failed.tflite, a good one from an earlier export is
+    removed, and ParityError is raised after all files have been written. NAME.json is removed first and written last,
+    so that it always describes the files beside it. Raises UserError, with nothing written, if the model cannot be
+    exported or if there are no images.
     """
     folder = Path(folder)
     tolerances = tolerances or TASKS[about.task].TOLERANCES
@@ -91,7 +96,7 @@ def export_all(
 
     samples = [placed(image) for image in images]
     if not samples:
-        raise UserError("parity is checked on images and got none: give some that the model was not trained on")
+        raise UserError("the parity check needs images but got none; give some that the model was not trained on")
     calibration = [placed(image) for image in calibration]
 
     reference = KerasPredictor(in_float32(model), about)
@@ -126,7 +131,7 @@ def export_all(
 
 
 def check_outputs(model: keras.Model, about: About) -> None:
-    """Raise UserError unless the model's outputs are those of the task, with one class for each label."""
+    """Raises UserError unless the model's outputs are those of the task, with one class for each label."""
     task = TASKS[about.task]
     if not isinstance(model.output, dict) or set(model.output) != set(task.OUTPUTS):
         raise UserError(
@@ -135,7 +140,7 @@ def check_outputs(model: keras.Model, about: About) -> None:
     classes = task.num_classes(model.output)
     if classes not in (None, len(about.labels)):
         raise UserError(
-            f"model {model.name!r} has {classes} classes and got {len(about.labels)} labels; give one for each"
+            f"model {model.name!r} has {classes} classes but got {len(about.labels)} labels; give one for each class"
         )
 
 
@@ -148,7 +153,7 @@ def compared(
     score: Callable[[Predict], float] | None,
     tolerance: Tolerance,
 ) -> ExportedFile:
-    """The record of the file at `path`, from its outputs for `samples` beside the `expected` ones."""
+    """The record of the file at `path`, whose outputs for `samples` are compared with the `expected` ones."""
     predictor = Predictor(path)
     got = [predictor.outputs(sample) for sample in samples]
     differences, unpaired = TASKS[predictor.about.task].differences(expected, got, predictor.about)
@@ -174,7 +179,7 @@ def excesses(
     tolerance: Tolerance,
     unpaired: dict[str, int] | None = None,
 ) -> Iterator[str]:
-    """Words for all that is out of tolerance, or not a number."""
+    """Descriptions of everything that is out of tolerance or not finite."""
     limits = {"maximum": tolerance.maximum, "mean": tolerance.mean}
     for name, values in differences.items():
         for which, limit in limits.items():

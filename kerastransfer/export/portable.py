@@ -1,5 +1,5 @@
-"""The same model in layers that a device runs well: float32 throughout, transposed convolutions as matrix products, the
-device's own suppression of boxes."""
+"""Rewrites a model into layers that devices run well: float32, transposed convolutions as matrix products, and LiteRT's
+own non-maximum suppression."""
 
 import keras
 import tensorflow as tf
@@ -8,16 +8,17 @@ from keras import ops
 from kerastransfer.layers.suppress import Suppress
 from kerastransfer.models.rewrite import Config, changed, remade
 
-GRID = 16  # squares side by side
+# Number of squares in a row; see `NativeSuppress`.
+GRID = 16
 SUPPRESS = keras.saving.get_registered_name(Suppress)
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class BlockConv2DTranspose(keras.layers.Conv2DTranspose):
-    """A transposed convolution whose kernel is as large as its stride: each pixel becomes a block of its own.
+    """A transposed convolution whose kernel is as large as its stride, so that each pixel becomes a separate block.
 
-    That is a 1x1 convolution to all pixels of the block and `depth_to_space`: the same weights and the same values, but
-    in int8 LiteRT takes a twelfth of the time that its TRANSPOSE_CONV takes.
+    This is a 1x1 convolution to all pixels of the block, followed by `depth_to_space`. Weights and values are the same,
+    but in int8 LiteRT takes a twelfth of the time of its TRANSPOSE_CONV.
     """
 
     def call(self, inputs):
@@ -31,15 +32,15 @@ class BlockConv2DTranspose(keras.layers.Conv2DTranspose):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class NativeSuppress(Suppress):
-    """A `Suppress` by LiteRT's own operator, for a batch of one.
+    """`Suppress` with LiteRT's own operator, for a batch of one.
 
-    The loop of `ops.nms.greedy` converts as well, but the converter's calibration for int8 does not survive a WHILE.
+    The loop of `ops.nms.greedy` can be converted as well, but the converter's int8 calibration fails on a WHILE.
     """
 
     @staticmethod
     def choose(boxes, scores, *, iou_threshold, score_threshold, max_detections):
-        # The operator knows no classes: each gets a square of its own, in a grid of squares, as numbers are the more
-        # exact the smaller they are.
+        # The operator does not know classes, so the boxes of each class are moved to a separate square. The squares
+        # form a grid, because smaller numbers are more exact.
         classes = scores.shape[2]
         apart = tf.reshape(boxes, (-1, 1, 4))
         if classes > 1:
@@ -52,20 +53,20 @@ class NativeSuppress(Suppress):
             score_threshold,
             pad_to_max_output_size=True,
         )
-        # Broadcast to its batch, as the converter takes the operator itself for (1, M) where its rows are reshaped.
+        # Broadcast to the batch: if the rows were reshaped, the converter would take the operator itself for (1, M).
         return tf.where(tf.range(max_detections)[None] < count, order, -1)
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """A copy of `model` that computes in float32; `model` itself if it does so already.
+    """A copy of `model` that computes in float32, or `model` itself if it already does.
 
-    Mixed precision converts to operators that LiteRT does not have.
+    With mixed precision, the converter would use operators that LiteRT does not have.
     """
     return changed(model, float32_policy)
 
 
 def with_blocks(model: keras.Model) -> keras.Model:
-    """A copy of `model` with `BlockConv2DTranspose` where it applies; `model` itself if it applies nowhere."""
+    """A copy of `model` with `BlockConv2DTranspose` where it applies, or `model` itself if it does not apply."""
     copy = changed(model, block_transposed)
     if copy is not model:
         fold_batch_norms(copy)
@@ -73,15 +74,15 @@ def with_blocks(model: keras.Model) -> keras.Model:
 
 
 def with_native_suppression(model: keras.Model) -> keras.Model:
-    """A copy of `model` with `NativeSuppress` for each `Suppress`; `model` itself if it has none."""
+    """A copy of `model` with `NativeSuppress` in place of each `Suppress`, or `model` itself if it has none."""
     return changed(model, natively_suppressed)
 
 
 def fold_batch_norms(model: keras.Model) -> None:
-    """Move what a batch norm does into the `BlockConv2DTranspose` before it, and leave a batch norm that does nothing.
+    """Fold batch normalization into the `BlockConv2DTranspose` before it, which leaves a layer that does nothing.
 
-    The converter does so with a transposed convolution, but does not see through `depth_to_space`; a batch norm that
-    does nothing it leaves out.
+    The converter folds it into a transposed convolution, but not through `depth_to_space`; it does remove batch
+    normalization that does nothing.
     """
     for layer in model.layers:
         if isinstance(layer, keras.Model):
@@ -104,7 +105,8 @@ def fold(convolution: BlockConv2DTranspose, norm: keras.layers.BatchNormalizatio
     if norm.center:
         bias = bias + norm.beta
         norm.beta.assign(ops.zeros_like(norm.beta))
-    convolution.kernel.assign(convolution.kernel * ops.expand_dims(gain, -1))  # (height, width, out, in)
+    # The kernel is (height, width, out, in).
+    convolution.kernel.assign(convolution.kernel * ops.expand_dims(gain, -1))
     convolution.bias.assign(bias)
     norm.moving_mean.assign(ops.zeros_like(norm.moving_mean))
     norm.moving_variance.assign(ops.ones_like(norm.moving_variance) - norm.epsilon)
@@ -125,7 +127,7 @@ def natively_suppressed(item: Config) -> Config:
 
 
 def fills_blocks(layer: Config) -> bool:
-    """Whether the outputs of a Conv2DTranspose of this config lie side by side, without overlap or gap."""
+    """Whether the output blocks of a Conv2DTranspose with this config are adjacent, without overlaps or gaps."""
     height, width = layer["strides"]
     return (
         tuple(layer["kernel_size"]) == (height, width)

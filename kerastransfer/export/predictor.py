@@ -1,4 +1,4 @@
-"""An exported file put to work on photos, with ai-edge-litert, numpy and pillow alone.
+"""Runs an exported file on photos; needs only ai-edge-litert, numpy and pillow.
 
 predictor = Predictor("tflite/yolo_unet_int8.tflite")
 prediction = predictor.predict("photo.jpg")
@@ -24,13 +24,13 @@ from kerastransfer.tasks.prediction import Prediction
 
 
 class ImagePredictor(abc.ABC):
-    """What a model says of photos. Subclasses have `about` and `outputs`."""
+    """Predictions for photos. Subclasses have `about` and `outputs`."""
 
     about: About
 
     @abc.abstractmethod
     def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """What the model itself says of `image` (h, w, 3) uint8: named float32 arrays without the batch axis."""
+        """The raw outputs of the model for `image` (h, w, 3) uint8: named float32 arrays without the batch axis."""
 
     def predict(
         self,
@@ -40,9 +40,9 @@ class ImagePredictor(abc.ABC):
         iou: float | None = None,
         detections: int | None = None,
     ) -> Prediction:
-        """Detections, or the class of every pixel, for `image`: (H, W, 3) uint8, a picture of Pillow, or a path.
+        """The prediction for `image`, which is (H, W, 3) uint8, a Pillow image, or a path.
 
-        score, iou, detections: a detector's thresholds, by default the file's own (`tasks.about.Thresholds`).
+        score, iou, detections: thresholds of a detector, by default those in the file (`tasks.about.Thresholds`).
         """
         image = as_array(image)
         given = {"score": score, "iou": iou, "detections": detections}
@@ -54,7 +54,7 @@ class ImagePredictor(abc.ABC):
     def draw(
         self, image: np.ndarray | PIL.Image.Image | str | os.PathLike, prediction: Prediction, alpha: float = 0.5
     ) -> PIL.Image.Image:
-        """The image with the prediction over it."""
+        """The image with the prediction drawn over it."""
         return prediction.draw(as_array(image), alpha)
 
 
@@ -84,7 +84,7 @@ class Predictor(ImagePredictor):
         }
 
     def latency(self, runs: int = 20) -> float:
-        """Milliseconds that the model takes for an image: the median of `runs`, after three to warm up."""
+        """Milliseconds that the model takes for an image: the median of `runs`, after three runs to warm up."""
         self._interpreter.set_tensor(self._input["index"], np.zeros(self._input["shape"], self._input["dtype"]))
         seconds = []
         for _ in range(runs + 3):
@@ -95,18 +95,18 @@ class Predictor(ImagePredictor):
 
 
 def as_array(image: np.ndarray | PIL.Image.Image | str | os.PathLike) -> np.ndarray:
-    """`image` as (H, W, 3) uint8 RGB: a path is read, a picture of Pillow is converted, both upright by their EXIF."""
+    """`image` as (H, W, 3) uint8 RGB: a path is read and a Pillow image is converted, both turned upright by EXIF."""
     if isinstance(image, str | os.PathLike):
         return images.read(image)
     if isinstance(image, PIL.Image.Image):
         return images.converted(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
-        raise UserError(f"an image of shape {image.shape}, {image.dtype}: give (H, W, 3), uint8, RGB")
+        raise UserError(f"the image has shape {image.shape} and type {image.dtype}; give (H, W, 3), uint8, RGB")
     return image
 
 
 def quantised(values: np.ndarray, detail: dict) -> np.ndarray:
-    """`values` as the tensor described by `detail` holds them."""
+    """`values` as they are stored in the tensor that `detail` describes."""
     scale, zero_point = detail["quantization"]
     if scale:
         limits = np.iinfo(detail["dtype"])
@@ -115,6 +115,6 @@ def quantised(values: np.ndarray, detail: dict) -> np.ndarray:
 
 
 def dequantised(values: np.ndarray, detail: dict) -> np.ndarray:
-    """What the `values` of the tensor described by `detail` mean, float32."""
+    """The float32 numbers that the stored `values` of the tensor that `detail` describes represent."""
     scale, zero_point = detail["quantization"]
     return (values.astype(np.float32) - zero_point) * np.float32(scale) if scale else values.astype(np.float32)

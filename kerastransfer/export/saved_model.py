@@ -1,4 +1,4 @@
-"""A model as a SavedModel folder, for TensorFlow Serving and as the converter's input."""
+"""Writes a model as a SavedModel folder, for TensorFlow Serving and as the input of the LiteRT converter."""
 
 import os
 import shutil
@@ -19,17 +19,17 @@ def write(
     batch_size: int | None = None,
     image_size: tuple[int | None, int | None] | None = None,
 ) -> None:
-    """Write `model`, image to a dict of outputs, so that `folder` appears whole.
+    """Write `model`, from image to a dict of outputs, to `folder`; an existing folder is replaced.
 
-    Its signature, `serving_default`, takes `image` (B, H, W, 3) float32 in 0..255 and gives the outputs by name. Sizes
-    that are None stay free; `image_size` is by default that of the model's input. A folder that is there is replaced.
+    The signature `serving_default` takes `image` (B, H, W, 3) float32 in 0..255 and returns the outputs by name. Sizes
+    that are None are variable; the default of `image_size` is the size of the model's input.
     """
     if keras.backend.backend() != "tensorflow":
         raise UserError(
-            f"export runs on TensorFlow, Keras runs on {keras.backend.backend()}: set KERAS_BACKEND=tensorflow"
+            f"export needs TensorFlow, but Keras runs on {keras.backend.backend()}; set KERAS_BACKEND=tensorflow"
         )
     if not isinstance(model.output, dict):
-        raise UserError(f"model {model.name!r} gives a nameless output; build it with a dict of outputs")
+        raise UserError(f"model {model.name!r} returns an output without a name; build it with a dict of outputs")
     height, width = image_size or model.inputs[0].shape[1:3]
     spec = tf.TensorSpec((batch_size, height, width, model.inputs[0].shape[-1]), tf.float32, name="image")
     archive = keras.export.ExportArchive()
@@ -42,7 +42,8 @@ def write(
     try:
         with silenced():
             archive.write_out(str(fresh), verbose=False)
-        if folder.exists():  # no system call exchanges two folders everywhere: for a moment there is neither
+        # There is no portable system call that exchanges two folders, so for a moment there is neither.
+        if folder.exists():
             folder.rename(stale)
         fresh.rename(folder)
     except (tf.errors.OpError, OSError) as error:

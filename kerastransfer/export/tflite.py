@@ -1,4 +1,4 @@
-"""A model as a LiteRT (TensorFlow Lite) file of builtin operators only, for a fixed image size and a batch of one."""
+"""Converts a model to a LiteRT (TensorFlow Lite) file with builtin operators only, for one image of a fixed size."""
 
 import contextlib
 import re
@@ -28,20 +28,24 @@ def convert(
     kind: str = "float32",
     calibration: Iterable[np.ndarray] = (),
 ) -> bytes:
-    """The content of a .tflite file for `model`: image (B, H, W, 3) in 0..255 to a dict of outputs.
+    """The content of a .tflite file for `model`, from image (B, H, W, 3) in 0..255 to a dict of outputs.
 
     image_size: (H, W).
-    kind: "float32"; "float16": weights in half precision, computing in float32; "int8": reads uint8 pixels, computes in
-        whole numbers up to the last layer with weights, and in float32 from there to the outputs. (Decoded in int8, the
-        boxes of a detector are off by cells: LiteRT quantises 0 of a one-hot to 0.5, and coordinates and scores share
-        one scale, that of the coordinates. For the same reason a detector's last layer, whose output holds both, stays
-        in float32 as well.) Where masks are drawn in the boxes, layers with weights follow, in whole numbers; from raw
-        predictions to these, RoIAlign's products included, all is float32. (Of a mask AP of 0.178 on toy images 0.001
-        was lost so, 0.011 with the raw predictions and 0.029 with their decoding in int8 too. In int8 the products of
-        RoIAlign lost nothing, but the file took three times as long.)
-    calibration: (h, w, 3) uint8 training images, from which "int8" takes the range of every activation. 100 will do.
+    kind: one of
+        - "float32";
+        - "float16": weights are stored in half precision, but computations are in float32;
+        - "int8": the file takes uint8 pixels, computes in int8 up to the last layer with weights, and in float32 from
+          there to the outputs. If boxes were decoded in int8, they would be off by whole cells: LiteRT quantises the 0
+          of a one-hot vector to 0.5, and coordinates and scores share a scale, that of the coordinates. For the same
+          reason the last layer of a detector, whose output holds both, is in float32 as well. In models with masks,
+          layers with weights follow, which are int8; everything from the raw predictions to these layers, including the
+          products in RoIAlign, is float32. (This lost 0.001 of a mask AP of 0.178 on toy images; with the raw
+          predictions in int8 the loss was 0.011, and with their decoding in int8 too it was 0.029. With the products in
+          RoIAlign in int8 nothing was lost, but the file took three times as long.)
+    calibration: (h, w, 3) uint8 training images, which set the range of every activation for "int8"; 100 are enough.
 
-    Raises UserError if the model needs an operator that LiteRT does not have, or "int8" has no calibration images.
+    Raises UserError if the model needs an operator that LiteRT does not have, or if there are no calibration images for
+    "int8".
     """
     with source(model, image_size) as folder:
         return convert_source(folder, model, image_size, kind, calibration)
@@ -49,7 +53,7 @@ def convert(
 
 @contextlib.contextmanager
 def source(model: keras.Model, image_size: tuple[int, int]) -> Iterator[Path]:
-    """A folder from which `convert_source` makes files of every kind, for as long as the context lasts."""
+    """A temporary folder from which `convert_source` makes files of every kind."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         portable = with_native_suppression(with_blocks(in_float32(model)))
@@ -60,9 +64,9 @@ def source(model: keras.Model, image_size: tuple[int, int]) -> Iterator[Path]:
 def convert_source(
     folder: Path, model: keras.Model, image_size: tuple[int, int], kind: str, calibration: Iterable[np.ndarray] = ()
 ) -> bytes:
-    """As `convert`, from the `source` of the model."""
+    """As `convert`, from the folder that `source` gives for the model."""
     if kind not in KINDS:
-        raise ValueError(f"kind {kind!r}: choose from {KINDS}")
+        raise ValueError(f"unknown kind {kind!r}; choose from {KINDS}")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if kind != "float32":
@@ -75,15 +79,17 @@ def convert_source(
         converter._experimental_calibrate_only = True
     with silenced():
         content = converted(model.name, converter)
-        if kind == "int8":  # in the converter's own way to int8 no part can be left in float32
+        # The converter's own quantisation to int8 cannot leave parts in float32.
+        if kind == "int8":
             kept = in_float(model, content)
             content = mlir_quantize(without_ranges(content, set(kept)), input_data_type=tf.uint8, denylisted_nodes=kept)
         return content
 
 
 def in_float(model: keras.Model, content: bytes) -> list[str]:
-    """Names of the tensors that an int8 file holds in float32 (`convert` tells why)."""
-    votes = any(isinstance(layer, Vote) for layer in model._flatten_layers())  # the last weights give boxes
+    """Names of the tensors that are float32 in an int8 file (`convert` explains why)."""
+    # The last layer with weights of a voting segmenter predicts boxes.
+    votes = any(isinstance(layer, Vote) for layer in model._flatten_layers())
     decoded = [output for output in ("boxes", "scores") if output in model.output]
     return [
         *tail(content, with_last=votes),
@@ -93,24 +99,25 @@ def in_float(model: keras.Model, content: bytes) -> list[str]:
 
 
 def converted(name: str, converter: tf.lite.TFLiteConverter) -> bytes:
-    """What the converter makes; a UserError that names the operators if it cannot do with builtin ones."""
+    """The converter's result. Raises UserError, naming the operators, if builtin ones are not enough."""
     try:
         return converter.convert()
-    except Exception as error:  # the converter's own class is not public
+    # The converter's own class of errors is not public.
+    except Exception as error:
         foreign = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op", str(error))))
         if not foreign:
             raise
         raise UserError(
-            f"model {name!r}: LiteRT has no operator of its own for {', '.join(foreign)}; use others in the model, or "
-            "do this step outside it"
+            f"model {name!r}: LiteRT has no builtin operator for {', '.join(foreign)}; use others in the model, or do "
+            "this step outside it"
         ) from error
 
 
 def calibration_samples(calibration: Iterable[np.ndarray], image_size: tuple[int, int]) -> list[np.ndarray]:
-    """Calibration images as the model reads them: (1, H, W, 3) float32."""
+    """Calibration images in the form that the model takes: (1, H, W, 3) float32."""
     samples = [resize_image(image, image_size)[None].astype(np.float32) for image in calibration]
     if not samples:
-        raise UserError("int8 needs calibration images and got none: give some training images, 100 will do")
-    # One black and one white pixel, so that the range of the input is 0..255 and a pixel is its own quantised value.
+        raise UserError("int8 needs calibration images but got none; give some training images, 100 are enough")
+    # A black and a white pixel make the range of the input 0..255, so that a pixel equals its quantised value.
     samples[0][0, 0, 0], samples[0][0, -1, -1] = 0, 255
     return samples

@@ -1,4 +1,4 @@
-"""How sure a mean is: over images by the bootstrap, over seeds by the sample standard deviation."""
+"""The uncertainty of a mean: over images by the bootstrap, over seeds by the sample standard deviation."""
 
 import warnings
 
@@ -9,10 +9,10 @@ from scipy import stats
 def interval(
     values: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of `values` (N,), and the ends of its interval (bias-corrected and accelerated; Efron 1987).
+    """Mean of `values` (N,), and the ends of its confidence interval (bias-corrected and accelerated; Efron 1987).
 
-    NaNs are dropped. One value has a mean and no interval (NaN); none has neither; equal values have an interval of
-    no width.
+    NaNs are dropped. The interval of a single value is NaN, and without values the mean is NaN as well; the interval of
+    equal values has no width.
     """
     values = np.asarray(values, np.float64)
     values = values[~np.isnan(values)]
@@ -23,7 +23,8 @@ def interval(
         return mean, np.nan, np.nan
     if np.ptp(values) == 0:
         return mean, mean, mean
-    with warnings.catch_warnings():  # two or three images can leave the correction undefined: NaN says so
+    # With two or three images the correction can be undefined; the interval is then NaN.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
             (values,), np.mean, n_resamples=resamples, confidence_level=confidence, method="BCa", rng=seed, batch=200
@@ -32,9 +33,11 @@ def interval(
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, **options) -> tuple[float, float, float]:
-    """Mean of a - b over the images (N,) that both score, and the ends of its interval; `options` as in `interval`.
+    """Mean of a - b over the images (N,) for which both have a score, and the ends of its confidence interval.
 
-    Pairing by image takes out what makes some images hard for everyone: the interval is that of the difference.
+    options: as in `interval`.
+
+    Pairing the scores by image removes the variation between easy and hard images.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape:
@@ -43,6 +46,6 @@ def paired_difference(a: np.ndarray, b: np.ndarray, **options) -> tuple[float, f
 
 
 def spread(values: np.ndarray) -> tuple[float, float]:
-    """Mean and sample standard deviation (divisor N - 1) over seeds; NaN for the deviation of a single one."""
+    """Mean and sample standard deviation (divisor N - 1) over seeds; the deviation of a single seed is NaN."""
     values = np.asarray(values, np.float64)
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan

@@ -1,4 +1,4 @@
-"""One class for each image: accuracy and confusions."""
+"""Accuracy and confusion matrix of image classification."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ TOP = 5
 
 
 def accuracy(truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """truth (N,) in [0, K) and probabilities (N, K) to {"top1", "top5", "images", "top1/CLASS" for each class}.
+    """Accuracy from truth (N,) in [0, K) and probabilities (N, K): {"top1", "top5", "images", "top1/CLASS", ...}.
 
-    top1, top5: the share of images whose class is the likeliest, or among the five likeliest (left out where there are
-    no more than five classes). Of classes of equal probability the first counts as likelier. top1/CLASS: the share of
-    the images of a class; NaN for one without images.
+    top1, top5: share of images whose class is the most likely one, or among the five most likely; top5 is left out if
+        there are at most five classes. Of classes with equal probability the first counts as more likely.
+    top1/CLASS: the same for the images of a class; NaN if there are none.
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     right = order == truth[:, None]
@@ -27,5 +27,5 @@ def accuracy(truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str
 
 
 def confusion(truth: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Images (K, K) by their class in `truth` (rows) and in `labels` (columns), both (N,) in [0, K)."""
+    """Number of images (K, K) by their class in `truth` (rows) and in `labels` (columns), both (N,) in [0, K)."""
     return np.bincount(truth * num_classes + labels, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -1,12 +1,12 @@
-"""Detections and instance masks, scored by the COCO protocol (through faster-coco-eval).
+"""Scores detections and instance masks by the COCO protocol (Lin et al. 2014), with faster-coco-eval.
 
-    truth       name, size (H, W), boxes (N, 4), labels (N,), and for masks: masks (N, H, W); and where there are
-                any: crowd (N,), difficult (N,) bool, area (N,) in pixels
-    detection   name, boxes (M, 4), scores (M,), labels (M,), and for masks: masks (M, H, W)
+    truth       name, size (H, W), boxes (N, 4), labels (N,), for masks also masks (N, H, W); optionally
+                crowd (N,), difficult (N,) bool, area (N,) in pixels
+    detection   name, boxes (M, 4), scores (M,), labels (M,), for masks also masks (M, H, W)
 
-One dict for each image, boxes as fractions of it. A label below 0 is padding. An image without a detection's dict is
-one on which nothing was found. A crowd (COCO) absorbs any number of detections; a difficult object (VOC) need not be
-found, and one detection that matches it by IoU is ignored.
+There is one dict for each image, with boxes as fractions of the image. A label below 0 is padding. An image for which
+there is no detection dict has no detections. A crowd (COCO) absorbs any number of detections; a difficult object (VOC)
+need not be found, and one detection that matches it by IoU is ignored.
 """
 
 import copy
@@ -18,7 +18,7 @@ import numpy as np
 
 from kerastransfer.files import write_json
 
-# Pixels: COCOeval ignores an object whose area lies outside all of its ranges, the widest of which ends at 1e10.
+# In pixels: COCOeval ignores objects whose area is outside all of its ranges, the widest of which ends at 1e10.
 IGNORED_AREA = 1e11
 
 IouType = Literal["bbox", "segm"]
@@ -36,14 +36,14 @@ def evaluate(
     *,
     iou_type: IouType = "bbox",
 ) -> dict[str, float]:
-    """Average precision and recall as COCO defines them, with AP50/<class> for every class.
+    """Average precision and recall as COCO defines them, and AP50/<class> for each class.
 
-    AP is the mean over IoU 0.50:0.95 and classes; AP50 and AP75 are those at one IoU; _small, _medium and _large go by
-    the object's area in pixels (32² and 96² part them); AR<n> is the recall of the best n detections an image.
-    NaN where the truth has no object to find, 0.0 where it has and nothing was detected.
+    AP is the mean over IoU 0.50:0.95 and classes; AP50 and AP75 are at a single IoU; _small, _medium and _large are by
+    the area of the object in pixels (divided at 32² and 96²); AR<n> is the recall of the best n detections per image.
+    A score is NaN if there are no objects to find, and 0.0 if there are some but nothing was detected.
 
-    Both sides may be generators: masks are compressed one image at a time. Raises ValueError for a detection of an
-    image that is not among the truths, for a name that occurs twice, and for masks of another size than the image.
+    Both sides may be generators, because masks are compressed one image at a time. Raises ValueError for a detection on
+    an image that is not among the truths, for a name that occurs twice, and for masks of another size than the image.
     """
     truth = coco_truth(truths, classes, iou_type=iou_type)
     return evaluate_coco(truth, coco_results(detections, truth, iou_type=iou_type), classes, iou_type=iou_type)
@@ -56,15 +56,17 @@ def evaluate_coco(
     *,
     iou_type: IouType = "bbox",
 ) -> dict[str, float]:
-    """`evaluate` of what `coco_truth` and `coco_results` gave."""
+    """`evaluate` for the results of `coco_truth` and `coco_results`."""
     from faster_coco_eval import COCO, COCOeval_faster
 
-    annotated = COCO(copy.deepcopy(truth))  # it turns masks into forms of its own, in place
+    # Copied, because COCO converts masks in place.
+    annotated = COCO(copy.deepcopy(truth))
     found = annotated.loadRes(copy.deepcopy(results))
     scorer = COCOeval_faster(annotated, found, iou_type, rle_iou_max_workers=1)
     scorer.run()
     scores = dict(zip(STATISTICS, scorer.stats, strict=True))
-    precision = scorer.eval["precision"][0, :, :, 0, -1]  # IoU 0.50, (recalls, classes), all areas, 100 detections
+    # (recalls, classes) at IoU 0.50, for all areas and 100 detections.
+    precision = scorer.eval["precision"][0, :, :, 0, -1]
     for name, of_class in zip(classes, precision.T, strict=True):
         scores[f"AP50/{name}"] = of_class.mean()
     return {name: float("nan") if score < 0 else float(score) for name, score in scores.items()}
@@ -73,11 +75,12 @@ def evaluate_coco(
 def coco_truth(
     truths: Iterable[Mapping[str, Any]], classes: Sequence[str], *, iou_type: IouType = "bbox"
 ) -> dict[str, list[dict[str, Any]]]:
-    """The truth in COCO's form. Ids count from 1: images in order of their names, categories in order of `classes`.
+    """The ground truth in COCO's format. Ids start at 1: images in the order of their names, categories in the order of
+    `classes`.
 
-    An object's area, by which COCO tells small, medium and large objects apart, is the truth's `area`, for boxes too,
-    as in COCO's own files; without one, that of its mask; without a mask, that of its box. A difficult object has
-    IGNORED_AREA and iscrowd 0, so that COCO's evaluators ignore it, but match it once and by IoU.
+    The area of an object, by which COCO separates small, medium and large objects, is the truth's `area`, for boxes as
+    well as masks, as in COCO's own files; if it is missing, that of the mask; without a mask, that of the box. A
+    difficult object has IGNORED_AREA and iscrowd 0, so that COCO's evaluators ignore it, but match it once and by IoU.
     """
     sizes, annotations = {}, []
     for truth in truths:
@@ -117,10 +120,10 @@ def coco_truth(
 def coco_results(
     detections: Iterable[Mapping[str, Any]], truth: Mapping[str, Any], *, iou_type: IouType = "bbox"
 ) -> list[dict[str, Any]]:
-    """Detections in COCO's results form, with the ids of `truth` (made by `coco_truth`).
+    """Detections in COCO's results format, with the ids of `truth` (from `coco_truth`).
 
-    For "segm" an entry has its mask and no box: COCO tools take an object's area from the box when both are there,
-    and that would move objects between small, medium and large.
+    For "segm" an entry has a mask but no box: if both are there, COCO tools take the object's area from the box, which
+    would move objects between small, medium and large.
     """
     images = {image["file_name"]: image for image in truth["images"]}
     results, seen = [], set()
@@ -152,19 +155,19 @@ def write_coco_results(
     *,
     iou_type: IouType = "bbox",
 ) -> None:
-    """Write a results file that any COCO tool reads beside the truth (`files.write_json` of `coco_truth(...)`)."""
+    """Write a results file that COCO tools read, along with the truth (`files.write_json` of `coco_truth(...)`)."""
     write_json(path, coco_results(detections, truth, iou_type=iou_type))
 
 
 def _xywh(boxes, size):
-    """(N, (y1, x1, y2, x2)) fractions to N lists [x, y, width, height] in pixels."""
+    """Convert fractions (N, (y1, x1, y2, x2)) to N lists [x, y, width, height] in pixels."""
     height, width = size
     y1, x1, y2, x2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
     return np.stack([x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], axis=-1).tolist()
 
 
 def compressed(masks: np.ndarray) -> list[dict[str, Any]]:
-    """Masks (N, H, W) in run lengths, a hundredth of their size; whatever takes masks here takes them so too."""
+    """Masks (N, H, W) as run lengths, about a hundredth of the size; all functions here accept masks in this form."""
     from faster_coco_eval.core import mask as coder
 
     codes = [coder.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]

@@ -1,7 +1,7 @@
-"""Maps of classes, scored per image and over the data set.
+"""Scores maps of classes, per image and over the data set.
 
-A class that is absent from both truth and prediction is left out of every mean (it is neither right nor wrong there);
-class 0 is background and is never averaged; pixels whose truth is void count nowhere.
+A class that is absent from both truth and prediction is left out of all means, as it is neither right nor wrong there;
+class 0 is background and is never averaged; pixels whose truth is void are ignored.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,9 @@ from kerastransfer.vocabulary import VOID
 
 
 def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
-    """Pixels (K, K) by class in `truth` (rows) and in `prediction` (columns), both (H, W) integers.
+    """Number of pixels (K, K) by class in `truth` (rows) and in `prediction` (columns), both (H, W) integers.
 
-    Raises ValueError for maps of different sizes and for a value that is not a class (or VOID, in the truth).
+    Raises ValueError for maps of different sizes and for values that are not classes (or VOID, in the truth).
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"a prediction of {prediction.shape} pixels for a truth of {truth.shape}")
@@ -29,10 +29,11 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np
 def per_image(
     truths: Iterable[np.ndarray], predictions: Iterable[np.ndarray], num_classes: int
 ) -> dict[str, np.ndarray]:
-    """Scores of N images, given one by one: both sides may be generators of (H, W) maps, of any sizes.
+    """Scores of N images, given one by one: both sides may be generators of (H, W) maps of any size.
 
-    Returns iou (N,) and dice (N,), means over the foreground classes that are present in truth or prediction, NaN for
-    an image in which none is; and the counts behind them, pixels per class: intersection, truth, prediction (N, K).
+    Returns iou (N,) and dice (N,), which are means over the foreground classes that are present in truth or prediction,
+    and NaN for an image in which none is; and the numbers of pixels per class that they are computed from:
+    intersection, truth, prediction (N, K).
     """
     counted = [confusion(*maps, num_classes) for maps in zip(truths, predictions, strict=True)]
     table = np.array(counted, np.int64).reshape(-1, num_classes, num_classes)
@@ -48,9 +49,10 @@ def per_image(
 def pixel_auc(truth: np.ndarray, scores: np.ndarray) -> float:
     """Area under the ROC curve of the pixels of one image: foreground (any class) against background.
 
-    truth (H, W) integers, scores (H, W), higher for foreground. NaN where one of the two is absent.
+    truth: (H, W) integers. scores: (H, W), higher for foreground. Returns NaN if the image has only one of the two.
     """
-    from sklearn.metrics import roc_auc_score  # here, for `predict` and --help need not wait for it
+    # Imported only here, so that `predict` and --help start quickly.
+    from sklearn.metrics import roc_auc_score
 
     known = truth != VOID
     foreground = truth[known] > 0
@@ -60,10 +62,10 @@ def pixel_auc(truth: np.ndarray, scores: np.ndarray) -> float:
 
 
 def summarise(scores: Mapping[str, np.ndarray], classes: Sequence[str]) -> dict[str, float]:
-    """What `per_image` returned, as one number each; `classes` (K,) are the names of the values, background first.
+    """Summarise the result of `per_image`; `classes` (K,) are the names of the classes, background first.
 
-    iou_mean, iou_median, iou_min, iou_max, dice_mean: over the images that have a score, `images` in number. The
-    median of an even number of images is the upper one, as in the paper's code.
+    iou_mean, iou_median, iou_min, iou_max, dice_mean: over the images that have a score; `images` is their number. The
+        median of an even number of images is the upper of the two in the middle, as in the code of ElSedfy 2025.
     iou_dataset, dice_dataset, iou/<class>: from the pixels of all images together.
     """
     totals = (scores[side].sum(axis=0) for side in ("intersection", "truth", "prediction"))
@@ -83,13 +85,13 @@ def summarise(scores: Mapping[str, np.ndarray], classes: Sequence[str]) -> dict[
 
 
 def _overlaps(intersection, truth, prediction):
-    """IoU and Dice of counts (..., K); NaN where a class is in neither."""
+    """IoU and Dice from counts (..., K); NaN for a class that is in neither."""
     total = np.where(truth + prediction > 0, truth + prediction, np.nan)
     return intersection / (total - intersection), 2 * intersection / total
 
 
 def _mean(values):
-    """Over the last axis, without NaNs; NaN, and no warning, where nothing is left."""
+    """Mean over the last axis without NaNs; NaN, without a warning, if nothing is left."""
     present = ~np.isnan(values)
     number = present.sum(axis=-1)
     return np.where(present, values, 0).sum(axis=-1) / np.where(number, number, np.nan)

@@ -15,17 +15,17 @@ from kerastransfer.tasks.about import About
 
 @dataclasses.dataclass
 class ClassifierConfig(fitting.TrainingConfig):
-    """Flags of every recipe that trains a classifier."""
+    """The flags of all recipes that train a classifier."""
 
     classifier_epochs: int = 60
-    """Epochs that the classifier trains for."""
+    """Number of epochs to train the classifier for."""
     dropout: float = 0.2
-    """Share of the pooled features that is dropped in training."""
+    """Dropout rate of the pooled features."""
     smoothing: float = 0.1
-    """Share of the target that label smoothing spreads over all classes."""
+    """Label smoothing: share of the target that is spread over all classes."""
     freeze: Literal["full", "weights", "none"] = "none"
-    """Train the encoder as well (`none`), freeze it fully, or let only the statistics of its batch normalization drift
-    (`weights`)."""
+    """What to freeze of the encoder: nothing (`none`), everything (`full`), or everything except the statistics of its
+    batch normalization (`weights`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,8 +45,10 @@ def classifier(
     *,
     role: outcome.Role = "subject",
 ) -> None:
-    """Train models/NAME.keras on the encoder in the file `source`, or on a new one of that name in `encoders.ENCODERS`;
-    score and export it, and keep its encoder as models/encoder.keras."""
+    """Train models/NAME.keras, score it and export it; its encoder is kept as models/encoder.keras.
+
+    source: a path to a file with an encoder, or the name of one in `encoders.yolov1.ENCODERS` for random weights.
+    """
     from kerastransfer.encoders.yolov1 import ENCODERS
     from kerastransfer.losses.labels import label_loss
     from kerastransfer.models.classifier import classifier as build
@@ -89,6 +91,6 @@ def classifier(
     report = fitting.phase(config, run, name, work)
     run.write_transfer(name, report)
     if config.freeze == "full" and report["moved"]:
-        raise RuntimeError(f"{name}: the encoder was frozen, but {report['moved'][:3]} moved")
+        raise RuntimeError(f"{name}: the encoder was frozen, but {report['moved'][:3]} changed")
     result.score(name, "classification", test, role)
     result.export(name, train, test)

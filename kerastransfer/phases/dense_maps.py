@@ -1,4 +1,4 @@
-"""Dense maps of a trained detector: made, scored, drawn; and the classes for which boxes can stand in."""
+"""Dense maps of a trained detector: computing, scoring and drawing them, and choosing their thresholds by boxes."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -25,31 +25,35 @@ KINDS = ("objectness", "votes")
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """names: those of the segmentation, background first. merge: the detector's classes count as the only one."""
+    """Classes of a segmentation.
+
+    names: background first. merge: whether all classes of the detector are merged into the only foreground class.
+    """
 
     names: tuple[str, ...]
     merge: bool
 
     def boxes(self, example: dict[str, np.ndarray], k: int) -> np.ndarray:
-        """The boxes of an example that are of the k-th foreground class (of any, when merged)."""
+        """The boxes of an example that belong to the k-th foreground class; all boxes, if classes are merged."""
         return example["boxes"] if self.merge else example["boxes"][example["labels"] == k]
 
 
 def classes_of(dataset: Dataset, labels: Sequence[str]) -> Classes:
-    """How the segmentation of a data set names what a detector with these labels finds. Raises UserError."""
+    """The classes of a data set's segmentation, for a detector with these labels. Raises UserError if they do not
+    correspond."""
     names = dataset.segmentation_classes
     if tuple(labels) == names[1:]:
         return Classes(names, merge=False)
     if len(names) == 2:
         return Classes(names, merge=True)
     raise UserError(
-        f"the masks of {dataset.name} have the classes {', '.join(names[1:])}, the boxes {', '.join(labels)}: boxes "
-        "can stand for masks of the same classes, or of a single one"
+        f"the masks of {dataset.name} have the classes {', '.join(names[1:])}, the boxes {', '.join(labels)}; boxes "
+        "can replace masks only if the classes are the same, or if the masks have a single class"
     )
 
 
 def read_detector(path: str | Path) -> tuple[Any, About]:
-    """The network in NAME.keras, and what it is for. Raises UserError unless it is a detector of one grid."""
+    """The network in NAME.keras, and its `About`. Raises UserError unless it is a detector with a single grid."""
     from kerastransfer.codecs.yolov1 import YoloV1Codec
 
     network, about = trained.stored(path)
@@ -57,15 +61,15 @@ def read_detector(path: str | Path) -> tuple[Any, About]:
         raise UserError(f"{path} is for {about.task}; dense maps need a detector, such as RUN/models/yolov1.keras")
     if not isinstance(about.decoder, YoloV1Codec):
         raise UserError(
-            f"{path} is a detector of several grids; dense maps read the single grid of YOLOv1: RUN/models/yolov1.keras"
+            f"{path} is a detector with several grids; give one with the single grid of YOLOv1, RUN/models/yolov1.keras"
         )
     if about.resize != "stretch":
-        raise UserError(f"{path} was trained with --resize {about.resize}; dense maps need one of stretched images")
+        raise UserError(f"{path} was trained with --resize {about.resize}; give one trained with --resize stretch")
     return network, about
 
 
 def open_maps(path: str | Path, output_stride: int, *, dilate: bool, merge: bool, tile: int = 0) -> "DensePredictor":
-    """The detector in NAME.keras, ready for dense maps. Raises UserError for another model or an impossible stride."""
+    """The detector in NAME.keras, rebuilt for dense maps. Raises UserError for another model or an invalid stride."""
     network, about = read_detector(path)
     from kerastransfer.analysis.dense_predictor import DensePredictor
     from kerastransfer.codecs.layers import Vote
@@ -84,7 +88,7 @@ def open_maps(path: str | Path, output_stride: int, *, dilate: bool, merge: bool
 def thresholds(
     predictor: "DensePredictor", dataset: Dataset, classes: Classes, progress: Callable[[Iterable], Iterable] = iter
 ) -> dict[str, list[float]]:
-    """{"objectness", "votes": a threshold for each class}, chosen by the boxes of the data set and nothing else."""
+    """{"objectness", "votes": a threshold for each class}, chosen only by the boxes of the data set."""
     examples = [sample.read() for sample in dataset.samples]
     maps: list[DenseMaps] = [predictor.maps(example["image"]) for example in progress(examples)]
     chosen: dict[str, Any] = {}
@@ -100,7 +104,7 @@ def thresholds(
 def score_maps(
     name: str, predictor, classes: Classes, few: Dataset, test: Dataset, config, run: RunFolder, result: outcome.Outcome
 ) -> dict[str, list[float]]:
-    """Choose the thresholds of both maps by boxes, and score the maps on the test images; returns the thresholds."""
+    """Choose the thresholds of both maps by boxes, and score the maps on the test images. Returns the thresholds."""
     drawn = {sample.name for sample in test.spread(config.pictures).samples} if config.pictures else set()
 
     def work() -> dict:
@@ -137,13 +141,13 @@ def score_maps(
 
 
 def summary(scores: Sequence[dict[str, np.ndarray]], names: Sequence[str]) -> dict[str, float]:
-    """What `metrics.segmentation.summarise` says of images scored one by one."""
+    """`metrics.segmentation.summarise` for images that were scored one by one."""
     joined = {key: np.concatenate([one[key] for one in scores]) for key in scores[0]}
     return segmentation.summarise(joined, names)
 
 
 def voting_segmenter(predictor, thresholds: Sequence[float], classes: Classes, run: RunFolder) -> None:
-    """models/yolo_dense.keras: image to logits by votes, as any segmenter of this package."""
+    """Write models/yolo_dense.keras: image to logits by votes, like any segmenter of this package."""
     from kerastransfer.models.dense import yolo_dense
 
     def work() -> dict:
@@ -155,7 +159,7 @@ def voting_segmenter(predictor, thresholds: Sequence[float], classes: Classes, r
 
 
 def score_beside(path: str, test: Dataset, config, run: RunFolder, result: outcome.Outcome) -> None:
-    """AUC and IoU of another segmenter on the same images."""
+    """Score another segmenter on the same images: AUC and IoU."""
     name = Path(path).stem
 
     def work() -> dict:
@@ -181,7 +185,7 @@ def score_beside(path: str, test: Dataset, config, run: RunFolder, result: outco
 
 
 def write_maps(folder: Path, name: str, image_name: str, image: np.ndarray, maps, thresholds) -> None:
-    """Both maps of an image as NAME.npz (H, W, K), and an overlay of each (see the caption of the report's picture)."""
+    """Write both maps of an image (H, W, K) to NAME.npz, and an overlay of each (see the caption in `shown`)."""
     from kerastransfer.tasks import drawing
 
     stem = folder / name / image_name.replace("/", "_")
@@ -194,7 +198,7 @@ def write_maps(folder: Path, name: str, image_name: str, image: np.ndarray, maps
 
 
 def shown(test: Dataset, config, run: RunFolder, variants: Iterable[str]) -> list:
-    """The report's picture: test images with their truth and every map."""
+    """The figure of the report: test images with their ground truth and all maps."""
     if not config.pictures:
         return []
     import PIL.Image
@@ -214,6 +218,6 @@ def shown(test: Dataset, config, run: RunFolder, variants: Iterable[str]) -> lis
                 tiles += [("", pictures.fitted(np.asarray(picture.convert("RGB")), pictures.TILE))]
     sheet = pictures.sheet(tiles, columns=1 + len(columns), headings=("truth", *columns))
     caption = (
-        "Truth, objectness and box votes; yellow is a score of 1, or twice the votes that make a pixel foreground."
+        "Truth, objectness and box votes; yellow is a score of 1, or twice the votes that a foreground pixel needs."
     )
     return [("maps", Figure("Dense maps", caption, b""), sheet)]

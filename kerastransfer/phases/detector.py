@@ -1,4 +1,4 @@
-"""The phase that trains a detector on boxes, and keeps its encoder."""
+"""The phase that trains a detector on boxes and keeps its encoder."""
 
 import dataclasses
 from typing import ClassVar
@@ -16,20 +16,20 @@ from kerastransfer.tasks.about import About
 
 @dataclasses.dataclass
 class DetectorConfig(fitting.TrainingConfig):
-    """Flags of every recipe that trains a detector."""
+    """The flags of all recipes that train a detector."""
 
     CHOSEN: ClassVar = {**fitting.TrainingConfig.CHOSEN, "net": ("model", detectors.settings_of)}
 
     model: str = "small"
-    """The detector's net: small, fast_yolo or yolov1 (YOLOv1 on this package's small encoder, on that of Fast YOLO, or
-    on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp."""
+    """The detector's net: small, fast_yolo or yolov1 (YOLOv1 on the small encoder of this package, on that of Fast
+    YOLO, or on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp."""
     net: one_of(detectors.SETTINGS) = None
     """Settings of the family that --model belongs to."""
     multi_scale: bool = False
-    """Train on inputs of about 3/4 to 5/4 of --image-size, another size every ten steps (YOLOv2, YOLOv3); the last
-    eighth of the epochs uses --image-size alone."""
+    """Train on inputs of about 3/4 to 5/4 of --image-size, changing the size every ten steps (YOLO9000, Redmon and
+    Farhadi 2017); the last eighth of the epochs uses only --image-size."""
     detector_epochs: int = 120
-    """Epochs that the detector trains for."""
+    """Number of epochs to train the detector for."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,9 +43,9 @@ class DetectorConfig(fitting.TrainingConfig):
 
 
 def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome.Outcome) -> str:
-    """Train, score and export a detector; returns the name of its files, models/NAME.keras.
+    """Train, score and export a detector; returns NAME of its file, models/NAME.keras.
 
-    models/encoder.keras is its encoder: what other recipes take as --encoder.
+    Its encoder is kept as models/encoder.keras, which other recipes take as --encoder.
     """
     from kerastransfer.training import strategy
 

@@ -1,4 +1,4 @@
-"""Training images whose masks come from their boxes and colours: no true mask is read."""
+"""Training images whose masks are made from their boxes and colours; no true masks are read."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from kerastransfer.vocabulary import VOID
 
 
 def pseudo_masked(train: Dataset, run: RunFolder, quiet: bool) -> Dataset:
-    """`train`, which has boxes, with masks that follow from them; each is written to predictions/from_boxes."""
+    """`train`, which has boxes, with masks that are made from the boxes and written to predictions/from_boxes."""
     folder = run.predictions / "from_boxes"
 
     def work() -> dict:

@@ -1,4 +1,4 @@
-"""The phase that adds a branch to a detector, which draws a mask in each of its boxes."""
+"""The phase that adds a mask branch to a detector, which predicts a mask in each of its boxes."""
 
 import dataclasses
 from pathlib import Path
@@ -19,42 +19,45 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass
 class MaskConfig(DetectorConfig):
-    """Flags of every recipe that trains a mask branch, on a detector that it trains first."""
+    """The flags of all recipes that train a mask branch, on a detector that they train first."""
 
     model: str = "yolov3-tiny"
     """The detector's net: yolov3-tiny, yolov3-small, yolov3 or yolov3-spp."""
 
     mask_epochs: int = 60
-    """Epochs that the mask branch trains for, with the detector frozen."""
+    """Number of epochs to train the mask branch for, with the detector frozen."""
     mask_learning_rate: float = 1e-3
     """Peak learning rate of the mask branch, reached after the warm-up."""
     mask_size: Literal[28, 14, 7] = 28
-    """Side of a mask; 7 is the choice of the YOLO-Mask paper."""
+    """Side of a predicted mask; YOLO-Mask (section 4) uses 7."""
     mask_filters: int = 256
-    """Filters in each layer of the branch: 256 as in Mask R-CNN; 32 suits two cores and phones."""
+    """Number of filters in each layer of the branch: 256 as in Mask R-CNN (He et al. 2017); 32 suits two CPU cores and
+    phones."""
     mask_convs: int = 4
-    """Number of 3 x 3 convolutions before the mask doubles in size."""
+    """Number of 3 x 3 convolutions before the resolution of the mask is doubled."""
     mask_level: Literal["scale", "fpn"] = "scale"
-    """The map that a box is pooled from: that of the grid which found it (`scale`, as in the YOLO-Mask paper), or
-    chosen by the area of the box (`fpn`, as in feature pyramids)."""
+    """The feature map from which a box is pooled: that of the grid that found it (`scale`, YOLO-Mask, section 3.4), or
+    one chosen by the area of the box (`fpn`, Lin et al. 2017)."""
     fine: tuple[Literal["c1", "c2", "c3", "c4"], ...] = ()
-    """Taps of the encoder that every box is pooled from as well; they are finer than the detector's maps."""
+    """Taps of the encoder from which every box is pooled as well; they are finer than the detector's maps."""
     class_agnostic: bool = False
-    """Predict one mask per box, whatever its class, instead of one for each class."""
+    """Predict a single mask per box, whatever its class, instead of one for each class."""
     proposals: int = 50
-    """Detections in a training image; the branch learns from those that overlap an object, and from the objects."""
+    """Number of detections in a training image; the branch learns from those that overlap an object, and from the
+    objects themselves."""
     end_to_end_epochs: int = 0
-    """Epochs in which detector and mask branch are trained together, after the mask branch."""
+    """Number of epochs to then train the detector and the mask branch together; 0 does not."""
     end_to_end_learning_rate: float = 3e-4
-    """Peak learning rate when both are trained together."""
+    """Peak learning rate of the end-to-end training."""
     detections: int = 100
-    """Boxes per image that get a mask, in scores and in exported files; their time grows with it."""
+    """Largest number of boxes in an image that get a mask, in scoring and in exported files; inference time grows with
+    it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if detectors.FAMILY[self.model] != "yolov3":
             raise UserError(
-                f"--model {self.model}: the mask branch needs a net of YOLOv3's family, such as yolov3-tiny"
+                f"--model {self.model} does not work with the mask branch; choose a YOLOv3 net, such as yolov3-tiny"
             )
         require_positive(
             self,
@@ -73,7 +76,7 @@ def mask_branch(
     data: Data,
     result: outcome.Outcome,
 ) -> None:
-    """Train models/NAME.keras: a mask branch on the detector in `path`, score it and export it."""
+    """Train models/NAME.keras, a mask branch on the detector in the file `path`; score it and export it."""
     train, test = data.parts["masks"]
     read_detector(path, data.dataset.classes, config)
 
@@ -83,7 +86,7 @@ def mask_branch(
     report = fitting.phase(config, run, name, trained_frozen)
     run.write_transfer(name, report)
     if moved := [weight for part in report.values() if isinstance(part, dict) for weight in part["moved"]]:
-        raise RuntimeError(f"{name}: the detector was frozen, but {moved[:3]} moved")
+        raise RuntimeError(f"{name}: the detector was frozen, but {moved[:3]} changed")
     result.score(name, "instances", test)
     result.export(name, train, test)
     if config.end_to_end_epochs:
@@ -98,7 +101,7 @@ def mask_branch(
 
 
 def frozen(name: str, path: Path, config: MaskConfig, run: RunFolder, data: Data) -> dict:
-    """Train the branch with the detector frozen; returns what happened to the detector's parts."""
+    """Train the branch with the detector frozen. Returns which weights of the detector changed (none should)."""
     from kerastransfer.models.parts import freeze
     from kerastransfer.models.yolo_mask import DETECTOR
     from kerastransfer.training import strategy, transfer
@@ -127,7 +130,7 @@ def frozen(name: str, path: Path, config: MaskConfig, run: RunFolder, data: Data
 
 
 def together(name: str, start: str, path: Path, config: MaskConfig, run: RunFolder, data: Data) -> dict:
-    """Train detector and branch together, from the weights of models/START."""
+    """Train the detector and the branch together, starting from the weights in models/START.weights.h5."""
     from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
     from kerastransfer.training import strategy
 
@@ -138,7 +141,7 @@ def together(name: str, start: str, path: Path, config: MaskConfig, run: RunFold
         network, graph, decoder = _built(path, config, data)
         of_boxes = yolov3_loss(decoder.codec, config.net.loss, ignore=config.net.ignore)
         network.load_weights(run.models / f"{start}.weights.h5")
-        # The detector's terms are sums over the candidates of an image, the mask's is a mean.
+        # The terms of the detector are sums over the candidates of an image, but the mask term is a mean.
         weights = {**WEIGHTS[config.net.loss], "mask": 10.0}
         rate = config.end_to_end_learning_rate
         _fit(
@@ -159,7 +162,8 @@ def together(name: str, start: str, path: Path, config: MaskConfig, run: RunFold
 
 
 def read_detector(path: Path, classes: tuple[str, ...], config: MaskConfig) -> "tuple[keras.Model, About]":
-    """The detector of the mask branch. Raises UserError for another model, and for other classes or another size."""
+    """The detector for the mask branch, and its `About`. Raises UserError for another kind of model, other classes, or
+    other images than those of `config`."""
     from kerastransfer.codecs.yolov3 import YoloV3Codec
 
     network, about = trained.stored(path)
@@ -169,18 +173,18 @@ def read_detector(path: Path, classes: tuple[str, ...], config: MaskConfig) -> "
         )
     if about.labels != tuple(classes):
         raise UserError(
-            f"{path} was trained on {', '.join(about.labels)} and the data has {', '.join(classes)}; train it on these"
+            f"{path} was trained on {', '.join(about.labels)}, but the data has {', '.join(classes)}; train it on these"
         )
     if about.image_size != (config.image_size, config.image_size):
         height, width = about.image_size
-        raise UserError(f"{path} reads {height} x {width} pixels; give --image-size {height}")
+        raise UserError(f"{path} takes images of {height} x {width} pixels; give --image-size {height}")
     if about.resize != config.resize:
-        raise UserError(f"{path} was trained with --resize {about.resize}; give it here too")
+        raise UserError(f"{path} was trained with --resize {about.resize}; give that here too")
     return network, about
 
 
 def _built(path, config, data):
-    """(network, graph that trains it, decoder of its outputs)."""
+    """(network, graph that trains it, decoder for its outputs)."""
     from kerastransfer.codecs.mask import MaskCodec
     from kerastransfer.codecs.masked_boxes import MaskedBoxes
     from kerastransfer.models import yolo_mask

@@ -1,4 +1,4 @@
-"""The phase that trains a decoder with masks on any encoder."""
+"""The phase that trains a decoder on any encoder, with masks."""
 
 import dataclasses
 from pathlib import Path
@@ -21,19 +21,19 @@ Freeze = Literal["full", "weights", "none"]
 
 @dataclasses.dataclass
 class SegmenterConfig(fitting.TrainingConfig):
-    """Flags of every recipe that trains a segmenter."""
+    """The flags of all recipes that train a segmenter."""
 
     decoder_epochs: int = 60
-    """Epochs that each decoder trains for."""
+    """Number of epochs to train each decoder for."""
     decoder_learning_rate: float = 3e-3
     """Peak learning rate of the decoders, reached after the warm-up."""
     dice: float = 1.0
-    """Weight of the Dice loss beside cross-entropy; 0 trains on cross-entropy alone."""
+    """Weight of the Dice loss, which is added to the cross-entropy; with 0 only cross-entropy is used."""
     cache_features: bool = False
-    """Compute the features of a frozen encoder once, and train decoders on them: faster, but images are then only
-    mirrored (--flip) and not augmented otherwise."""
+    """Compute the features of a frozen encoder once and train the decoders on them. This is faster, but mirroring
+    (--flip) is then the only augmentation."""
     feature_folder: str = dataclasses.field(default="saved_models/features", metadata={"variable": True})
-    """Folder where --cache-features keeps features, in half precision; several runs can share it."""
+    """Folder where --cache-features stores the features, in half precision; several runs can share it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,10 +56,11 @@ def segmenter(
     train: "Dataset | None" = None,
     role: outcome.Role = "subject",
 ) -> None:
-    """Train models/NAME.keras: a decoder on the encoder in the file `source`, and score it.
+    """Train models/NAME.keras, a decoder on the encoder in the file `source`, and score it.
 
-    source: None for random weights, in the architecture of the encoder in the file `like`. freeze: "full" or "weights"
-    (`models.parts.freeze`), or "none": the encoder trains as well. train: other training images than those of `data`.
+    source: None for an encoder with random weights and the architecture of the one in the file `like`.
+    freeze: "full" or "weights" (`models.parts.freeze`), or "none" to train the encoder as well.
+    train: training images to use instead of those of `data`.
     """
     from kerastransfer.losses.pixels import pixel_loss
     from kerastransfer.models import segmenter as segmenters
@@ -104,7 +105,7 @@ def segmenter(
     report = fitting.phase(config, run, name, work)
     run.write_transfer(name, report)
     if freeze == "full" and report["moved"]:
-        raise RuntimeError(f"{name}: the encoder was frozen, but {report['moved'][:3]} moved")
+        raise RuntimeError(f"{name}: the encoder was frozen, but {report['moved'][:3]} changed")
     result.score(name, "segmentation", test, role)
 
 
@@ -126,7 +127,7 @@ def require_size(encoder: "keras.Model", config: SegmenterConfig) -> None:
 def fit_on_features(
     objective: fitting.Objective, train, config: SegmenterConfig, run: RunFolder, phase: str, *, validation=None
 ) -> None:
-    """`fitting.fit` of what follows the encoder, on taps that are computed once."""
+    """`fitting.fit` for the layers behind the encoder, on taps that are computed once."""
     from kerastransfer.models.segmenter import behind_encoder
     from kerastransfer.training import features
 
@@ -152,7 +153,7 @@ def fit_on_features(
     found, decoded = taps(train, phase, config.flip > 0)
     held = taps(validation, f"{phase}-validation", False) if validation is not None else None
 
-    # The settings allow one worker alone here.
+    # There is only one worker here: --cache-features does not work with --strategy.
     def batches(first_epoch, share):
         return features.training_batches(
             found, decoded, batch_size=config.batch_size, flip=config.flip, seed=config.seed, first_epoch=first_epoch

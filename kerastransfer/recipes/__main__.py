@@ -1,4 +1,4 @@
-"""`python -m kerastransfer.recipes`: the recipes, a line each."""
+"""`python -m kerastransfer.recipes`: lists the recipes, one per line."""
 
 from kerastransfer.recipes import pages
 

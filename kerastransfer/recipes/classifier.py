@@ -1,11 +1,11 @@
-"""A classifier of whole images, trained on an encoder of its own or on that of a detector.
+"""A classifier of whole images, trained from random weights or on the encoder of a detector.
 
     python -m kerastransfer.recipes.classifier --data DIR
     python -m kerastransfer.recipes.classifier --data DIR --encoder RUN/models/encoder.keras --freeze full
 
-DIR has a folder of images per class, alone or in train/ and test/. Data with boxes serves as well: the class of an
-image is then that of its largest object. Writes the classifier, its encoder, accuracy and confusions on the test
-images, the exported files and the report.
+DIR has a folder of images for each class, either directly or in train/ and test/. Data with boxes works as well: the
+class of an image is then that of its largest object. The recipe writes the classifier, its encoder, its accuracy and
+confusion matrix on the test images, the exported files and the report.
 """
 
 import dataclasses
@@ -25,16 +25,16 @@ class Config(ClassifierConfig):
     """Train a classifier of whole images."""
 
     model: Literal["small", "fast_yolo", "yolov1"] = "small"
-    """The encoder to train from random weights, where --encoder gives none."""
+    """The encoder to train from random weights; it is ignored if --encoder is given."""
     encoder: str | None = None
     """A .keras file with an encoder to start from, such as RUN/models/encoder.keras or a detector."""
     export: bool = True
-    """Write SavedModel and LiteRT files, and check them."""
+    """Export SavedModel and LiteRT files, and check them against the Keras model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.freeze != "none" and self.encoder is None:
-            raise UserError(f"--freeze {self.freeze} would keep the random weights of the encoder; give --encoder")
+            raise UserError(f"--freeze {self.freeze} would freeze an encoder with random weights; give --encoder")
 
 
 def main(config: Config) -> dict:

@@ -3,8 +3,8 @@
     python -m kerastransfer.recipes.detector --data DIR/PennFudanPed
     python -m kerastransfer.recipes.detector --model yolov3-small --net.loss ciou --data DIR/PennFudanPed
 
-Writes the detector, its encoder (models/encoder.keras, which other recipes take as --encoder), its scores on the test
-images, the exported files and the report to saved_models/detector-PennFudanPed.
+The recipe writes the detector, its encoder (models/encoder.keras, which other recipes take as --encoder), its scores on
+the test images, the exported files and the report to saved_models/detector-PennFudanPed.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ class Config(DetectorConfig):
     """Train an object detector on boxes."""
 
     export: bool = True
-    """Write SavedModel and LiteRT files, and check them."""
+    """Export SavedModel and LiteRT files, and check them against the Keras model."""
 
 
 def main(config: Config) -> dict:

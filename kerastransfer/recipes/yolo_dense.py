@@ -1,10 +1,11 @@
-"""Dense inference of a trained detector: a map of objects without a single mask.
+"""Dense inference with a trained detector: a map of objects, learnt without a single mask.
 
     python -m kerastransfer.recipes.yolo_dense --detector RUN/models/yolov1.keras --data DIR/PennFudanPed
 
-The detector's own weights with other strides (removed, or dilated instead), and the box at each location painted with
-its score (box voting; docs/dense.md). Thresholds are chosen on training images by their boxes; pixel AUC and IoU are
-measured on the true masks of the test images. models/yolo_dense.keras is the resulting segmenter, which is exported.
+The detector keeps its weights but gets other strides (removed, or replaced with dilation), and the box predicted at
+each location adds its score to the pixels inside (box voting; docs/dense.md). Thresholds are chosen by the boxes of
+training images; pixel AUC and IoU are measured on the true masks of the test images. The resulting segmenter,
+models/yolo_dense.keras, is exported.
 """
 
 import dataclasses
@@ -21,8 +22,8 @@ from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
 
 LEAD = (
-    "A detector was trained on boxes; what it says at every few pixels was read as a map, with thresholds chosen by "
-    "boxes and without a single mask."
+    "A detector was trained on boxes; its predictions at every few pixels were read as a map, with thresholds chosen "
+    "by boxes and without a single mask."
 )
 
 
@@ -31,40 +32,43 @@ class Config(DetectorConfig):
     """Evaluate a trained detector densely: objectness, box votes, and a segmenter from boxes alone."""
 
     detector: str | None = None
-    """The yolov1.keras of a trained detector, whose image size is used; without it a detector is trained first."""
+    """The yolov1.keras file of a trained detector, whose image size is used; by default a detector is trained first."""
     output_strides: tuple[int, ...] = (16, 8, 4)
-    """Distances in pixels between predictions of the dilated network: the stride of the trained grid, and powers of two
-    below it, down to 1."""
+    """Distances in pixels between the predictions of the dilated network: powers of two, from the stride of the trained
+    grid down to 1."""
     stride_removed: bool = False
-    """Also remove every stride without dilating anything, as in the authors' code; as expensive as output stride 1."""
+    """Also evaluate the network with all strides removed and nothing dilated (ElSedfy 2025, section III-B); this is as
+    expensive as output stride 1."""
     segmenter_stride: int = 8
-    """Output stride of models/yolo_dense.keras."""
+    """Output stride, in pixels, of the segmenter models/yolo_dense.keras."""
     tile: int = 0
-    """Side in pixels of the tiles that are computed one at a time, which bounds the memory; 0 computes images whole."""
+    """Side in pixels of tiles that are computed one at a time, which limits the use of memory; 0 computes each image as
+    a whole."""
     threshold_images: int = 24
-    """Training images whose boxes choose the thresholds."""
+    """Number of training images whose boxes are used to choose the thresholds."""
     beside: tuple[str, ...] = ()
-    """Segmenters (.keras or .tflite files) to score beside it."""
+    """Other segmenters (.keras or .tflite files) to score on the same images."""
     pictures: int = 6
-    """Test images whose maps are written to predictions/maps, as arrays and overlays, and shown in the report."""
+    """Number of test images whose maps are written to predictions/maps, as arrays and overlays, and shown in the
+    report."""
     export: bool = True
-    """Write SavedModel and LiteRT files, and check them."""
+    """Export SavedModel and LiteRT files, and check them against the Keras model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "segmenter_stride", "threshold_images")
         for stride in (*self.output_strides, self.segmenter_stride):
             if stride < 1 or stride & (stride - 1):
-                raise UserError(f"output stride {stride} is not a power of two, from 1 to the detector's own stride")
+                raise UserError(f"output stride {stride} is not a power of two; choose from 1 to the detector's stride")
         for name in ("tile", "pictures"):
             if getattr(self, name) < 0:
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0")
         if self.detector is None and detectors.FAMILY[self.model] != "yolov1":
-            raise UserError(f"--model {self.model}: dense inference reads the grid of YOLOv1; use --model small")
+            raise UserError(f"--model {self.model}: dense inference needs the grid of YOLOv1; use --model small")
         if self.detector is None and not detectors.family(self.model).any_size(self.net):
-            raise UserError("dense inference needs a network that takes several sizes; use --net.head fully_conv")
+            raise UserError("dense inference needs a network for several image sizes; use --net.head fully_conv")
         if self.resize != "stretch":
-            raise UserError(f"--resize {self.resize}: dense inference stretches images; leave it out")
+            raise UserError(f"--resize {self.resize}: dense inference stretches images; use --resize stretch")
         for path in (*self.beside, *filter(None, [self.detector])):
             if not Path(path).is_file():
                 raise UserError(f"{path}: no such file; give the path of a trained model")
@@ -76,7 +80,7 @@ def main(config: Config) -> dict:
 
 
 def once(config: Config, run: RunFolder) -> Outcome:
-    """One seed: the detector (unless one is given), every map, the segmenter, and what is scored beside it."""
+    """One seed: the detector (unless one is given), all maps, the segmenter, and the models of --beside."""
     data = load_data(config, "boxes", "segmentation")
     result = Outcome(config, run, data, LEAD)
     path = config.detector

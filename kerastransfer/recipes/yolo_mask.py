@@ -1,10 +1,10 @@
-"""YOLO-Mask: a YOLOv3 detector, trained on boxes, gets a branch that draws a mask in each box.
+"""YOLO-Mask: a YOLOv3 detector, trained on boxes, gets a branch that predicts a mask in each box.
 
     python -m kerastransfer.recipes.yolo_mask --config recipes/yolo_mask/penn_fudan.toml --data DIR/PennFudanPed
 
 First the detector is trained (or read from --detector), then the mask branch, with the detector frozen
-(docs/yolo_mask.md). --end-to-end-epochs continues with both together, which the paper found unstable. Scores are those
-of the boxes (AP) and of the masks (mask_AP).
+(docs/yolo_mask.md). --end-to-end-epochs continues by training both together, which YOLO-Mask (section 4) reports to be
+unstable. The scores are those of the boxes (AP) and of the masks (mask_AP).
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from kerastransfer.runs.data import load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
 
-LEAD = "A detector was trained on boxes, and was frozen while a branch learnt to draw a mask in each of its boxes."
+LEAD = "A detector was trained on boxes, and was frozen while a branch learnt to predict a mask in each of its boxes."
 
 
 @dataclasses.dataclass
@@ -26,9 +26,9 @@ class Config(MaskConfig):
     """Train a YOLOv3 detector on boxes, freeze it, and train its mask branch."""
 
     detector: str | None = None
-    """The yolov3.keras of a trained detector; without it a detector is trained first."""
+    """The yolov3.keras file of a trained detector; by default a detector is trained first."""
     export: bool = True
-    """Write SavedModel and LiteRT files, and check them."""
+    """Export SavedModel and LiteRT files, and check them against the Keras model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

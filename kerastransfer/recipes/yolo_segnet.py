@@ -1,12 +1,12 @@
-"""Segmenters on a detector's encoder: boxes train it, then it is frozen under a SegNet and a U-Net decoder.
+"""Segmenters on a detector's encoder: it is trained on boxes, then frozen under SegNet and U-Net decoders.
 
     python -m kerastransfer.recipes.yolo_segnet
     python -m kerastransfer.recipes.yolo_segnet --config recipes/yolo_segnet/penn_fudan.toml --data DIR/PennFudanPed
 
 A detector is trained on boxes, its encoder is frozen, and decoders without and with skip connections are trained on it
-with masks (docs/method_a.md). --controls adds baselines: the same decoders on an encoder with random weights and on
-one that is trained with them, and a SegNet with as many weights as the U-Net. --masks from-boxes trains the decoders
-without a single mask (docs/dense.md).
+with masks (docs/method_a.md). --controls adds baselines: the same decoders on a frozen encoder with random weights and
+on an encoder that is trained along with them, and a SegNet with as many weights as the U-Net. --masks from-boxes trains
+the decoders without a single mask (docs/dense.md).
 """
 
 import dataclasses
@@ -42,20 +42,23 @@ class Config(SegmenterConfig, DetectorConfig):
     }
 
     encoder: str | None = None
-    """A .keras file with an encoder, such as RUN/models/encoder.keras or a detector; then no detector is trained."""
+    """A .keras file with an encoder to use instead of training a detector, such as RUN/models/encoder.keras or a
+    detector."""
     decoders: tuple[Literal["segnet", "unet", "segnet_matched"], ...] = ("segnet", "unet")
-    """Decoders to train: without skip connections, with them, and without them but with as many weights as with."""
+    """Decoders to train: without skip connections (`segnet`), with them (`unet`), and without them but with as many
+    weights as the U-Net (`segnet_matched`)."""
     masks: tuple[Literal["true", "from-boxes"], ...] = ("true",)
-    """Masks to train decoders on: true ones, ones made from the boxes, or both in turn."""
+    """Masks to train the decoders on: true ones, masks made from the boxes, or first one and then the other."""
     freeze: Literal["full", "weights"] = "full"
-    """Freeze the encoder fully, or let the statistics of its batch normalization drift, as in the authors' code."""
+    """What to freeze of the encoder: everything (`full`), or everything except the statistics of its batch
+    normalization (`weights`, as in the code of ElSedfy 2025)."""
     controls: bool = False
     """Also train baselines to compare the frozen encoder with."""
     control_kinds: tuple[Literal["random", "through", "matched"], ...] = ("random", "through", "matched")
-    """Baselines of --controls: a frozen encoder with random weights, an encoder trained with the decoder, and a SegNet
-    with as many weights as the U-Net."""
+    """Baselines that --controls trains: a frozen encoder with random weights (`random`), an encoder trained along with
+    the decoder (`through`), and a SegNet with as many weights as the U-Net (`matched`)."""
     export: bool = True
-    """Write SavedModel and LiteRT files, and check them."""
+    """Export SavedModel and LiteRT files, and check them against the Keras model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +67,7 @@ class Config(SegmenterConfig, DetectorConfig):
         if not self.masks:
             raise UserError("--masks is empty; give true, from-boxes or both")
         if self.cache_features and self.freeze != "full":
-            raise UserError("--cache-features needs an encoder that does not change; leave out --freeze weights")
+            raise UserError("--cache-features needs a fully frozen encoder; leave out --freeze weights")
 
 
 def main(config: Config) -> dict:
@@ -73,7 +76,7 @@ def main(config: Config) -> dict:
 
 
 def once(config: Config, run: RunFolder) -> Outcome:
-    """One seed: the detector (unless an encoder is given), then every decoder, then the controls."""
+    """One seed: the detector (unless an encoder is given), then all decoders, then the controls."""
     boxes = config.encoder is None or "from-boxes" in config.masks
     data = load_data(config, *(["boxes"] if boxes else []), "segmentation")
     result = Outcome(config, run, data, GIVEN if config.encoder else LEAD)

@@ -1,4 +1,4 @@
-"""The U-Net decoder alone on a detector's encoder: `yolo_segnet` with --decoders unet.
+"""Only the U-Net decoder on a detector's encoder: `yolo_segnet` with --decoders unet.
 
 python -m kerastransfer.recipes.yolo_unet --data DIR/PennFudanPed
 """
@@ -15,7 +15,8 @@ class Config(yolo_segnet.Config):
     """Train a detector on boxes, freeze its encoder, and train a U-Net decoder on it with masks."""
 
     decoders: tuple[Literal["segnet", "unet", "segnet_matched"], ...] = ("unet",)
-    """Decoders to train: without skip connections, with them, and without them but with as many weights as with."""
+    """Decoders to train: without skip connections (`segnet`), with them (`unet`), and without them but with as many
+    weights as the U-Net (`segnet_matched`)."""
 
 
 def main(config: Config) -> dict:

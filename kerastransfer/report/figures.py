@@ -1,4 +1,4 @@
-"""Charts: numbers in, `matplotlib.figure.Figure` out. `style.png` and `style.save` make files of them."""
+"""Charts as `matplotlib.figure.Figure`, which `style.png` and `style.save` convert to PNG files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,16 +9,18 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from kerastransfer.report.style import FAINT, GREY, INK, colour, styled
 
 NOT_CURVES = frozenset({"phase", "epoch", "seed", "seconds", "learning_rate"})
-SCORES = ("ap", "ar", "auc", "iou", "accuracy")  # how the name of a score begins; the rest are losses, as "dice" is
-COLUMNS = 3  # of panels
+# Metrics whose name starts like this are scores; all others are losses, such as "dice".
+SCORES = ("ap", "ar", "auc", "iou", "accuracy")
+# Largest number of panels in a row.
+COLUMNS = 3
 
 
 @styled
 def learning_curves(rows: Iterable[Mapping[str, str]]) -> Figure:
-    """The rows of history.csv: "phase", "epoch" and metrics, as text or numbers; a metric that is missing is skipped.
+    """Learning curves from the rows of history.csv: "phase", "epoch" and metrics, as text or numbers.
 
-    A panel for each phase with its losses and one with its scores (see `SCORES`). `val_NAME` is drawn in the colour of
-    NAME, dashed. Where rows have a "seed", a thin line for each.
+    There is a panel for the losses of each phase and one for its scores (see `SCORES`); missing metrics are skipped.
+    `val_NAME` is a dashed line in the colour of NAME. If the rows have a "seed", there is a thin line for each seed.
     """
     phases: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
@@ -31,7 +33,7 @@ def learning_curves(rows: Iterable[Mapping[str, str]]) -> Figure:
 
 
 def _curve_panels(phase, rows):
-    """(title, {metric: [(epochs, values) for each seed]}) for the losses of a phase, and for its scores."""
+    """(title, {metric: [(epochs, values) for each seed]}) for the losses of a phase and for its scores."""
     metrics = dict.fromkeys(key for row in rows for key in row if key not in NOT_CURVES)
     curves = {metric: _curves(rows, metric) for metric in metrics}
     curves = {metric: lines for metric, lines in curves.items() if lines}
@@ -39,7 +41,8 @@ def _curve_panels(phase, rows):
         metric: lines for metric, lines in curves.items() if metric.removeprefix("val_").lower().startswith(SCORES)
     }
     losses = {metric: lines for metric, lines in curves.items() if metric not in scores}
-    losses = dict(sorted(losses.items(), key=lambda item: item[0].removeprefix("val_") != "loss"))  # the total first
+    # The total loss comes first.
+    losses = dict(sorted(losses.items(), key=lambda item: item[0].removeprefix("val_") != "loss"))
     for kind, chosen in ("loss", losses), ("score", scores):
         if chosen:
             yield f"{phase}: {kind}", chosen
@@ -71,16 +74,19 @@ def _draw_curves(axis, title, curves):
     values = np.concatenate([values for lines in curves.values() for _, values in lines])
     if title.endswith("loss") and values.min() > 0 and values.max() > 30 * values.min():
         axis.set_yscale("log")
-        axis.yaxis.set_major_formatter("{x:g}")  # Matplotlib's own labels are formulas
+        # Matplotlib's own labels are formulas.
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter(NullFormatter())
     if title.endswith("score"):
         axis.set_ylim(0, 1)
-    axis.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none")  # readable over a curve
+    # With a frame the legend is readable over curves.
+    axis.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none")
 
 
 @styled
 def distribution(scores: Mapping[str, np.ndarray], *, metric: str = "IoU of an image") -> Figure:
-    """Scores per image {model: (N,)}, NaNs left out: a dot for each image, the middle half as a bar, the median."""
+    """Scores per image, {model: (N,)}: a dot for each image, a bar for the middle half, and the median. NaNs are left
+    out."""
     figure, (axis,) = _grid(1, width=7.4, height=0.8 + 0.75 * len(scores))
     rng = np.random.default_rng(0)
     for row, values in enumerate(scores.values()):
@@ -111,9 +117,9 @@ def paired(
     difference: tuple[float, float, float] | None = None,
     metric: str = "IoU",
 ) -> Figure:
-    """Two models on the same images, (N,) each: one against the other, and the differences a - b.
+    """Scores of two models on the same images, (N,) each: one against the other, and the differences a - b.
 
-    difference: mean and interval of a - b, from `metrics.bootstrap.paired_difference`, to be drawn over them.
+    difference: mean and interval of a - b, from `metrics.bootstrap.paired_difference`, to draw above the differences.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     both = ~np.isnan(a) & ~np.isnan(b)
@@ -146,8 +152,8 @@ def paired(
 
 @styled
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Images (K, K) by true class (rows) and predicted class (columns), shaded by their share of the row; with the
-    counts where there is room for them."""
+    """Number of images (K, K) by true class (rows) and predicted class (columns), shaded by the share of the row. The
+    numbers are shown if there is room."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(1.6 + 0.36 * len(classes), 3.2, 11.0))
     figure = Figure((side, side), layout="constrained")
@@ -167,7 +173,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 @styled
 def exported_files(names: Sequence[str], megabytes: Sequence[float], milliseconds: Sequence[float]) -> Figure:
-    """Size and time for one image of exported files, side by side; NaN where a time was not taken."""
+    """Size of exported files and their time for one image, side by side; NaN for a time that was not measured."""
     figure, axes = _grid(2, width=3.9, height=0.9 + 0.36 * len(names))
     measured = ("Size, MB", np.asarray(megabytes)), ("Time for one image, ms", np.asarray(milliseconds, np.float64))
     for axis, (title, values) in zip(axes, measured, strict=True):
@@ -187,7 +193,7 @@ def exported_files(names: Sequence[str], megabytes: Sequence[float], millisecond
 
 
 def _grid(panels, *, width=3.4, height):
-    """A figure of equal panels, `COLUMNS` at most in a row, and their axes."""
+    """A figure with equal panels, at most `COLUMNS` in a row, and their axes."""
     columns = max(1, min(COLUMNS, panels))
     rows = max(1, -(-panels // columns))
     figure = Figure((width * columns, height * rows), layout="constrained")

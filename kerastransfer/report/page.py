@@ -1,4 +1,4 @@
-"""A run as one self-contained HTML page: plain values in, a file out."""
+"""Writes the report of a run, a self-contained HTML page, from plain values."""
 
 import base64
 import dataclasses
@@ -21,7 +21,7 @@ TIMES_TEN = " \N{MULTIPLICATION SIGN} 10"
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A number and how sure it is: the ends of an interval over images, or a standard deviation over seeds, or both."""
+    """A number and its uncertainty: the ends of an interval over images, a standard deviation over seeds, or both."""
 
     value: float
     low: float | None = None
@@ -34,7 +34,7 @@ Number = float | Estimate
 
 @dataclasses.dataclass(frozen=True)
 class Highlight:
-    """One of the few numbers that the page opens with, such as ("0.884", "AP50 of the detector", "96 test images")."""
+    """One of the few numbers at the top of the page, such as ("0.884", "AP50 of the detector", "96 test images")."""
 
     value: str
     label: str
@@ -53,7 +53,8 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """image: bytes of a PNG, or the path of one. chart: black on white, so that a dark page shows it inverted."""
+    """A figure. image: the bytes of a PNG file, or its path. chart: whether it is black on white, so that dark mode
+    inverts it."""
 
     title: str
     caption: str
@@ -63,8 +64,8 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class ExportedFile:
-    """One exported file. maximum, mean: absolute differences of its outputs from the Keras model's; metric: its score,
-    and metric_keras that of the model; reason: why it did not pass."""
+    """An exported file. maximum, mean: absolute differences between its outputs and those of the Keras model. metric,
+    metric_keras: its score and that of the Keras model. reason: why it did not pass."""
 
     name: str
     bytes: int
@@ -79,7 +80,7 @@ class ExportedFile:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Cells of rows and columns; None where there is no number. corner: heading of the column of row names."""
+    """A table; a cell without a number is None. corner: heading of the column with the names of the rows."""
 
     columns: list[str]
     rows: list[tuple[str, list[Number | None]]]
@@ -89,7 +90,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A further part of the page, of a recipe's or a study's own. text: paragraphs."""
+    """A further section of the page, for the needs of a recipe or a study. text: paragraphs."""
 
     title: str
     text: Sequence[str] = ()
@@ -99,10 +100,10 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """All that the page says. What is empty is left out.
+    """The contents of the page; whatever is empty is left out.
 
-    lead: what was done, in a sentence or two. facts: {"Data": "toy", "Test images": 96, ...}. command: repeats the
-    run. results: {model: {metric: number}}. left_out: (sample, reason). seconds: {phase: value}.
+    lead: what was done, in a sentence or two. facts: {"Data": "toy", "Test images": 96, ...}. command: the command
+    that repeats the run. results: {model: {metric: number}}. left_out: (sample, reason). seconds: {phase: value}.
     """
 
     title: str
@@ -126,12 +127,12 @@ class Page:
 
 
 def write_page(path: str | os.PathLike, content: Page) -> None:
-    """Write the page, with figures and style inside it: it opens anywhere, without a network."""
+    """Write the page, with figures and style sheet included, so that it opens anywhere without a network."""
     files.write_text(path, render(content))
 
 
 def render(content: Page) -> str:
-    """The page as HTML; whatever text `content` holds is escaped."""
+    """The page as HTML; all text in `content` is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("kerastransfer.report", "."),
         autoescape=True,
@@ -158,15 +159,16 @@ def render(content: Page) -> str:
         whole=whole,
         by_class=by_class,
         reach=reach,
-        place=lambda difference: f"{50 + 50 * difference / reach:.2f}%",  # on a line from -reach to reach
+        # The position on a line from -reach to reach.
+        place=lambda difference: f"{50 + 50 * difference / reach:.2f}%",
         longest=max(content.seconds.values(), default=0.0) or 1.0,
         version=__version__,
     )
 
 
 def tables(results: Mapping[str, Mapping[str, Number]]) -> tuple[list[Table], list[Table]]:
-    """Results as tables of a row for each model, one for the models that share metrics (detectors, segmenters); and
-    those named FAMILY/CLASS apart, a table for each family with a row for each class."""
+    """Results as tables with a row for each model, one table for all models that have the same metrics (such as
+    detectors); and the metrics called FAMILY/CLASS as separate tables, one per family with a row for each class."""
     whole: dict[tuple[str, ...], list[str]] = {}
     families: dict[str, dict[str, None]] = {}
     for model, metrics in results.items():
@@ -192,7 +194,7 @@ def missing(value: float | None) -> bool:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A count as it is, a score with three digits after the point, a large number with fewer; a dash for none."""
+    """A count as it is, a score with three decimal places, a large number with fewer; a dash if there is none."""
     if missing(value):
         return NONE
     if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 2):
@@ -205,7 +207,7 @@ def signed(value: float | None) -> str:
 
 
 def small(value: float | None) -> str:
-    """A difference of outputs, with two digits: 0.0013, 1.2 × 10⁻⁷."""
+    """A difference between outputs with two digits: 0.0013, 1.2 × 10⁻⁷."""
     if missing(value):
         return NONE
     if value == 0 or abs(value) >= 1e-3:
@@ -235,12 +237,12 @@ def duration(seconds: float) -> str:
 
 
 def heading(metric: str) -> str:
-    """A metric's name above a column: IoU mean, AP small."""
+    """The name of a metric as the heading of a column: IoU mean, AP small."""
     return " ".join({"iou": "IoU", "dice": "Dice"}.get(word, word) for word in metric.split("_"))
 
 
 def plain(value: Any) -> str:
-    """A setting, as one would write it: yes, none, 0.001, a, b."""
+    """A setting in plain text: yes, none, 0.001, a, b."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -253,7 +255,7 @@ def plain(value: Any) -> str:
 
 
 def source(figure: Figure) -> str:
-    """The picture itself, as the address of an <img>. Photos go in as WebP, a tenth of a PNG's size."""
+    """The picture itself, as the source of an <img>. Photos are included as WebP, a tenth of the size of a PNG."""
     data = figure.image if isinstance(figure.image, bytes) else Path(figure.image).read_bytes()
     kind = "png"
     if not figure.chart:

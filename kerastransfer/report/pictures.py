@@ -1,6 +1,6 @@
-"""Pictures: images with boxes and masks drawn over them, side by side. Arrays in, `PIL.Image.Image` out.
+"""Pictures for reports, as `PIL.Image.Image`: images with boxes and masks drawn over them, side by side.
 
-Sheets have a transparent ground and grey lettering, so that they stand on a light page as well as on a dark one.
+Sheets have a transparent background and grey text, so that they suit light pages as well as dark ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,12 +13,14 @@ from kerastransfer.data.dataset import BadSampleError, Dataset, Example
 from kerastransfer.report.style import GREY, colour, font
 from kerastransfer.vocabulary import VOID
 
-TILE = 320  # pixels, the longer side of an image in a sheet
+# In pixels: the longer side of an image in a sheet, the gap between images, and the size of the text.
+TILE = 320
 GAP = 10
-LETTERS = 15  # pixels, height of the lettering
+LETTERS = 15
 TINT = 0.45
 
-Overlay = tuple[str, Image.Image]  # a line to stand below a tile, and the tile
+# The text below a tile, and the tile.
+Overlay = tuple[str, Image.Image]
 
 
 def draw_boxes(
@@ -30,9 +32,10 @@ def draw_boxes(
     scores: np.ndarray | None = None,
     size: int = TILE,
 ) -> Image.Image:
-    """`image` (H, W, 3) uint8 at `size` pixels with boxes (N, 4) as fractions, their class and, if given, their score.
+    """`image` (H, W, 3) uint8, resized to `size` pixels, with boxes (N, 4) as fractions, their class and, if given,
+    their score.
 
-    A label below 0 is padding and is left out; the boxes with the best scores come last, on top.
+    A label below 0 is padding and is left out; boxes with better scores are drawn on top of others.
     """
     picture = fitted(image, size)
     pen = ImageDraw.Draw(picture)
@@ -49,9 +52,9 @@ def draw_boxes(
 
 
 def draw_map(image: np.ndarray, segmentation: np.ndarray, *, colourless: bool = True, size: int = TILE) -> Image.Image:
-    """`image` (H, W, 3) uint8 under a map (H, W) of classes: each but 0 tinted and outlined, void in grey.
+    """`image` (H, W, 3) uint8 under a map (H, W) of classes, each tinted and outlined except for 0; void is grey.
 
-    colourless: show the image in shades of grey, so that all colour is the map's.
+    colourless: show the image in shades of grey, so that only the map has colours.
     """
     picture = fitted(image, size)
     if colourless:
@@ -78,10 +81,10 @@ def detections(
     least_score: float = 0.3,
     columns: int = 2,
 ) -> Image.Image:
-    """Images, each twice: with its true boxes, and with those found at `least_score` or above.
+    """Images, each shown twice: with its true boxes, and with those found whose score is at least `least_score`.
 
-    truths: {"boxes" (N, 4), "labels" (N,)} of each image; found: {"boxes", "labels", "scores"}; in both "masks"
-    (N, H, W), if the found have them: then each object has a colour of its own.
+    truths: {"boxes" (N, 4), "labels" (N,)} for each image. found: {"boxes", "labels", "scores"} for each image. If
+    `found` has "masks" (N, H, W), both must have them; each object then has a different colour.
     """
     tiles = []
     for image, truth, detected in zip(images, truths, found, strict=True):
@@ -99,7 +102,7 @@ def detections(
 
 
 def numbered(masks: np.ndarray) -> np.ndarray:
-    """Masks (N, H, W) to a map (H, W) uint8 with a number for each object, 0 where none is; the last is on top."""
+    """Convert masks (N, H, W) to a map (H, W) uint8 with a number for each object and 0 elsewhere; the last is on top."""
     number = np.zeros(masks.shape[1:], np.uint8)
     for index, mask in enumerate(masks):
         number[np.asarray(mask, bool)] = 1 + index % (VOID - 1)
@@ -114,9 +117,10 @@ def masks(
     names: Sequence[str],
     scores: Mapping[str, Sequence[float]],
 ) -> Image.Image:
-    """A row for each image: the image, its true map, and the map {model: (H, W) for each} of every model.
+    """A row for each image: the image, its true map, and the map that each model predicts.
 
-    names: a line for each row ("best: 0042"); scores: {model: IoU for each}, written below the maps.
+    predictions: {model: [(H, W) for each image]}. names: text for each row ("best: 0042"). scores: {model: [IoU for
+    each image]}, written below the maps.
     """
     tiles: list[Overlay] = []
     for row, (image, truth, name) in enumerate(zip(images, truths, names, strict=True)):
@@ -129,7 +133,10 @@ def masks(
 def classes(
     images: Sequence[np.ndarray], truths: Sequence[str], found: Sequence[Mapping[str, Any]], *, columns: int = 4
 ) -> Image.Image:
-    """Images with their true class, and where another was found that one and its score; found: {"label", "score"}."""
+    """Images with their true class and the score; if another class was predicted, that one as well.
+
+    found: {"label", "score"} for each image.
+    """
     tiles = []
     for image, truth, one in zip(images, truths, found, strict=True):
         wrong = "" if one["label"] == truth else f", found {one['label']}"
@@ -138,7 +145,7 @@ def classes(
 
 
 def best_median_worst(scores: np.ndarray, each: int = 2) -> dict[str, list[int]]:
-    """Indices of the `each` best, most middling and worst of scores (N,), no index twice, NaNs left out."""
+    """Indices of the `each` best, median and worst scores (N,), each index at most once; NaNs are left out."""
     scores = np.asarray(scores, np.float64)
     order = [int(index) for index in np.argsort(-scores, kind="stable") if not np.isnan(scores[index])]
     each = min(each, -(-len(order) // 3))
@@ -152,7 +159,8 @@ def best_median_worst(scores: np.ndarray, each: int = 2) -> dict[str, list[int]]
 
 
 def contact_sheet(dataset: Dataset, count: int = 24, *, columns: int = 6) -> Image.Image:
-    """`count` samples from all over the data set with what is annotated; one that cannot be read is shown as such."""
+    """`count` samples spread over the data set with their annotations; one that cannot be read is shown with the
+    reason."""
     if not len(dataset):
         return sheet([("no samples", _blank())], columns=1)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
@@ -179,7 +187,8 @@ def _annotated(dataset, sample):
 
 
 def sheet(tiles: Iterable[Overlay], *, columns: int, headings: Sequence[str] = ()) -> Image.Image:
-    """Tiles in rows of `columns`, each row as high as its highest tile; headings above, a line below each tile."""
+    """Tiles in rows of `columns`, each row as high as its highest tile, with headings above and a text below each
+    tile."""
     tiles = list(tiles)
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     line = round(1.6 * LETTERS)
@@ -201,7 +210,7 @@ def sheet(tiles: Iterable[Overlay], *, columns: int, headings: Sequence[str] = (
 
 
 def fitted(image: np.ndarray, size: int) -> Image.Image:
-    """`image` (H, W, 3) uint8 with its longer side brought to `size` pixels."""
+    """`image` (H, W, 3) uint8, resized so that its longer side has `size` pixels."""
     height, width = image.shape[:2]
     scale = size / max(height, width)
     sides = max(1, round(width * scale)), max(1, round(height * scale))
@@ -209,7 +218,7 @@ def fitted(image: np.ndarray, size: int) -> Image.Image:
 
 
 def _tag(pen, corner, text, background):
-    """A line of text on a patch of colour above the corner of a box, moved to where it stays within the picture."""
+    """Draw text on a coloured background above the corner of a box, moved so that it stays within the picture."""
     letters = font(LETTERS - 2)
     width, height = letters.getlength(text) + 6, sum(letters.getmetrics())
     x = min(max(0, corner[0]), max(0, pen.im.size[0] - width))
@@ -221,7 +230,7 @@ def _tag(pen, corner, text, background):
 
 
 def _cut(text, width):
-    """As much of the text as goes into `width` pixels."""
+    """As much of the text as fits in `width` pixels."""
     letters = font(LETTERS)
     if letters.getlength(text) <= width:
         return text

@@ -1,4 +1,4 @@
-"""One quiet look for every figure: colours that colour-blind readers can tell apart, one font, few lines."""
+"""The style of all figures: colours that colour-blind readers can distinguish, one font, few lines."""
 
 import colorsys
 import functools
@@ -13,9 +13,10 @@ from PIL import Image, ImageFont
 
 from kerastransfer import files
 
-# Okabe and Ito (2008), in an order that keeps neighbours apart
+# The colours of Okabe and Ito 2008, in an order in which neighbours differ clearly.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442")
-INK, GREY, FAINT = "#24292f", "#7a7f87", "#d5d8dc"  # GREY can be read on white and on black
+# GREY is readable on white and on black.
+INK, GREY, FAINT = "#24292f", "#7a7f87", "#d5d8dc"
 
 STYLE = {
     "font.size": 9,
@@ -42,12 +43,13 @@ STYLE = {
     "legend.frameon": False,
     "figure.dpi": 100,
     "savefig.dpi": 180,
-    "text.parse_math": False,  # a class called "$" is a class
+    # The name of a class may contain "$".
+    "text.parse_math": False,
 }
 
 
 def colour(index: int) -> str:
-    """The colour of the index-th model or class, as #rrggbb; after the palette, hues by the golden ratio."""
+    """The colour of the index-th model or class, as #rrggbb; after the palette, hues in steps of the golden ratio."""
     if index < len(PALETTE):
         return PALETTE[index]
     parts = colorsys.hls_to_rgb(index * 0.618034 % 1, 0.45 + 0.2 * (index % 2), 0.65)
@@ -55,7 +57,7 @@ def colour(index: int) -> str:
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """A function that draws a figure, drawn in this style without touching the settings of the user's own figures."""
+    """A decorator for functions that draw a figure: applies this style without changing Matplotlib's settings."""
 
     @functools.wraps(draw)
     def drawn(*args, **options):
@@ -67,7 +69,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The font of the charts, for pictures."""
+    """The font of the charts, for use in pictures."""
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 

@@ -1,4 +1,4 @@
-"""A recipe's command line: settings in, exit code out."""
+"""The command line of a recipe: from flags to an exit code."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from kerastransfer.silence import silenced
 def run(
     main: Callable[[Any], Any], Config: type, argv: Sequence[str] | None = None, *, prog: str | None = None
 ) -> None:
-    """Parse the command line, call `main`, and turn mistakes into one line and an exit code (see `one_line_errors`)."""
+    """Parse the command line, call `main`, and report errors in one line with an exit code (see `one_line_errors`)."""
     prog = prog or f"python -m kerastransfer.recipes.{Path(main.__code__.co_filename).stem}"
     with one_line_errors():
         argv = sys.argv[1:] if argv is None else argv
@@ -28,8 +28,8 @@ def run(
 
 
 def import_keras() -> None:
-    """Import Keras and TensorFlow, which makes the batches on every backend, in silence: TensorFlow greets on stderr
-    whatever its log level, over our lines."""
+    """Import Keras and TensorFlow (which prepares the batches on every backend) silently: TensorFlow writes to stderr
+    on import, whatever its log level."""
     with silenced():
         import keras  # noqa: F401
 
@@ -38,27 +38,31 @@ def import_keras() -> None:
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Around a program: a foreseen failure ends it with one line on stderr and no traceback.
+    """A context in which an expected failure ends the program with one line on stderr and without a traceback.
 
     Exit codes: 2 for what the user can fix (bad input, a full disk, too little memory), 1 for an exported file out of
     tolerance, 130 for Ctrl-C. Any other error is a bug and keeps its traceback.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
+    # TensorFlow then shows only warnings and errors.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         yield
     except KeyboardInterrupt:
         _exit("stopped; run a recipe again with --resume to continue from its last complete epoch", 130)
-    except BrokenPipeError:  # the reader of our output has left, as `head` does; 141 is what a shell calls it
+    except BrokenPipeError:
+        # The reader of our output has exited, as `head` does. 141 is the exit code that shells report for this.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
     except Exception as error:
-        name = type(error).__name__  # by name: to import the classes themselves would import TensorFlow
+        # Compared by name, because importing the classes would import TensorFlow.
+        name = type(error).__name__
         if isinstance(error, UserError):
             _exit(str(error), 2)
         if name == "ParityError":
             _exit(str(error), 1)
+        # HDF5 does not set errno.
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
-            _exit("the disk is full; free some space, then run again with --resume", 2)  # HDF5 sets no errno
+            _exit("the disk is full; free some space, then run again with --resume", 2)
         if name in ("UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError") or _lost(error):
             _exit("another worker has ended or cannot be reached; start all of them again with --resume", 2)
         if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
@@ -81,12 +85,14 @@ def _among_jax_processes() -> bool:
 
 
 def _lost(error: BaseException) -> bool:
-    """Whether JAX says with `error` that another process has ended; its types of errors tell nothing."""
+    """Whether `error` is JAX's report that another process has ended, judged by its text: JAX has no error type for
+    it."""
     return _among_jax_processes() and any(word in str(error) for word in ("Gloo", "NCCL", "coordination service"))
 
 
 def _leave(code: int) -> typing.NoReturn:
-    """End at once: on its way out JAX waits for the other processes, and then ends this one with a page of its own."""
+    """Exit immediately: in a normal exit JAX waits for the other processes, and then aborts this one with a long
+    message."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

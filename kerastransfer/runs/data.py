@@ -1,4 +1,4 @@
-"""The data of a run: read, completed, split."""
+"""The data of a run: read, completed with derived annotations, and split."""
 
 import dataclasses
 import sys
@@ -10,8 +10,11 @@ from kerastransfer.runs.settings import CommonConfig
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What a recipe works on: {field: (training samples, test samples)} that have the field, by one and the same rule,
-    so that no phase tests on what another has trained on."""
+    """The data that a recipe works on.
+
+    parts: {field: (training samples, test samples)} of the samples that have the field. All are split by the same
+        `rule`, so that no phase tests on images that another one was trained on.
+    """
 
     dataset: Dataset
     rule: str
@@ -19,11 +22,11 @@ class Data:
 
 
 def load_data(config: CommonConfig, *fields: str) -> Data:
-    """Read --data, derive what follows from the rest, split, and take --fraction of the training part."""
+    """Read --data, derive annotations that follow from others, split, and take --fraction of the training samples."""
     dataset = datasets.load(config.data, config.format, max_bad=config.max_bad, progress=not config.quiet)
     if dataset.bad:
         first = f"{dataset.bad[0].name}: {dataset.bad[0].reason}"
-        print(f"warning: {len(dataset.bad)} bad samples are left out ({first}); the report names all", file=sys.stderr)
+        print(f"warning: {len(dataset.bad)} bad samples are left out ({first}); the report lists all", file=sys.stderr)
     dataset = derive.require(dataset, *fields)
     rule = splits.resolved(dataset, config.split)
     parts = {}

@@ -1,4 +1,4 @@
-"""What every recipe does around `fit`: data, optimizer, callbacks, phases that begin from the seed."""
+"""What all recipes do around `fit`: data, optimizer, callbacks, and phases that start from the seed."""
 
 import dataclasses
 import functools
@@ -17,52 +17,55 @@ from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.settings import CommonConfig, one_of
 from kerastransfer.training import optimizers
 
-# Objects of an image that are trained on
+# Largest number of objects in an image that are trained on.
 MOST_OBJECTS = 400
-# Decoded images are kept this much larger than the input, so that a cut-out is not blurred.
+# Decoded images are kept larger than the input by this factor, so that crops are not blurred.
 STORED = 1.2
 
 
 @dataclasses.dataclass
 class TrainingConfig(CommonConfig):
-    """Flags of every recipe that trains."""
+    """The flags of all recipes that train."""
 
     CHOSEN: ClassVar = {"optim": ("optimizer", optimizers.settings_of)}
 
     learning_rate: float = 2e-3
     """Peak learning rate, reached after the warm-up."""
     schedule: Literal["cosine", "steps", "constant"] = "cosine"
-    """Schedule of the learning rate after the warm-up."""
+    """Learning rate schedule after the warm-up: a cosine down to a hundredth of the peak, a division by ten at 2/3 and
+    at 8/9 of the training (`steps`), or none (`constant`)."""
     warmup_epochs: int = 3
-    """Epochs of the warm-up, in which the learning rate rises from 0."""
+    """Number of epochs in which the learning rate rises from 0 to its peak; at most a quarter of all epochs."""
     optimizer: str = "adamw"
     """Optimizer: adamw, adam, sgd or lars."""
     optim: one_of(optimizers.OPTIMIZERS) = None
     """Settings of --optimizer."""
     ema: float = 0.99
-    """Momentum of the moving average of the weights, which is kept in place of the last weights; 0 keeps the last."""
+    """Momentum of an exponential moving average of the weights, which replaces them after training; 0 turns it off."""
     flip: float = 0.5
-    """Probability that an image is mirrored."""
+    """Augmentation: probability that an image is mirrored horizontally."""
     scale: tuple[float, ...] = (0.6, 1.25)
-    """Smallest and largest side of the window that is cut out of an image, as a share of the image's side."""
+    """Augmentation: smallest and largest side of the window that is cropped from an image, as a share of the image's
+    side; above 1, the image is surrounded by grey."""
     resize: Literal["stretch", "letterbox"] = "stretch"
-    """How an image is brought to --image-size, in training, scores and exported files alike: stretched, or with its
-    aspect ratio kept and grey around it (`letterbox`, as in Darknet)."""
+    """How images are brought to --image-size, in training, in scoring and in exported files: by stretching them, or by
+    padding them with grey so that they keep their aspect ratio (`letterbox`, as in Darknet)."""
     aspect: float = 1.25
-    """Largest factor by which the height and width of the window differ."""
+    """Augmentation: largest factor by which the aspect ratio of the window changes."""
     colour: float = 0.3
-    """Share by which brightness and contrast vary; saturation varies by half as much again."""
+    """Augmentation: largest relative change of brightness and contrast; that of saturation is 1.5 times as large."""
     mosaic: float = 0.25
-    """Share of a detector's batch that are mosaics of four images; there are none in the last eighth of the epochs."""
+    """Augmentation of detectors: share of a batch that are mosaics of four images; there are none in the last eighth of
+    the epochs."""
     cache: Literal["memory", "disk"] = "memory"
     """Where decoded images are kept: in memory, or in files on disk for data larger than memory."""
     validation: float = 0.0
     """Share of the training images to hold out for validation; the weights of the epoch with the lowest validation loss
-    are kept. 0 trains on all images."""
+    are kept. With 0, all images are used for training."""
     early_stopping: int = 0
-    """Stop when the validation loss has not improved for this many epochs; 0 never stops early."""
+    """Stop training when the validation loss has not improved for this many epochs; 0 never stops early."""
     tensorboard: bool = False
-    """Also write logs/ for TensorBoard."""
+    """Write logs for TensorBoard to logs/."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,12 +75,12 @@ class TrainingConfig(CommonConfig):
         require_positive(self, "learning_rate", "aspect")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(
-                f"--scale {' '.join(map(str, self.scale))}: give the smallest and the largest side, as 0.7 1.2"
+                f"--scale is {' '.join(map(str, self.scale))}; give the smallest and the largest side, such as 0.7 1.2"
             )
         if self.jit and self.strategy != "none":
             raise UserError(f"--jit does not work with --strategy {self.strategy}; leave one of them out")
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise UserError("--tensorboard needs the package: pip install 'kerastransfer[tensorboard]'")
+            raise UserError("--tensorboard needs TensorBoard; install it with pip install 'kerastransfer[tensorboard]'")
         for name in ("ema", "validation"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0 and below 1")
@@ -85,14 +88,17 @@ class TrainingConfig(CommonConfig):
             raise UserError(f"--early-stopping is {self.early_stopping}; it must be at least 0")
         if self.early_stopping and not self.validation:
             raise UserError(
-                f"--early-stopping {self.early_stopping} needs images to validate on: add --validation 0.1, or leave "
+                f"--early-stopping {self.early_stopping} needs images to validate on; add --validation 0.1, or leave "
                 "it out"
             )
 
 
 def phase(config: CommonConfig, run: RunFolder, name: str, work: Callable[[], dict]) -> dict:
-    """The result of a training phase, at once when it was finished before. Each begins from the seed, so that it comes
-    to the same whether the phases before it were trained in this process or in an earlier one."""
+    """The result of a training phase, which is not repeated if it has finished before.
+
+    Each phase starts from the seed, so that its result does not depend on whether the phases before it were trained in
+    this process or in an earlier one.
+    """
 
     def from_the_seed() -> dict:
         from kerastransfer.training import strategy
@@ -101,7 +107,8 @@ def phase(config: CommonConfig, run: RunFolder, name: str, work: Callable[[], di
         try:
             return work()
         finally:
-            strategy.prepare()  # what follows, scoring and export, computes in float32
+            # Scoring and export, which follow, compute in float32.
+            strategy.prepare()
 
     return run.phase(name, from_the_seed, together=True)
 
@@ -121,15 +128,15 @@ def augmentation(config: TrainingConfig, *, mosaic: float = 0.0):
 
 
 def sides(image_size: int, stride: int) -> tuple[int, ...]:
-    """Input sizes of --multi-scale: the multiples of 32 (of `stride`, if that is larger) from about three to five
-    quarters of image_size."""
+    """Input sizes of --multi-scale: the multiples of 32 (or of `stride`, if it is larger) from about 3/4 to 5/4 of
+    image_size."""
     step = max(32, stride)
     first, last = image_size * 3 // (4 * step), -(-image_size * 5 // (4 * step))
     return tuple(step * number for number in range(max(1, first), last + 1))
 
 
 def some_images(train: Dataset, config: CommonConfig, batches: int = 8):
-    """A few batches (B, H, W, 3) of training images as they are, at the input's size."""
+    """A few batches (B, H, W, 3) of training images at the input size, without augmentation."""
     import numpy as np
 
     from kerastransfer.data.letterbox import placement
@@ -145,17 +152,17 @@ def some_images(train: Dataset, config: CommonConfig, batches: int = 8):
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What `fit` trains, on which annotations, and towards what.
+    """What `fit` trains, on which annotations, and with which loss.
 
     network: a keras.Model, trained in place.
-    terms, weights, resting: of `training.terms.TermModel`.
-    fields: the annotations that it is trained on; samples that lack one are left out.
-    epochs, learning_rate: how long, and the peak of the learning rate.
-    view: what a batch shows the network, as a function of the augmentation: `views.annotated`, or
-        `functools.partial(views.distorted_and_clean, distort=...)`. By default `views.augmented`. Validation images get
-        the view of `views.STILL`.
-    mosaic: share of a batch in which four images stand in one.
-    sides: of square inputs, where they are to vary.
+    terms, weights, resting: as in `training.terms.TermModel`.
+    fields: the annotations to train on; samples that lack one of them are left out.
+    epochs: number of epochs. learning_rate: peak learning rate.
+    view: a function from the augmentation to what the network is shown of a batch, such as `views.annotated` or
+        `functools.partial(views.distorted_and_clean, distort=...)`; the default is `views.augmented`. For validation it
+        is called with `views.STILL`.
+    mosaic: share of a batch that are mosaics of four images.
+    sides: sides of the square inputs in pixels, if they vary.
     """
 
     network: Any
@@ -179,9 +186,9 @@ def fit(
     *,
     validation: Dataset | None = None,
 ) -> None:
-    """Train on images that are decoded once and augmented anew in every epoch.
+    """Train on images that are decoded once and augmented differently in every epoch.
 
-    validation: samples to validate on; without any, --validation takes its share of `train`.
+    validation: samples to validate on; by default, --validation's share of `train` is held out.
     """
     from kerastransfer.data import views
     from kerastransfer.data.pipeline import evaluation_batches, training_batches
@@ -218,7 +225,8 @@ def fit(
 def held_out(
     objective: Objective, train: Dataset, config: TrainingConfig, validation: Dataset | None = None
 ) -> tuple[Dataset, Dataset | None]:
-    """(train, validation) with the objective's fields: as given, or --validation's share of `train`, or none."""
+    """(train, validation) of the samples with the objective's fields. The validation samples are those given, or
+    --validation's share of `train`, or None."""
     train = train.having(*objective.fields)
     if validation is not None:
         return train, validation.having(*objective.fields)
@@ -226,14 +234,15 @@ def held_out(
 
 
 def decode(train: Dataset, fields: tuple[str, ...], config: TrainingConfig, run: RunFolder, phase: str, size: int):
-    """The samples that have `fields`, decoded at size x size to where --cache says."""
+    """The samples that have `fields`, decoded at size x size pixels and kept in memory or on disk (--cache)."""
     from kerastransfer.data import decoded
 
-    own = "" if run.leads else f"-{os.getpid()}"  # every worker keeps its own
+    # Every worker keeps its own files.
+    own = "" if run.leads else f"-{os.getpid()}"
     folder = run.checkpoints / f"{phase}-images{own}" if config.cache == "disk" else None
     found = decoded.decode(train, fields, (size, size), folder=folder, most=MOST_OBJECTS, resize=config.resize)
     if found.dropped and run.leads:
-        told = f"{found.dropped} objects are left out: of an image the largest {MOST_OBJECTS} are trained on"
+        told = f"{found.dropped} objects are left out; only the largest {MOST_OBJECTS} of an image are trained on"
         print(f"warning: {told}", file=sys.stderr)
     return found
 
@@ -248,10 +257,11 @@ def fit_on(
     *,
     validation: Callable | None = None,
 ) -> None:
-    """Train on `batches(first_epoch, share)` of so many images, or go on where the run folder's checkpoint stands.
+    """Train on `batches(first_epoch, share)`, continuing from the checkpoint in the run's folder if there is one.
 
-    validation: gives from a share the batches (inputs, targets, weights) to validate on after every epoch. The network
-        then ends with the weights of the epoch with the least validation loss.
+    images: number of images in an epoch.
+    validation: a function from a worker's share to the batches (inputs, targets, weights) to validate on after every
+        epoch. The network then ends with the weights of the epoch with the lowest validation loss.
     """
     import keras
 
@@ -288,7 +298,7 @@ def fit_on(
         epochs=epochs,
         initial_epoch=resume.first_epoch,
         steps_per_epoch=steps,
-        # The batches are shuffled already.
+        # The batches are already shuffled.
         shuffle=False,
         verbose=0 if config.quiet else 1 if sys.stdout.isatty() else 2,
         validation_data=strategy.distributed(config.strategy, validation) if validation else None,

@@ -1,6 +1,6 @@
-"""The docstring below a field as its line in --help.
+"""Uses the docstring below a field as its description in --help.
 
-tyro finds these docstrings too, but keeps the line breaks of the source, which fall anywhere in a terminal.
+tyro finds these docstrings too, but keeps the line breaks of the source, which do not suit the width of a terminal.
 """
 
 import ast
@@ -14,7 +14,7 @@ import tyro
 
 
 def explain(*configs: type) -> None:
-    """Attach the docstring of each field of these dataclasses, and of those they extend, as one paragraph."""
+    """Attach to each field of these dataclasses, and of those they extend, its docstring as one paragraph."""
     for cls in (cls for config in configs for cls in config.__mro__):
         if dataclasses.is_dataclass(cls) and "_explained" not in cls.__dict__:
             for name, text in _docstrings(cls).items():
@@ -23,7 +23,7 @@ def explain(*configs: type) -> None:
 
 
 def _docstrings(cls: type) -> dict[str, str]:
-    """{field: the text below it}."""
+    """{field: the docstring below it}."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
     found = {}
     for field, below in itertools.pairwise(body):

@@ -1,7 +1,7 @@
-"""The folder of a run: claimed by one process, written so that a kill at any moment leaves old files or new ones.
+"""The folder of a run: used by one process at a time, and written atomically, so that a kill never leaves half a file.
 
-config.toml      all settings; --config of the same file repeats the run
-phases.json      the result of each finished phase, so that --resume does not train it again
+config.toml      all settings; --config with this file repeats the run
+phases.json      the result of each finished phase, so that --resume does not repeat it
 metrics.json     {"recipe", "data", "seed" or "seeds", "results": {MODEL: {METRIC: value}}, "seconds": {PHASE: value}}
 history.csv      a row per epoch and phase
 report.html, transfer_report.json, and the folders named in `FOLDERS`
@@ -25,31 +25,33 @@ from kerastransfer.runs import settings
 
 try:
     import fcntl
-except ImportError:  # Windows: there two runs in one folder go unnoticed
+except ImportError:
+    # On Windows, two runs in the same folder are not noticed.
     fcntl = None
 
 FOLDERS = ("figures", "models", "saved_model", "tflite", "predictions", "logs", "checkpoints")
 FILES = ("phases.json", "metrics.json", "history.csv", "report.html", "transfer_report.json", "grid.json")
 LOCK = ".lock"
-HEADER = "# kerastransfer"  # how config.toml begins, and how a folder is known to be a run's
-# What `files.replacing` and `export.saved_model` leave behind when they are killed
+# The beginning of config.toml, by which the folder of a run is recognised.
+HEADER = "# kerastransfer"
+# What `files.replacing` and `export.saved_model` leave behind when they are killed.
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp(\..*)?|old)")
 
 Row = Mapping[str, Any]
 
 
 class RunFolder:
-    """The output folder of one run, ours until `close` or the end of the process.
+    """The output folder of a run, locked until `close` or the end of the process.
 
-    path: the folder; models, figures, ...: one attribute for each of `FOLDERS`, made when something is written there.
+    Attributes: `path` is the folder; `models`, `figures`, ... are those of `FOLDERS`, which are created when something
+    is written there.
 
-    leads: False for the other workers of a run that is spread over several processes. They write nothing, and find the
-        results of the phases that only the leader does in its files; the folder must be one that all can read.
-    meet: waits until all workers have come to it.
+    leads: False for all but the first worker of a run with several processes. They write nothing, and read the results
+        of phases that only the leader runs from its files; so all of them must be able to read the folder.
+    meet: a function that waits until all workers have called it.
 
-    Raises UserError when the folder holds something and neither --resume nor --overwrite is given, when it holds
-    something that is not a run's, when another process runs in it, and when settings differ from those of the run
-    that is to be resumed.
+    Raises UserError if the folder is not empty and neither --resume nor --overwrite is given, if it holds anything but
+    a run, if another process is using it, or if the settings differ from those of the run to resume.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class RunFolder:
         self._lock = self._claim() if leads else io.StringIO()
         try:
             meet()
-            self._done = set(self.phases)  # as all workers know it
+            # Read between two barriers, so that all workers see the same phases.
+            self._done = set(self.phases)
             meet()
         except BaseException:
             self.close()
@@ -88,11 +91,11 @@ class RunFolder:
         self.close()
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Unlock the folder for other processes."""
         self._lock.close()
 
     def _leave_no_trace(self) -> None:
-        """Give the folder up if it was claimed for a run that failed before it had trained anything."""
+        """Remove the folder of a new run that failed before it had trained anything."""
         if {entry.name for entry in self.path.iterdir()} <= {"config.toml", LOCK}:
             for name in ("config.toml", LOCK):
                 _remove(self.path / name)
@@ -104,14 +107,14 @@ class RunFolder:
         return files.read_json(self.path / "phases.json", {})
 
     def finish_phase(self, name: str, result: dict, seconds: float | None = None) -> None:
-        """Write down that a phase has ended, and its result (anything JSON holds; a NaN comes back as None)."""
+        """Record that a phase has finished, and its result (any JSON value; NaN is read back as None)."""
         files.write_json(self.path / "phases.json", {**self.phases, name: {"seconds": seconds, "result": result}})
 
     def phase(self, name: str, work: Callable[[], dict], *, together: bool = False) -> dict:
-        """The result of a phase: from the file when it was finished before, else of `work`, timed and written down.
+        """The result of a phase: from phases.json if it has finished before, else from `work`, timed and recorded.
 
-        Both times it is what JSON makes of it, so a resumed run continues with the very values of an undisturbed one.
-        together: all workers do it; else the leader alone, while the others wait.
+        In both cases it is what JSON reads back, so a resumed run continues with the same values as an uninterrupted
+        one. together: all workers run it; otherwise the leader runs it while the others wait.
         """
         if name not in self._done:
             start = time.monotonic()
@@ -144,7 +147,7 @@ class RunFolder:
         files.write_text(self.path / "history.csv", text.getvalue())
 
     def history(self) -> list[dict[str, str]]:
-        """The rows of history.csv, as text; a metric that a row does not have is left out."""
+        """The rows of history.csv, as text; empty values are left out."""
         path = self.path / "history.csv"
         if not path.exists():
             return []
@@ -152,14 +155,14 @@ class RunFolder:
             return [{key: value for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
 
     def write_metrics(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """metrics.json from {MODEL: {METRIC: value}}; data, seeds and the seconds of the phases are added."""
+        """Write metrics.json: {MODEL: {METRIC: value}}, and the data, the seeds and the seconds of the phases."""
         seeds = {"seeds": list(self.config.seeds)} if self.config.seeds else {"seed": self.config.seed}
         seconds = {name: phase["seconds"] for name, phase in self.phases.items() if phase["seconds"] is not None}
         metrics = {"recipe": self.recipe, "data": self.config.data, **seeds, "results": results, "seconds": seconds}
         files.write_json(self.path / "metrics.json", metrics)
 
     def write_transfer(self, model: str, report: Mapping[str, Any]) -> None:
-        """Add to transfer_report.json which weights of a model came from where, and which moved."""
+        """Add a model to transfer_report.json: where its weights came from, and which of them training changed."""
         if self.leads:
             path = self.path / "transfer_report.json"
             files.write_json(path, {**files.read_json(path, {}), model: report})
@@ -168,7 +171,8 @@ class RunFolder:
         self._refuse_unless_free()
         lock = _lock(self.path)
         try:
-            self._refuse_unless_free()  # again: another process may have come and gone before the lock was ours
+            # Checked again, because another process may have used the folder before the lock was ours.
+            self._refuse_unless_free()
             self._enter()
         except BaseException:
             lock.close()
@@ -177,14 +181,14 @@ class RunFolder:
 
     def _refuse_unless_free(self) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--output {self.path} is a file; a run needs a folder")
+            raise UserError(f"--output {self.path} is a file; give a folder")
         empty = not self.path.exists() or all(_ignored(entry.name) for entry in self.path.iterdir())
         if self.config.resume and (empty or not is_run(self.path)):
-            raise UserError(f"--output {self.path} has no run to resume; leave out --resume, or give another --output")
+            raise UserError(f"--output {self.path} has no run to resume; leave out --resume, or change --output")
         if empty:
             return
         if not is_run(self.path):
-            raise UserError(f"--output {self.path} holds files that are not a run's; choose another --output")
+            raise UserError(f"--output {self.path} holds files that are not from a run; choose another --output")
         if not (self.config.resume or self.config.overwrite):
             raise UserError(
                 f"--output {self.path} already holds a run; continue it with --resume, "
@@ -198,7 +202,8 @@ class RunFolder:
                 if TEMPORARY.fullmatch(path.name):
                     _remove(path)
             return
-        if self.config.overwrite:  # config.toml goes last: until then the folder is known to be a run's
+        if self.config.overwrite:
+            # config.toml stays until it is replaced, so that the folder is recognised as a run's after a kill.
             _clear(self.path)
         self._new = not self.config.overwrite
         header = f"{HEADER} {__version__}: python -m kerastransfer.recipes.{self.recipe} --config config.toml\n"
@@ -208,28 +213,32 @@ class RunFolder:
         stored = self.path / "config.toml"
         first_line = stored.read_text(encoding="utf-8").partition("\n")[0]
         if f"kerastransfer.recipes.{self.recipe} " not in first_line:
-            raise UserError(f"--output {self.path} holds a run of another recipe ({first_line.lstrip('# ')})")
+            raise UserError(
+                f"--output {self.path} holds a run of another recipe ({first_line.lstrip('# ')}); "
+                "choose another --output"
+            )
         before, now = (settings.fixed(one) for one in (settings.read(type(self.config), stored), self.config))
         differing = [name for name in now if before.get(name) != now[name]]
         if differing:
             told = ", ".join(f"{flag(name)} {now[name]} (was {before.get(name)})" for name in differing)
             raise UserError(
-                f"--resume needs the settings the run began with, but differs in {told}; "
+                f"--resume needs the settings that the run began with, but these differ: {told}; "
                 f"give --config {stored} --resume, or choose another --output"
             )
 
 
 def default_output(recipe: str, data: str) -> str:
-    """saved_models/RECIPE-DATA, where DATA is the last part of a path or of `tfds:NAME`."""
+    """saved_models/RECIPE-DATA, where DATA is the last part of a path, or NAME of `tfds:NAME`."""
     name = data.removeprefix("tfds:")
     if name == data and data != "toy":
-        path = Path(data).resolve()  # so that "." has a name
+        # Resolved, so that "." has a name.
+        path = Path(data).resolve()
         name = path.stem if path.is_file() else path.name
     return f"saved_models/{recipe}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
 
 
 def _lock(folder: Path) -> io.TextIOBase:
-    """Hold the folder's lock file. The kernel lets go of it when the process dies, so no lock is ever stale."""
+    """Lock the folder's lock file. The kernel releases the lock when the process dies, so no lock is ever stale."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a+", encoding="utf-8")
@@ -252,12 +261,12 @@ def _lock(folder: Path) -> io.TextIOBase:
 
 
 def _ignored(name: str) -> bool:
-    """Whether a file in the folder is irrelevant: the lock, or what a killed write has left."""
+    """Whether a file in the folder is irrelevant: the lock, or a leftover of a killed write."""
     return name == LOCK or TEMPORARY.fullmatch(name) is not None
 
 
 def is_run(folder: Path) -> bool:
-    """Whether the folder is a run's."""
+    """Whether the folder is that of a run."""
     try:
         return (folder / "config.toml").read_text(encoding="utf-8").startswith(HEADER)
     except (OSError, UnicodeDecodeError):
@@ -265,7 +274,7 @@ def is_run(folder: Path) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a run has written, in it and in the runs of its grid; its config.toml and what is not ours stay."""
+    """Remove what a run, and the runs of its grid, have written, except for config.toml. Other files are kept."""
     cells = [folder / name for name in files.read_json(folder / "grid.json", {"cells": []})["cells"]]
     # Runs of version 0.1 have no grid.json.
     cells = cells or sorted(folder.glob("seed*"))

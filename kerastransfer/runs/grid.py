@@ -1,6 +1,6 @@
-"""A page once for each cell of a grid of settings, such as several seeds, and what they have in common.
+"""Runs a recipe for each cell of a grid of settings, such as several seeds, and summarises the results.
 
-Each cell is a run of its own, in a folder of its own, resumable on its own; grid.json in the folder above names them.
+Each cell is a separate run in its own folder, and can be resumed; grid.json in the folder above lists the cells.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ Once = Callable[[Any, RunFolder], Outcome]
 
 
 def over_seeds(recipe: str, config: CommonConfig, once: Once) -> Results:
-    """Run `once` for the seed, or for each of --seeds; returns {model: {metric: value}}, means over several seeds."""
+    """Run `once` for --seed, or for each of --seeds. Returns {model: {metric: value}}; with several seeds, the means
+    over them."""
     config, company = _with_workers(config)
     with RunFolder(recipe, config, **company) as run:
         if not config.seeds:
@@ -57,9 +58,10 @@ def over(
     run: RunFolder,
     company: Mapping[str, Any] | None = None,
 ) -> dict[tuple, Outcome]:
-    """{(value of each axis): outcome} of `once` for all combinations of `axes` {field of the settings: values}.
+    """Run `once` for all combinations of `axes`; returns {(value of each axis): outcome}.
 
-    run: the folder above; a cell lies in it as AXISVALUE_AXISVALUE. A cell that has finished is not run again.
+    axes: {field of the settings: values}. run: the folder of the grid; a cell's folder in it is AXISVALUE_AXISVALUE.
+    The finished phases of a cell are not run again.
     """
     cells = {
         values: "_".join(f"{axis}{value}" for axis, value in zip(axes, values, strict=True))
@@ -83,7 +85,7 @@ def over(
 
 
 def mean_and_spread(each: Sequence[Results]) -> Results:
-    """{model: {metric: mean, metric_spread: sample standard deviation}} of results over seeds."""
+    """{model: {metric: mean, metric_spread: sample standard deviation}} over the results of several seeds."""
     combined: Results = {}
     for model, metrics in each[0].items():
         combined[model] = {}
@@ -94,7 +96,7 @@ def mean_and_spread(each: Sequence[Results]) -> Results:
 
 
 def tell(run: RunFolder, outcome: Outcome, results: Results, exported: str) -> None:
-    """The last lines of a run: the main scores, and where everything is."""
+    """Print the last lines of a run: the main scores, and where the report and the exported files are."""
     print()
     for model, metrics in results.items():
         main = outcome.models[model].main
@@ -106,12 +108,12 @@ def tell(run: RunFolder, outcome: Outcome, results: Results, exported: str) -> N
 
 
 def _with_workers(config: CommonConfig) -> tuple[CommonConfig, dict[str, Any]]:
-    """The settings of this worker, and what its run folder must know of the others."""
+    """The settings of this worker, and the options of its `RunFolder` that concern the other workers."""
     from kerastransfer.training import precision, strategy
 
     strategy.join(config.strategy)
-    # Resolved before config.toml is written: a run that is resumed on another machine, or repeated from that file,
-    # computes as it began or is refused.
+    # Resolved before config.toml is written, so that a run that is resumed on another machine, or repeated from that
+    # file, uses the same precision.
     alone = config.strategy in ("none", "mirrored")
     config = dataclasses.replace(config, precision=precision.resolved(config.precision, jit=config.jit, alone=alone))
     index, parts = strategy.worker(config.strategy)[0], strategy.parts(config.strategy)

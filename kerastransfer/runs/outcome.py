@@ -1,4 +1,4 @@
-"""What a run has produced: kept models, their scores on the test images, exported files, and what the page says."""
+"""What a run produces: models, their scores on the test images, exported files, and the contents of the report."""
 
 import dataclasses
 from pathlib import Path
@@ -22,9 +22,12 @@ Role = Literal["subject", "control", "beside"]
 class Result:
     """A model, or a map, with its scores on the test images.
 
-    metrics: a number each. main: the one that a person reads. per_image: {image: value of `each`}, of which
-    comparisons are made. role: "subject" of the run, "control" that a subject is compared with, or scored "beside"
-    them. task, test: None for what is not a model of the run. exported: records of its files.
+    metrics: {name: value}. main: the name of the metric that is shown first.
+    per_image: {image: value of the metric `each`}, from which models are compared image by image.
+    role: "subject" of the run, "control" that a subject is compared with, or "beside" for further models that are
+        scored for comparison.
+    task, test: None for what is not a model of the run.
+    exported: records of the exported files.
     """
 
     metrics: dict[str, float]
@@ -40,11 +43,12 @@ class Result:
 
 @dataclasses.dataclass
 class Outcome:
-    """Filled by the phases of a run; `runs.grid` writes it down.
+    """Filled by the phases of a run, and written to files by `runs.grid`.
 
-    lead: what was done, in a sentence or two, as the page begins. pairs: (better, worse) models to compare image by
-    image. figures: further ones for the page: (file name, `report.page.Figure` without an image, picture). sections:
-    further `report.page.Section`s.
+    lead: what was done, in a sentence or two, at the top of the report.
+    pairs: (better, worse) models to compare image by image.
+    figures: further figures of the report: (file name, `report.page.Figure` without an image, picture).
+    sections: further `report.page.Section`s.
     """
 
     config: Any
@@ -63,7 +67,7 @@ class Outcome:
         return {name: result.metrics for name, result in self.models.items()}
 
     def predictor(self, name: str) -> trained.AnyPredictor:
-        """models/NAME.keras, opened once."""
+        """The predictor for models/NAME.keras, which is opened only once."""
         if name not in self._predictors:
             self._predictors[name] = trained.open_predictor(self.run.models / f"{name}.keras")
         return self._predictors[name]
@@ -95,7 +99,7 @@ class Outcome:
         each: str | None,
         role: Role = "subject",
     ) -> Result:
-        """Take in scores as JSON brings them back: None for NaN."""
+        """Add scores as they are read from JSON, in which NaN is None."""
         metrics, per_image = (
             {key: np.nan if v is None else v for key, v in some.items()} for some in (metrics, per_image)
         )
@@ -103,12 +107,12 @@ class Outcome:
         return self.models[name]
 
     def compare(self, better: str, worse: str) -> None:
-        """Have the page compare two models image by image, where both were scored."""
+        """Have the report compare two models image by image, if both were scored."""
         if {better, worse} <= self.models.keys():
             self.pairs.append((better, worse))
 
     def export(self, name: str, train: Dataset, test: Dataset) -> None:
-        """Write SavedModel and LiteRT files of models/NAME.keras, each compared with it on test images.
+        """Export models/NAME.keras as SavedModel and LiteRT files, each compared with it on test images.
 
         A failed parity check does not abort the run; `refuse_failed` raises after everything has been written.
         """
@@ -136,7 +140,7 @@ class Outcome:
             raise parity.ParityError([parity.ExportedFile(**record) for record in failed])
 
     def shown(self, task: str) -> dict[str, Shown]:
-        """The run's models of a task as its `figures` draws them; controls are left out."""
+        """The subjects of the run that belong to a task, in the form that the task's `figures` takes."""
         return {
             name: Shown(self.predictor(name).predict, result.per_image, result.details)
             for name, result in self.models.items()
@@ -149,7 +153,7 @@ class Outcome:
 
 
 def export_files(model: Path, train: Dataset, test: Dataset, saved_model: Path, tflite: Path) -> dict[str, list[dict]]:
-    """`trained.export`; returns {"files": its records}, of those out of tolerance too."""
+    """`trained.export`; returns {"files": its records}, including those of files out of tolerance."""
     from kerastransfer.export import parity
 
     try:
@@ -160,7 +164,8 @@ def export_files(model: Path, train: Dataset, test: Dataset, saved_model: Path, 
 
 
 def keep(run: RunFolder, name: str, network: Any, about: About) -> None:
-    """models/NAME.keras with NAME.json beside it, in float32 whatever it was trained in, and NAME.weights.h5."""
+    """Write models/NAME.keras and, beside it, NAME.json and NAME.weights.h5, in float32 whatever the precision of
+    training was."""
     from kerastransfer.export.portable import in_float32
 
     network = in_float32(network)
@@ -170,7 +175,7 @@ def keep(run: RunFolder, name: str, network: Any, about: About) -> None:
 
 
 def keep_part(run: RunFolder, name: str, part: Any) -> None:
-    """models/NAME.keras of a part that is worth loading alone, such as an encoder, in float32."""
+    """Write models/NAME.keras, in float32, for a part that is useful on its own, such as an encoder."""
     from kerastransfer.export import loading
     from kerastransfer.export.portable import in_float32
 

@@ -1,4 +1,4 @@
-"""A run's outcome as report.html: what was done, how well, how sure, and what it looks like."""
+"""Writes the outcome of a run as report.html: what was done, the scores and their uncertainty, and pictures."""
 
 import dataclasses
 import os
@@ -17,12 +17,12 @@ from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
 from kerastransfer.tasks import TASKS
 
-HONEST = "All scores are those of test images, which nothing was trained or chosen on."
+HONEST = "All scores are measured on test images, which were used neither for training nor for model selection."
 PerImage = Mapping[str, Mapping[str, float]]
 
 
 def write(outcome: Outcome) -> None:
-    """The page of one seed, and its figures beside it."""
+    """Write the report of a run with one seed, and its figures in the folder figures/."""
     run, per_image = (
         outcome.run,
         {name: result.per_image for name, result in outcome.models.items() if result.per_image},
@@ -45,7 +45,8 @@ def write(outcome: Outcome) -> None:
 def write_over_seeds(
     run: RunFolder, config: Any, each: Mapping[int, Outcome], results: Mapping[str, Mapping[str, float]]
 ) -> None:
-    """The page of several seeds: means with their spread; images are compared by their mean over the seeds."""
+    """Write the report of several seeds: means with their spread. Models are compared image by image, by the mean score
+    of each image over the seeds."""
     first = next(iter(each.values()))
     estimates = {
         model: {
@@ -66,7 +67,7 @@ def write_over_seeds(
     rows = [{**row, "seed": seed} for seed, outcome in each.items() for row in outcome.run.history()]
     page = dataclasses.replace(
         _page(run, config, first, estimates),
-        results_note=f"Mean and standard deviation over seeds {', '.join(map(str, each))}; a folder for each.",
+        results_note=f"Mean and standard deviation over seeds {', '.join(map(str, each))}; each has its own folder.",
         comparisons=_comparisons(first, per_image),
         figures=_saved(run, [*first.figures, *_pictures(first), *_charts(first, rows, per_image, first.exported)]),
         seconds={
@@ -111,7 +112,7 @@ def _page(run: RunFolder, config: Any, outcome: Outcome, results: Mapping[str, M
 
 
 def _estimate(outcome: Outcome, model: str, metric: str) -> Estimate:
-    """With an interval over the images, where the metric is the mean of their scores."""
+    """The metric, with an interval over the images if it is the mean of their scores."""
     result = outcome.models[model]
     value = result.metrics[metric]
     if metric != result.main or not result.per_image:
@@ -153,7 +154,7 @@ def _exported(record: Mapping[str, Any]) -> ExportedFile:
 
 
 def _pictures(outcome: Outcome) -> Iterator[tuple[str, Figure, Any]]:
-    """What each task draws of the run's models."""
+    """The figures that each task draws of the run's models."""
     for name, task in TASKS.items():
         models = outcome.shown(name)
         if models:
@@ -168,10 +169,10 @@ def _charts(
     for name, images in per_image.items():
         by_score.setdefault(outcome.models[name].each, {})[name] = np.array(list(images.values()))
     for score, values in by_score.items():
-        # Right and wrong make no distribution.
+        # Scores that are only right or wrong (0 or 1) have no distribution to show.
         if all(np.isin(of_images, (0, 1)).all() for of_images in values.values()):
             continue
-        caption = "A dot for each test image; the bar holds the middle half, the line is the median."
+        caption = "Each dot is a test image; the bar spans the middle half, and the line is the median."
         title = f"{score} of each test image"
         yield score.lower(), Figure(title, caption, b"", chart=True), figures.distribution(values)
     for a, b in outcome.pairs[:1]:
@@ -186,11 +187,11 @@ def _charts(
             [record["bytes"] / 1e6 for record in records],
             [next(iter(record["milliseconds"].values()), np.nan) for record in records],
         )
-        yield "exported", Figure("Exported files", "LiteRT on this machine's processor.", b"", chart=True), drawn
+        yield "exported", Figure("Exported files", "LiteRT on the CPU of this machine.", b"", chart=True), drawn
 
 
 def _saved(run: RunFolder, drawn: Sequence[tuple[str, Figure, Any]]) -> list[Figure]:
-    """Write each picture to figures/, and hand the figures on with it."""
+    """Write each picture to figures/, and return the figures with their paths."""
     done = []
     for name, figure, picture in drawn:
         path = run.figures / f"{name}.png"

@@ -1,4 +1,4 @@
-"""A recipe's settings: one dataclass, whose fields are the flags of the command line and the keys of a TOML file.
+"""The settings of a recipe: a dataclass whose fields are the flags of the command line and the keys of a TOML file.
 
 A recipe ends with
 
@@ -6,17 +6,18 @@ A recipe ends with
         command_line.run(main, Config)
 
 and its own `Config` extends `CommonConfig`. Every field has a default, is of type bool, int, float, str, Literal, a
-`tuple[X, ...]` of these, or one of them `| None`, and is followed by a docstring, which is its line in `--help`.
+`tuple[X, ...]` of these, or one of them `| None`, and is followed by a docstring, which describes it in `--help`.
 
 A field may also hold the settings of a choice, such as those of the family that --model belongs to: the class variable
-`CHOSEN` maps its name to (the field that chooses, a function from that field's value to a dataclass). Its fields are
-flags with the name before them (--net.loss) and a table of the file ([net]); --help shows those of the chosen class.
+`CHOSEN` maps its name to (the field that chooses, a function from that field's value to a dataclass). The fields of
+this dataclass are flags with a prefix (--net.loss) and keys of a table in the file ([net]); --help shows those of the
+chosen class.
 
-The class variable `TOY` holds the settings of the recipe's small job on drawn scenes, as a TOML file would: they are
-the defaults where neither --config nor other --data is given.
+The class variable `TOY` holds the settings of the recipe's small demo on drawn scenes, as a TOML file would. They are
+the defaults if neither --config nor other --data is given.
 
-A recipe's module imports what is slow to import (Keras, TensorFlow, the rooms that use them) inside `main`, so that
-`--help` answers at once.
+The module of a recipe imports whatever is slow to import (Keras, TensorFlow, and modules that use them) inside `main`,
+so that `--help` answers immediately.
 """
 
 import argparse
@@ -36,54 +37,57 @@ from kerastransfer.errors import UserError
 from kerastransfer.flags import flag, nearest, require_positive
 from kerastransfer.runs.flag_help import explain
 
-TOY_HELP = "Without --data and --config, a small complete job runs on drawn scenes; other data has other defaults."
+TOY_HELP = (
+    "Without --data and --config, a small demo runs on drawn scenes, with defaults of its own; for other data the "
+    "defaults differ."
+)
 FILE_HELP = "--config FILE.toml reads settings from a file, one per line (batch_size = 16); flags override them."
-LARGEST_SEED = 2**32 - 1  # NumPy's
+# The largest seed that NumPy accepts.
+LARGEST_SEED = 2**32 - 1
 
 
 def variable(default: Any) -> Any:
-    """A field that may differ between a run and its resumption, as it does not change the numbers."""
+    """A field that may change when a run is resumed, because it does not affect the results."""
     return dataclasses.field(default=default, metadata={"variable": True})
 
 
 def unstored(default: Any) -> Any:
-    """A field that says what to do this once, and is not part of the run's settings."""
+    """A field that applies to a single call and is not stored with the settings of the run."""
     return dataclasses.field(default=default, metadata={"variable": True, "unstored": True})
 
 
 def one_of(classes: Mapping[str, type]) -> Any:
-    """The type of a field that holds an instance of one of these dataclasses, which another field chooses."""
+    """The type of a field that holds an instance of one of these dataclasses; another field chooses which."""
     kinds = [Annotated[one, tyro.conf.subcommand(name)] for name, one in classes.items()]
     return tyro.conf.AvoidSubcommands[typing.Union[tuple(kinds)]]  # noqa: UP007
 
 
 @dataclasses.dataclass
 class CommonConfig:
-    """The flags that mean the same in every recipe."""
+    """The flags that all recipes have."""
 
     CHOSEN: ClassVar[Mapping[str, tuple[str, Callable[[str], type]]]] = {}
     TOY: ClassVar[Mapping[str, Any]] = {}
 
     data: str = "toy"
-    """A folder or an annotation file in a known layout, `toy` or `toy-hard` (drawn scenes), or
-    `tfds:NAME`."""
+    """The data: a folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`)."""
     format: str = "auto"
     """Layout of --data; `auto` detects it."""
     split: Literal["auto", "owner", "every_fifth"] = "auto"
-    """Which images are test images: those of the data's own split (`owner`), or every fifth by name (`every_fifth`);
-    `auto` takes the data's own split where there is one."""
+    """Which images are used for testing: those of the data set's own split (`owner`), or every fifth by name
+    (`every_fifth`); `auto` uses the data set's own split if there is one."""
     max_bad: float = 0.01
-    """Largest share of bad samples; with more, the run stops before training."""
+    """Largest share of bad samples that is tolerated; with more, the run stops before training."""
     fraction: float = 1.0
-    """Share of the training images to train on, drawn by the seed."""
+    """Share of the training images to train on; the seed decides which."""
     image_size: int = 224
     """Height and width, in pixels, that images are resized to."""
     batch_size: int = 16
-    """Images in a training step, over all replicas."""
+    """Number of images in a training step, over all replicas."""
     seed: int = 0
-    """Seed of the weights, the order of the images and the augmentation."""
+    """Seed for the initial weights, the order of the images and the augmentation."""
     seeds: tuple[int, ...] = ()
-    """Several seeds instead of one: a run for each, and their mean and spread."""
+    """Several seeds instead of one: train once for each, and report the mean and the spread."""
     output: str | None = variable(None)
     """Folder of the run; the default is saved_models/RECIPE-DATA."""
     resume: bool = unstored(False)
@@ -92,19 +96,20 @@ class CommonConfig:
     """Remove the run in --output and start again."""
     strategy: Literal["none", "mirrored", "multi_worker", "data_parallel"] = variable("none")
     """Distribute each training step over the devices of this machine (`mirrored`), over the workers of TF_CONFIG
-    (`multi_worker`), or with KERAS_BACKEND=jax over the devices of all processes (`data_parallel`): docs/scale.md."""
+    (`multi_worker`), or, with KERAS_BACKEND=jax, over the devices of all processes (`data_parallel`). See
+    docs/scale.md."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type that the arithmetic of training uses; weights are always float32. `auto` is bfloat16 where this processor or
-    GPU computes in it, which is about twice as fast, and float32 elsewhere."""
+    """Number format of the computations in training; weights are always float32. `auto` is bfloat16 if this CPU or GPU
+    supports it, which is about twice as fast, and float32 otherwise."""
     jit: bool = False
     """Compile the training step with XLA."""
     deterministic: bool = False
-    """Give exactly the same numbers for the same seed; slower."""
+    """Make runs with the same seed give exactly the same numbers; training is slower."""
     quiet: bool = variable(False)
-    """Print only warnings and where the results are."""
+    """Print only warnings, the main scores and the location of the results."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for a value that no run can have. A recipe's Config calls this first in its own."""
+        """Raises UserError for an invalid value. The Config of a recipe calls this first in its own."""
         for name, (by, settings_of) in self.CHOSEN.items():
             wanted, given = settings_of(getattr(self, by)), getattr(self, name)
             if given is None:
@@ -127,10 +132,10 @@ class CommonConfig:
 
 
 def parse(Config: type, argv: Sequence[str], *, prog: str | None = None, description: str | None = None) -> Any:
-    """A `Config` from flags, over the values of `--config FILE.toml`, over the defaults.
+    """A `Config` from flags, which override the values of `--config FILE.toml`, which override the defaults.
 
-    Raises UserError for an unknown flag or key, which names the nearest known one, and for a file that cannot be
-    read; a flag's value of the wrong type ends the program with code 2, and so does `--help` with code 0.
+    Raises UserError for an unknown flag or key, naming the nearest known one, and for a file that cannot be read. A
+    flag value of the wrong type ends the program with exit code 2, and `--help` with exit code 0.
     """
     given, flags = _before("config").parse_known_args(argv)
     choosers = {by for by, _ in Config.CHOSEN.values()}
@@ -159,7 +164,7 @@ def parse(Config: type, argv: Sequence[str], *, prog: str | None = None, descrip
 
 
 def _before(*names: str) -> argparse.ArgumentParser:
-    """Reads these flags alone, before the others can be understood."""
+    """A parser for these flags only, which must be known before the others can be parsed."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
         parser.add_argument(flag(name), dest=name)
@@ -167,24 +172,27 @@ def _before(*names: str) -> argparse.ArgumentParser:
 
 
 def toy(Config: type, **chosen: str) -> Any:
-    """The settings of a recipe's small job on drawn scenes, `Config.TOY`; `chosen` as in `read`."""
+    """The settings of a recipe's small demo on drawn scenes, `Config.TOY`; `chosen` as in `read`."""
     values, defaults = dict(Config.TOY), _defaults(Config)
     for name, (by, settings_of) in Config.CHOSEN.items():
         if settings_of(chosen.get(by, values.get(by, defaults[by]))) is not settings_of(values.get(by, defaults[by])):
-            # The flags chose another class than the one that the small job has settings for.
+            # The flags chose another class than the one that the demo has settings for.
             values.pop(name, None)
     return _from_values(Config, values, "TOY", chosen)
 
 
 def read(Config: type, path: str | os.PathLike, **chosen: str) -> Any:
-    """A `Config` from a TOML file; what the file does not name keeps its default. `chosen`: flags that override the
-    file, of fields that choose the class of others. Raises UserError."""
+    """A `Config` from a TOML file; settings that are not in the file keep their defaults.
+
+    chosen: flags that override the file, for fields that choose the class of other fields. Raises UserError for a file
+    that cannot be read or has invalid settings.
+    """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); --config needs a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid TOML ({error}); it needs one `key = value` per line") from error
+        raise UserError(f"{path} is not valid TOML ({error}); it needs one `key = value` per line") from error
     return _from_values(Config, values, path, chosen)
 
 
@@ -227,12 +235,12 @@ def _fields(Config: type, values: Mapping[str, Any], prefix: str = "") -> dict[s
         try:
             typed[name] = _typed(value, kinds[name])
         except TypeError as error:
-            raise UserError(f"{prefix}{name} is {value!r}; needed {error}") from error
+            raise UserError(f"{prefix}{name} is {value!r}; it must be {error}") from error
     return typed
 
 
 def flat(config: Any) -> dict[str, Any]:
-    """{"batch_size": 16, "net.loss": "giou", ...}: all settings, those of a choice with the name of its table."""
+    """All settings, those of a choice prefixed with the name of its table: {"batch_size": 16, "net.loss": "giou"}."""
     return dict(_flat(config, ""))
 
 
@@ -246,13 +254,13 @@ def _flat(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def fixed(config: Any) -> dict[str, Any]:
-    """The settings, by name, that a run and its resumption must share."""
+    """The settings, by name, that must not change when a run is resumed."""
     loose = {field.name for field in dataclasses.fields(config) if field.metadata.get("variable")}
     return {name: value for name, value in flat(config).items() if name not in loose}
 
 
 def to_toml(config: Any) -> str:
-    """All settings as TOML, which `read` turns into an equal config; a setting of None is left out."""
+    """All settings as TOML, from which `read` makes an equal config; settings that are None are left out."""
     stored = [field for field in dataclasses.fields(config) if not field.metadata.get("unstored")]
     values = {field.name: getattr(config, field.name) for field in stored}
     tables = {name: value for name, value in values.items() if dataclasses.is_dataclass(value)}
@@ -265,23 +273,24 @@ def _lines(values: Mapping[str, Any]) -> str:
 
 
 def _typed(value: Any, kind: Any) -> Any:
-    """`value` as the type that its field is declared with; TypeError with the words for what was needed."""
+    """`value` in the type that its field is declared with. Raises TypeError with a description of that type."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         if value in arguments:
             return value
         raise TypeError("one of " + ", ".join(map(repr, arguments)))
-    if origin in (typing.Union, types.UnionType):  # `kind | None`; a file says None by leaving the key out
+    # `kind | None`; None is expressed by leaving the key out.
+    if origin in (typing.Union, types.UnionType):
         (kind,) = (argument for argument in arguments if argument is not type(None))
         return _typed(value, kind)
     if origin is tuple:
         try:
             return tuple(_typed(item, arguments[0]) for item in (value if isinstance(value, list) else [value]))
         except TypeError as error:
-            raise TypeError(f"a list, each {error}") from error
+            raise TypeError(f"a list in which each item is {error}") from error
     if type(value) is kind or (kind is float and type(value) is int):
         return kind(value)
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: 'a text in "quotes"'}
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: 'a string in "quotes"'}
     raise TypeError(words[kind])
 
 
@@ -290,6 +299,7 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return repr(value)
-    if isinstance(value, str):  # every escape of JSON is one of TOML, which alone wants DEL escaped
+    # Every escape of JSON is valid in TOML, which also requires DEL to be escaped.
+    if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
     return "[" + ", ".join(map(_toml, value)) + "]"

@@ -3,8 +3,8 @@
     {"task": "detection", "labels": ["disc", "star"], "image_size": [224, 224], "resize": "stretch",
      "decoder": {"class_name": "YoloV1Codec", "config": {"num_classes": 2, ...}, ...}}
 
-The .keras file holds the network itself (raw predictions, logits); the decoder turns these into annotations. Importing
-this module imports neither Keras nor TensorFlow: a .tflite file runs without them.
+The .keras file holds the network itself, whose outputs are raw predictions or logits; the decoder turns them into
+annotations. Importing this module imports neither Keras nor TensorFlow, because .tflite files run without them.
 """
 
 import json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kerastransfer.export.parity import ExportedFile
 
 CALIBRATION_IMAGES = 32
-# On 32 images chance alone moved the score of a good file by 0.01.
+# With 32 images the score of a good file varied by 0.01 by chance.
 PARITY_IMAGES = 128
 
 
@@ -48,7 +48,7 @@ class AnyPredictor(Protocol):
 
 
 def write(model: "keras.Model", path: str | Path, about: About) -> None:
-    """Write `model` to `path` (NAME.keras), and what `about` says of it to NAME.json."""
+    """Write `model` to `path` (NAME.keras), and `about` to NAME.json."""
     import keras
 
     from kerastransfer.export import loading
@@ -68,9 +68,9 @@ def write(model: "keras.Model", path: str | Path, about: About) -> None:
 
 
 def stored(path: str | Path) -> "tuple[keras.Model, About]":
-    """The network in NAME.keras as it was trained, and what NAME.json says of it.
+    """The network in NAME.keras as it was trained, and the contents of NAME.json.
 
-    Raises UserError when either file is missing, damaged, or not of this package.
+    Raises UserError if either file is missing, damaged, or not from this package.
     """
     model = _network(path)
     beside = Path(path).with_suffix(".json")
@@ -89,7 +89,7 @@ def stored(path: str | Path) -> "tuple[keras.Model, About]":
         )
     except OSError as error:
         raise UserError(
-            f"{beside}: cannot be read ({error.strerror}); it holds labels and sizes: keep it beside {path}"
+            f"{beside}: cannot be read ({error.strerror}); it holds the labels and sizes, so keep it beside {path}"
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -98,7 +98,7 @@ def stored(path: str | Path) -> "tuple[keras.Model, About]":
 
 
 def exported(path: str | Path) -> "tuple[keras.Model, About]":
-    """The model in NAME.keras as it is exported (image to the outputs of its task), and what it is for.
+    """The model in NAME.keras as it is exported, from image to the outputs of its task, and its `About`.
 
     Raises UserError as `stored` does.
     """
@@ -107,9 +107,9 @@ def exported(path: str | Path) -> "tuple[keras.Model, About]":
 
 
 def encoder(path: str | Path) -> "keras.Model":
-    """The encoder in a .keras file, or the part of that name in a whole model: a detector's, a segmenter's.
+    """The encoder in a .keras file, or the part called "encoder" of a whole model, such as a detector or a segmenter.
 
-    Raises UserError for a file that has no encoder, and for an encoder whose outputs are not taps c1, c2, ...
+    Raises UserError for a file without an encoder, and for an encoder whose outputs are not taps c1, c2, ...
     """
     if Path(path).suffix == ".npz":
         raise UserError(
@@ -129,7 +129,7 @@ def encoder(path: str | Path) -> "keras.Model":
 
 
 def open_predictor(path: str | Path) -> AnyPredictor:
-    """The model in a .keras file of this package or in a .tflite file that it exported. Raises UserError."""
+    """The model in a .keras file that this package wrote, or in a .tflite file that it exported. Raises UserError."""
     suffix = Path(path).suffix
     if suffix == ".tflite":
         from kerastransfer.export.predictor import Predictor
@@ -146,10 +146,10 @@ def open_predictor(path: str | Path) -> AnyPredictor:
 def export(
     path: str | Path, train: "Dataset", test: "Dataset", *, saved_model: Path, tflite: Path
 ) -> "list[ExportedFile]":
-    """Write NAME.keras as the folder saved_model/NAME and as LiteRT files and NAME.json in the folder `tflite`.
+    """Export NAME.keras to the folder saved_model/NAME, and to LiteRT files and NAME.json in the folder `tflite`.
 
     Images spread over `train` calibrate int8; the files are compared with the Keras model on images spread over `test`.
-    Raises ParityError, once everything has been written, when a file is out of tolerance.
+    Raises ParityError, after everything has been written, if a file is out of tolerance.
     """
     model, about = exported(path)
     from kerastransfer.export import parity
@@ -181,7 +181,7 @@ def _network(path):
     from kerastransfer.silence import silenced
 
     with silenced():
-        # The first operation looks for a GPU, and complains when there is none.
+        # The first operation looks for a GPU, and warns if there is none.
         keras.ops.zeros(())
     return load_keras(path)
 
@@ -197,7 +197,7 @@ def _decoder(described: dict[str, Any]) -> Any:
 
 
 def _of_version_0_1(described):
-    """Codecs as version 0.1 wrote them: by the name of their module, with their fields."""
+    """Codecs in the format of version 0.1: the name of their module, and their fields."""
     from kerastransfer.codecs.mask import MaskCodec
     from kerastransfer.codecs.masked_boxes import MaskedBoxes
     from kerastransfer.codecs.yolov1 import YoloV1Codec

@@ -1,4 +1,4 @@
-"""Work that only TensorFlow can do, such as an export, for a run whose Keras stands on another backend."""
+"""Work that needs TensorFlow as Keras's backend, such as an export, in runs on another backend."""
 
 import contextlib
 import multiprocessing
@@ -9,13 +9,15 @@ from typing import Any
 
 from kerastransfer.runs.command_line import import_keras
 
-ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}  # the memory of a GPU is JAX's already
+# No GPU: its memory is already allocated by JAX.
+ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
 def call(work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """`work(*arguments, **options)`; where Keras does not stand on TensorFlow, in a process in which it does.
+    """Return `work(*arguments, **options)`, computed in another process if Keras's backend is not TensorFlow.
 
-    What goes in and comes out must then be picklable, `work` a function of a module; its errors come back as they are.
+    `work` must be a function of a module, and its arguments and its result must be picklable. Its errors are raised
+    here.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""What a trained model is for, and how it reads an image."""
+"""What a trained model is for, and how it takes an image."""
 
 import dataclasses
 from typing import Any
@@ -9,8 +9,11 @@ from kerastransfer.data.letterbox import RESIZES
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """Which of a detector's boxes are reported: those that score at least `score`, less those that overlap a better one
-    of their class by more than `iou` (non-maximum suppression), and of the rest the best `detections`."""
+    """Which boxes of a detector are reported.
+
+    score: lowest score. iou: a box that overlaps a better one of its class by more than this IoU is suppressed.
+    detections: largest number of boxes, of which the best are kept.
+    """
 
     score: float = 0.25
     iou: float = 0.5
@@ -19,13 +22,18 @@ class Thresholds:
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """task: a name in `tasks.TASKS`. labels: names of the K classes ("background" first for segmentation). image_size:
-    (H, W) that the model reads. resize: how an image gets to that size, "stretch" or "letterbox" (`data.letterbox`);
-    boxes are then fractions of the letterboxed picture, and maps cover it.
+    """The description of a trained model.
 
-    decoder: what turns the network's raw predictions into annotations: a codec, `codecs.mask.MaskedBoxes` for
-    instances, None where the network's output needs none. Kept in NAME.json; an exported file has it in its graph.
-    thresholds: defaults of a detector's predictor. kind: "float32", "float16" or "int8", of an exported file.
+    task: a name in `tasks.TASKS`.
+    labels: names of the K classes ("background" first for segmentation).
+    image_size: (H, W) of the images that the model takes.
+    resize: how an image is brought to that size, "stretch" or "letterbox" (`data.letterbox`); boxes are then fractions
+        of the letterboxed image, and maps cover it.
+    decoder: converts the raw predictions of the network to annotations: a codec, `codecs.masked_boxes.MaskedBoxes` for
+        instances, or None if the outputs need no decoding. It is stored in NAME.json; the graph of an exported file
+        contains it.
+    thresholds: defaults for a detector.
+    kind: "float32", "float16" or "int8", for an exported file.
     """
 
     task: str
@@ -39,4 +47,4 @@ class About:
 
     def __post_init__(self) -> None:
         if self.resize not in RESIZES:
-            raise ValueError(f"resize {self.resize!r}: choose from {RESIZES}")
+            raise ValueError(f"unknown resize {self.resize!r}; choose from {RESIZES}")

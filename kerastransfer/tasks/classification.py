@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
 FIELD = "label"
-OUTPUTS = {"probabilities": "(1, K), of the classes; they add up to 1"}
+OUTPUTS = {"probabilities": "(1, K), probabilities of the classes, which sum to 1"}
 MAIN = KEPT = "top1"
 EACH = "top-1"
 TOLERANCES: Mapping[str, Tolerance] = {
@@ -26,33 +26,35 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "float16": Tolerance(maximum=0.05, mean=0.005),
     "int8": Tolerance(mean=0.05, metric=0.02),
 }
-TOLD = 5  # classes in a summary
-SHOWN = 12  # images in the report
+# Number of classes in a summary.
+TOLD = 5
+# Number of images in the report.
+SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """probabilities (K,) float32 of the classes, names: of the K classes."""
+    """probabilities: (K,) float32, of the classes. names: of the K classes."""
 
     probabilities: np.ndarray
     names: tuple[str, ...]
 
     @property
     def label(self) -> int:
-        """The number of the likeliest class."""
+        """The index of the most likely class."""
         return int(self.probabilities.argmax())
 
     def summary(self) -> list[dict]:
-        """The five likeliest classes, best first, as JSON takes them: label and score."""
+        """The five most likely classes, best first, for JSON: label and score."""
         best = np.argsort(-self.probabilities, kind="stable")[:TOLD]
         return [{"label": self.names[k], "score": float(self.probabilities[k])} for k in best]
 
     def in_words(self) -> str:
-        """One line: the likeliest classes and their probabilities."""
+        """One line: the most likely classes and their probabilities."""
         return ", ".join(f"{one['label']} {one['score']:.2f}" for one in self.summary()[:3])
 
     def draw(self, image: np.ndarray, alpha: float = 0.5) -> "PIL.Image.Image":
-        """`image` (H, W, 3) uint8 with the likeliest class and its probability in the corner."""
+        """`image` (H, W, 3) uint8 with the most likely class and its probability in the corner."""
         return drawing.caption(image, f"{self.names[self.label]} {self.probabilities[self.label]:.2f}", self.label)
 
 
@@ -81,7 +83,7 @@ def differences(expected: Sequence[Outputs], got: Sequence[Outputs], about: Abou
 def score(
     predict: Predict, dataset: Dataset, labels: Sequence[str], progress: Progress = iter, keep: bool = False
 ) -> Scored:
-    """Accuracy (`metrics.classification`) over the images whose class the model knows."""
+    """Accuracy (`metrics.classification`) on the images whose class the model knows."""
     from kerastransfer.metrics import classification
 
     samples, number = matched(dataset, FIELD, classes(dataset), labels, -1)
@@ -109,7 +111,7 @@ def score(
 
 
 def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Iterator[tuple]:
-    """For each model its confusion matrix, and test images with their class and the likeliest one."""
+    """For each model: test images with their true and predicted class, and the confusion matrix."""
     from kerastransfer.report import figures, pictures
     from kerastransfer.report.page import Figure
 
@@ -118,9 +120,9 @@ def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Ite
     truth = [dataset.image_classes[int(example["label"])] for example in examples]
     for model, shown in models.items():
         said = [shown.predict(image).summary()[0] for image in images]
-        title = f"What {model} says"
-        caption = "Test images: the true class, and what the model says where it differs."
+        title = f"Predictions of {model}"
+        caption = "Test images with their true class and, where it differs, the predicted class."
         yield f"classes_{model}", Figure(title, caption, b""), pictures.classes(images, truth, said)
-        caption = "Test images by their true class (rows) and the likeliest one (columns), as shares of the row."
+        caption = "Test images by true class (rows) and predicted class (columns), as shares of the row."
         matrix = figures.confusion(np.array(shown.details["confusion"]), shown.details["labels"])
         yield f"confusion_{model}", Figure(f"Confusions of {model}", caption, b"", chart=True), matrix

@@ -23,20 +23,21 @@ if TYPE_CHECKING:
 FIELD = "boxes"
 OUTPUTS = {
     "boxes": "(1, A, (y1, x1, y2, x2)), fractions of the image, before non-maximum suppression",
-    "scores": "(1, A, K), one for each box and class, higher is surer",
+    "scores": "(1, A, K), one for each box and class; higher is more certain",
 }
 MAIN = "AP50"
-# Not AP50: over a few dozen images it moves by hundredths when a few boxes cross an IoU of 0.5, either way. AP is the
-# mean over ten such thresholds.
+# Not AP50, which on a few dozen images changes by hundredths when a few boxes cross an IoU of 0.5 in either direction;
+# AP is the mean over ten such thresholds.
 KEPT = "AP"
 EACH = None
-SHOWN = 6  # images in the report
+# Number of images in the report.
+SHOWN = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """boxes (N, (y1, x1, y2, x2)) float32 fractions of the image, scores (N,) float32 falling, labels (N,) int32,
-    names: of the labels, one for each box; image_size: (H, W) of the image in pixels."""
+    """boxes: (N, (y1, x1, y2, x2)) float32, fractions of the image. scores: (N,) float32, descending. labels: (N,)
+    int32. names: the name of each box's label. image_size: (H, W) of the image in pixels."""
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -50,7 +51,7 @@ class Detections:
         return self.boxes * np.tile(np.asarray(self.image_size, np.float32), 2)
 
     def summary(self) -> list[dict]:
-        """The detections as JSON takes them: label, score and box (y1, x1, y2, x2) in pixels."""
+        """The detections for JSON: label, score and box (y1, x1, y2, x2) in pixels."""
         found = zip(self.names, self.scores.tolist(), self.pixel_boxes.tolist(), strict=True)
         return [{"label": name, "score": score, "box": box} for name, score, box in found]
 
@@ -78,8 +79,8 @@ def graph(network: "keras.Model", about: About) -> "keras.Model":
 
 
 def interpret(outputs: Outputs, about: About, size: tuple[int, int], limits: Thresholds) -> Detections:
-    """Boxes of a letterboxed picture are suppressed there, as inside a model, then mapped to the image and clipped;
-    what lies outside the image is left out."""
+    """Boxes in a letterboxed image are suppressed there, as inside a model, then mapped to the original image and
+    clipped; boxes outside the image are left out."""
     boxes, scores = np.clip(outputs["boxes"], 0, 1), outputs["scores"]
     chosen, labels = suppress(boxes, scores, limits.score, limits.iou, limits.detections)
     inside, there = clipped(placement(tuple(size), about.image_size, about.resize).to_image(boxes[chosen]))
@@ -89,14 +90,14 @@ def interpret(outputs: Outputs, about: About, size: tuple[int, int], limits: Thr
 
 
 def clipped(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The parts of boxes (N, 4) within 0..1, of those (M, 4) that have such a part, and which these are (N,) bool."""
+    """Boxes (N, 4) clipped to 0..1: the boxes (M, 4) of which something is left, and which these are, (N,) bool."""
     inside = np.clip(boxes, 0, 1)
     there = ((inside[:, 2:] > inside[:, :2]) == (boxes[:, 2:] > boxes[:, :2])).all(axis=1)
     return inside[there], there
 
 
 def differences(expected: Sequence[Outputs], got: Sequence[Outputs], about: About) -> tuple[Differences, Counts | None]:
-    """Raw outputs row by row; and how many detections are missing or extra once both have been suppressed."""
+    """Differences of the raw outputs row by row, and how many detections are missing or extra after suppression."""
     limits = about.thresholds
     rows = [[_suppressed(one, limits) for one in side] for side in (expected, got)]
     _, counts = pairing.differences(*rows, limits.score, compared=("boxes", "scores"))
@@ -104,8 +105,8 @@ def differences(expected: Sequence[Outputs], got: Sequence[Outputs], about: Abou
 
 
 def _suppressed(outputs, limits):
-    """Detections down to half of the score that a person sees, so that a row a little below it on one side still has
-    its partner; in the padded form of an instance model's outputs."""
+    """Detections, in the padded form of an instance model's outputs. Scores go down to half of the score threshold, so
+    that a detection just below the threshold on one side can still be paired."""
     boxes, scores = np.clip(np.nan_to_num(outputs["boxes"]), 0, 1), np.nan_to_num(outputs["scores"])
     chosen, labels = suppress(boxes, scores, limits.score / 2, limits.iou, limits.detections)
     padding = limits.detections - len(chosen)
@@ -135,7 +136,7 @@ def score(
 
 
 def truth_of(name: str, example: Mapping[str, np.ndarray], number: np.ndarray) -> dict[str, Any]:
-    """An example as `metrics.detection` reads it, without its masks."""
+    """An example in the form that `metrics.detection` takes, without its masks."""
     fields = [field for field in ("boxes", "crowd", "difficult", "area") if field in example]
     size = example["image"].shape[:2]
     return {"name": name, "size": size, "labels": number[example["labels"]]} | {f: example[f] for f in fields}
@@ -147,7 +148,7 @@ def found_in(name: str, found: Detections) -> dict[str, Any]:
 
 
 def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Iterator[tuple]:
-    """For each model a sheet of test images, each twice: with the truth, and with what the model finds."""
+    """For each model, a sheet of test images, each shown twice: with the ground truth and with the predictions."""
     from kerastransfer.report import pictures
     from kerastransfer.report.page import Figure
 
@@ -155,5 +156,5 @@ def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Ite
     images = [example["image"] for example in examples]
     for model, shown in models.items():
         found = [dataclasses.asdict(shown.predict(image)) for image in images]
-        figure = Figure(f"What {model} finds", "Truth and predictions, test images.", b"")
+        figure = Figure(f"What {model} finds", "Ground truth and predictions on test images.", b"")
         yield f"detections_{model}", figure, pictures.detections(images, examples, found, dataset.classes)

@@ -1,4 +1,4 @@
-"""Predictions drawn over their image: arrays in, a picture out."""
+"""Drawing predictions over their image."""
 
 import colorsys
 from typing import Any
@@ -10,7 +10,7 @@ import PIL.ImageFont
 
 
 def colour(label: int) -> tuple[int, int, int]:
-    """A colour for a class, far from those of the classes before it (hues by the golden ratio)."""
+    """A colour for a class, different from those of the classes before it (hues in steps of the golden ratio)."""
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.85, 1.0))
 
 
@@ -35,7 +35,7 @@ def boxes(image: np.ndarray, prediction: Any) -> PIL.Image.Image:
 
 
 def masks(image: np.ndarray, masks: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """`image` (H, W, 3) uint8 under masks (N, H, W) bool, each in a colour of its own, the first on top."""
+    """`image` (H, W, 3) uint8 under masks (N, H, W) bool, each in a different colour, the first on top."""
     painted = image.astype(np.float32)
     for number in reversed(range(len(masks))):
         mask = masks[number]
@@ -62,7 +62,7 @@ def caption(image: np.ndarray, text: str, label: int) -> PIL.Image.Image:
 
 
 def heat(image: np.ndarray, values: np.ndarray, highest: float, alpha: float = 0.6) -> PIL.Image.Image:
-    """`image` (H, W, 3) uint8 in grey under `values` (H, W): from nothing at 0 over red to yellow at `highest`."""
+    """`image` (H, W, 3) uint8 in grey under `values` (H, W): transparent at 0, then red, then yellow at `highest`."""
     share = np.clip(values / highest, 0, 1)[..., None]
     colours = np.concatenate([np.full_like(share, 255), 255 * share, np.zeros_like(share)], axis=-1)
     grey = np.asarray(PIL.Image.fromarray(image).convert("L"), np.float32)[..., None]

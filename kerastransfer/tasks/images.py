@@ -1,4 +1,4 @@
-"""Photos as people take them, from a file or from Pillow: RGB, and upright by their EXIF orientation."""
+"""Reads photos from a file or from Pillow as RGB, turned upright by their EXIF orientation."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from kerastransfer.errors import UserError
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
-    """The photo (H, W, 3) uint8 RGB. Raises UserError where there is none that can be decoded."""
+    """The photo (H, W, 3) uint8 RGB. Raises UserError for a file that is missing or cannot be decoded."""
     try:
         return upright(*read_photo(Path(path)))
     except BadSampleError as error:
@@ -20,7 +20,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
 
 
 def converted(picture: PIL.Image.Image) -> np.ndarray:
-    """A picture of Pillow (H, W, 3) uint8 RGB, the same as `read` of its file. Raises UserError for one of 32 bits."""
+    """A Pillow image as (H, W, 3) uint8 RGB, equal to `read` of its file. Raises UserError for 32 bits per pixel."""
     try:
         return upright(rgb(picture), orientation(picture))
     except BadSampleError as error:

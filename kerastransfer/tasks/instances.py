@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 FIELD = "masks"
 OUTPUTS = {
     "boxes": "(1, N, (y1, x1, y2, x2)), fractions of the image, after non-maximum suppression, best first",
-    "scores": "(1, N), in 0..1, falling; 0 behind the last detection",
-    "labels": "(1, N), number of the class; -1 behind the last detection",
-    "masks": "(1, N, M, M), probabilities on a grid over the box: the object's pixels are those of 0.5 and more",
-    "count": "(1,), how many of the N rows are detections",
+    "scores": "(1, N), in 0..1, descending; 0 after the last detection",
+    "labels": "(1, N), index of the class; -1 after the last detection",
+    "masks": "(1, N, M, M), probabilities on a grid over the box; the object's pixels are those of at least 0.5",
+    "count": "(1,), number of the N rows that are detections",
 }
 MAIN = "mask_AP50"
 KEPT = "mask_AP"
 EACH = None
 TOLERANCES: Mapping[str, Tolerance] = {
     **COMMON,
-    # No maximum: of two candidates whose scores differ by less than half precision resolves, suppression may keep the
-    # other one, with a box beside the first one's and a mask from another map (once in 421 rows of 27 photos).
+    # No maximum: if the scores of two candidates differ by less than the resolution of half precision, suppression may
+    # keep the other one, with another box and a mask from another feature map (once in 421 rows of 27 photos).
     "float16": Tolerance(mean=0.005, unpaired=0.02),
     "int8": Tolerance(mean=0.05, metric=0.02, unpaired=0.1),
 }
@@ -44,12 +44,12 @@ TOLERANCES: Mapping[str, Tolerance] = {
 
 @dataclasses.dataclass(frozen=True)
 class Instances(Detections):
-    """Detections, and masks (N, H, W) bool: the pixels of the image that belong to each object."""
+    """Detections with masks (N, H, W) bool: the pixels of the image that belong to each object."""
 
     masks: np.ndarray
 
     def summary(self) -> list[dict]:
-        """As `Detections.summary`, with the share of its box that each object fills and its mask in run lengths
+        """As `Detections.summary`, with the share of its box that each object fills, and its mask as run lengths
         (`run_lengths`)."""
         areas = np.prod(self.pixel_boxes[:, 2:] - self.pixel_boxes[:, :2], axis=1)
         filled = self.masks.sum(axis=(1, 2)) / np.maximum(areas, 1e-9)
@@ -78,14 +78,14 @@ def graph(network: "keras.Model", about: About) -> "keras.Model":
 
 
 def interpret(outputs: Outputs, about: About, size: tuple[int, int], limits: Thresholds) -> Instances:
-    """The rows that suppression inside the model has kept; a stricter `iou` than its own is applied here."""
+    """The rows that the suppression inside the model has kept; a stricter `iou` than the model's is applied here."""
     boxes = np.clip(outputs["boxes"], 0, 1)
     rows = np.arange(len(boxes))
     found = np.flatnonzero((rows < outputs["count"]) & (outputs["scores"] >= limits.score))
     scores = np.full((len(found), len(about.labels)), -1.0, np.float32)
     scores[np.arange(len(found)), outputs["labels"][found].astype(int)] = outputs["scores"][found]
     chosen, labels = suppress(boxes[found], scores, limits.score, limits.iou, limits.detections)
-    # The whole box, also where the image ends: the mask's grid lies over it.
+    # The whole box, even beyond the edge of the image, because the grid of the mask covers it.
     whole = placement(tuple(size), about.image_size, about.resize).to_image(boxes[found[chosen]])
     inside, there = clipped(whole)
     chosen, labels = found[chosen][there], labels[there]
@@ -100,7 +100,7 @@ def interpret(outputs: Outputs, about: About, size: tuple[int, int], limits: Thr
 
 
 def differences(expected: Sequence[Outputs], got: Sequence[Outputs], about: About) -> tuple[Differences, Counts | None]:
-    """Of rows that are one detection (`pairing`), and how many detections are missing or extra."""
+    """Differences between paired rows (`pairing`), and how many detections are missing or extra."""
     return pairing.differences(expected, got, about.thresholds.score)
 
 
@@ -127,15 +127,15 @@ def score(
 
 
 def run_lengths(mask: np.ndarray) -> dict:
-    """A mask (H, W) bool as COCO's tools read it: {"size": [H, W], "counts"}: how many pixels, column by column, are 0,
-    then 1, then 0, and so on."""
+    """A mask (H, W) bool in COCO's uncompressed run lengths, {"size": [H, W], "counts"}: column by column, the number
+    of pixels that are 0, then 1, then 0, and so on."""
     flat = np.concatenate([[False], mask.ravel(order="F")])
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     return {"size": list(mask.shape), "counts": np.diff([0, *changes, mask.size]).tolist()}
 
 
 def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Iterator[tuple]:
-    """For each model a sheet of test images, each twice: with the truth, and with what the model finds."""
+    """For each model, a sheet of test images, each shown twice: with the ground truth and with the predictions."""
     from kerastransfer.report import pictures
     from kerastransfer.report.page import Figure
 
@@ -143,5 +143,5 @@ def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Ite
     images = [example["image"] for example in examples]
     for model, shown in models.items():
         found = [dataclasses.asdict(shown.predict(image)) for image in images]
-        figure = Figure(f"Objects that {model} outlines", "Truth and predictions, test images.", b"")
+        figure = Figure(f"Objects that {model} outlines", "Ground truth and predictions on test images.", b"")
         yield f"instances_{model}", figure, pictures.detections(images, examples, found, dataset.classes)

@@ -1,4 +1,4 @@
-"""The classes of a model beside those of a data set: they are matched by name."""
+"""Matches the classes of a data set with those of a model by name."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,17 @@ from kerastransfer.errors import UserError
 def matched(
     dataset: Dataset, field: str, classes: Sequence[str], labels: Sequence[str], unknown: int
 ) -> tuple[tuple[Sample, ...], np.ndarray]:
-    """The samples annotated with `field`, and for each of the data's `classes` its number among the model's `labels`,
-    or `unknown`.
+    """The samples annotated with `field`, and for each of the data's `classes` its index in the model's `labels`, or
+    `unknown` if the model does not have it.
 
-    Raises UserError when no sample is annotated, or the model knows no class of the data.
+    Raises UserError if no sample is annotated, or if no class is in common.
     """
     samples = dataset.having(field).samples
     if not samples:
         raise UserError(f"{dataset.name}: no image is annotated with {field}, which scoring this model needs")
     if (set(classes) - {"background"}).isdisjoint(labels):
         raise UserError(
-            f"{dataset.name} has the classes {_listed(classes)}, the model {_listed(labels)}: none in common"
+            f"{dataset.name} has the classes {_listed(classes)}, the model {_listed(labels)}; none in common"
         )
     return samples, np.array([list(labels).index(name) if name in labels else unknown for name in classes])
 

@@ -1,4 +1,4 @@
-"""What a .tflite file says about itself, in a zip behind the model: interpreters stop before it, `unzip` reads it."""
+"""The metadata of a .tflite file, in a zip archive appended to the model: interpreters ignore it, `unzip` reads it."""
 
 import dataclasses
 import io
@@ -32,7 +32,8 @@ def attach(model: bytes, about: About) -> bytes:
         "kerastransfer": about.version,
     }
     file = io.BytesIO(model)
-    with zipfile.ZipFile(file, "a") as archive:  # ZipInfo by name alone has a fixed date: equal models, equal files
+    # A ZipInfo made only from a name has a fixed date, so that equal models give equal files.
+    with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(zipfile.ZipInfo("metadata.json"), json.dumps(described, indent=2, ensure_ascii=False))
         archive.writestr(zipfile.ZipInfo("labels.txt"), "".join(f"{label}\n" for label in about.labels))
     return file.getvalue()
@@ -45,7 +46,8 @@ def read(path: str | os.PathLike) -> About:
             head = file.read(8)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a .tflite file") from error
-    if head[4:] != b"TFL3":  # the identifier of the FlatBuffers schema
+    # The identifier of the FlatBuffers schema.
+    if head[4:] != b"TFL3":
         raise UserError(f"{path}: not a .tflite file; make one with `kerastransfer export MODEL`")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -62,6 +64,6 @@ def read(path: str | os.PathLike) -> About:
         )
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: the labels and sizes at the end of the file are missing: it was cut off, or not exported by "
-            "kerastransfer; copy or export it again"
+            f"{path}: the labels and sizes at the end of the file are missing, so it is truncated or was not exported "
+            "by kerastransfer; copy or export it again"
         ) from error

@@ -1,7 +1,7 @@
-"""The detections of an exported file beside those of the model that it was made from.
+"""Compares the detections of an exported file with those of the model that it was made from.
 
-Their rows do not stand side by side: two of nearly equal score swap places, and one that overlaps a better one by just
-the threshold of suppression stays or goes by a rounding. So rows are paired first.
+Their rows are not in the same order: two with nearly equal scores may swap places, and one that overlaps a better one
+by just the suppression threshold may stay or go because of a rounding error. Therefore rows are paired first.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 COMPARED = ("boxes", "scores", "masks")
-SAME_OBJECT, SAME_CANDIDATE = 0.5, 0.9  # IoU
+# Smallest IoU of paired rows; see `pairs`.
+SAME_OBJECT, SAME_CANDIDATE = 0.5, 0.9
 ROUNDING = 1e-3
 
 Outputs = Mapping[str, np.ndarray]
@@ -18,13 +19,15 @@ Outputs = Mapping[str, np.ndarray]
 def differences(
     expected: Sequence[Outputs], got: Sequence[Outputs], strong: float, compared: Sequence[str] = COMPARED
 ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """For the outputs of "instances" of some images {output: {"maximum", "mean"}} of the absolute difference of paired
-    rows (0 where there are none, NaN where `got` holds something that is not a number), and {"detections": rows of
-    `expected` with a score of `strong` or more, "missing": those of them that `got` lacks, "extra": such rows of
-    `got` alone}.
+    """Compare outputs of the task "instances" for several images. Returns
 
-    A row is not missed, nor extra, if it may have fallen to the limit of rows: the other side has no row to spare, and
-    none that is worse by more than a rounding. Rows below `strong` are missed nowhere.
+    - {output: {"maximum", "mean"}}, the absolute difference between paired rows: 0 if there are none, NaN if `got` has
+      values that are not finite;
+    - {"detections": number of rows of `expected` whose score is at least `strong`, "missing": how many of these `got`
+      lacks, "extra": how many such rows only `got` has}.
+
+    A row is neither missing nor extra if the limit on the number of rows may have cut it off: the other side is full,
+    and none of its rows is worse by more than a rounding error. Rows below `strong` never count as missing or extra.
     """
     apart = {name: [np.zeros(0)] for name in compared}
     counts = {"detections": 0, "missing": 0, "extra": 0}
@@ -49,9 +52,12 @@ def differences(
 
 
 def pairs(one: Outputs, other: Outputs, strong: float) -> Iterator[tuple[int, int]]:
-    """Numbers of the rows that are one detection, the best first: of one label, and of all such rows of `other` that
-    are left that of the largest IoU, from SAME_OBJECT on. Where neither score is `strong`, from SAME_CANDIDATE on: such
-    rows are many, and where one of them goes by a rounding a neighbour is found in its place."""
+    """Indices of rows that are the same detection, best first. Each row is paired with the row of `other` that has the
+    same label and the largest IoU and is not paired yet, if the IoU is at least SAME_OBJECT.
+
+    If neither score is `strong`, the IoU must be at least SAME_CANDIDATE: there are many such rows, and if one of them
+    is lost by a rounding error, a neighbour takes its place.
+    """
     mine, theirs = _scores(one), _scores(other)
     shared = iou(one["boxes"][: len(mine)], other["boxes"][: len(theirs)])
     shared[one["labels"][: len(mine), None] != other["labels"][None, : len(theirs)]] = -1
@@ -65,7 +71,7 @@ def pairs(one: Outputs, other: Outputs, strong: float) -> Iterator[tuple[int, in
 
 
 def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, 4), (M, 4) to (N, M); 0 for boxes without area."""
+    """IoU of boxes (N, 4) and (M, 4) as (N, M); 0 for boxes without area."""
     areas, other_areas = (np.prod(np.maximum(some[:, 2:] - some[:, :2], 0), axis=-1) for some in (boxes, others))
     near = np.maximum(boxes[:, None, :2], others[None, :, :2])
     far = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
@@ -74,12 +80,13 @@ def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _scores(outputs: Outputs) -> np.ndarray:
-    """Of the rows that are detections."""
+    """The scores of the rows that are detections."""
     return outputs["scores"][: int(outputs["count"])]
 
 
 def _alone(one: Outputs, paired: np.ndarray, other: Outputs, strong: float) -> int:
-    """How many strong rows of `one` are not among `paired`, nor beyond the limit of rows of `other`."""
+    """The number of strong rows of `one` that are not `paired`, except those that the row limit of `other` may have cut
+    off."""
     mine, theirs = _scores(one), _scores(other)
     full = len(theirs) == len(other["scores"])
     least = max(strong, theirs.min() + ROUNDING) if full and len(theirs) else strong

@@ -1,18 +1,18 @@
-"""Masks of boxes, as a mask branch predicts them, placed in an image (Mask R-CNN, He et al. 2017, section 3.1)."""
+"""Pastes the masks that a mask branch predicts in boxes into an image (Mask R-CNN, He et al. 2017, section 3.1)."""
 
 import numpy as np
 
 
 def paste(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
-    """Probabilities (N, M, M) on a grid over boxes (N, (y1, x1, y2, x2)), fractions of an image of `size` (H, W), to
-    masks (N, H, W) bool of that image.
+    """Convert probabilities (N, M, M) on a grid over boxes (N, (y1, x1, y2, x2)), fractions of an image of `size`
+    (H, W), to masks (N, H, W) bool of the image.
 
-    The centre of every pixel is looked up bilinearly between the centres of the grid's cells, 0 beyond them, and is in
-    the mask from `threshold` (above 0) on. So a mask of ones ends at the middle of a box's sides, and half a cell
-    inside at its corners all is covered. A box without area has an empty mask.
+    A pixel is in the mask if the probability at its centre is at least `threshold` (above 0). Probabilities are
+    interpolated bilinearly between the centres of the grid's cells, and are 0 outside the box. So a mask of ones ends
+    at the sides of the box, but cuts its corners by less than half a cell. A box without area has an empty mask.
     """
     if threshold <= 0:
-        raise ValueError(f"threshold {threshold}: must be above 0, which is what lies outside a box")
+        raise ValueError(f"threshold is {threshold}; it must be above 0, the probability outside a box")
     masks, boxes = np.asarray(masks, np.float32), np.asarray(boxes, np.float64)
     pasted = np.zeros((len(masks), *size), bool)
     for mask, (y1, x1, y2, x2), out in zip(masks, boxes, pasted, strict=True):
@@ -23,8 +23,8 @@ def paste(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold
 
 
 def _lookup(near: float, far: float, cells: int, length: int) -> tuple[slice, np.ndarray]:
-    """The pixels that a box from `near` to `far` (in pixels) reaches along an axis of `length`, and what each of its
-    cells counts in them: (pixels, cells)."""
+    """The pixels that a box from `near` to `far` (in pixels) reaches along an axis of `length` pixels, and the weight
+    of each of its cells in each of them, (pixels, cells)."""
     if not far > near:
         return slice(0, 0), np.zeros((0, cells), np.float32)
     margin = (far - near) / (2 * cells)

@@ -1,4 +1,4 @@
-"""What every task's prediction can do."""
+"""The interface of all predictions."""
 
 from typing import Any, Protocol
 
@@ -7,13 +7,13 @@ import PIL.Image
 
 
 class Prediction(Protocol):
-    """What a model says of one image: `tasks.detection.Detections`, `tasks.instances.Instances`, ..."""
+    """The prediction for one image: `tasks.detection.Detections`, `tasks.instances.Instances`, ..."""
 
     def summary(self) -> list[dict[str, Any]]:
-        """As JSON takes it."""
+        """The prediction for JSON."""
 
     def in_words(self) -> str:
-        """One line."""
+        """The prediction in one line."""
 
     def draw(self, image: np.ndarray, alpha: float = 0.5) -> PIL.Image.Image:
-        """Over `image` (H, W, 3) uint8."""
+        """The prediction over `image` (H, W, 3) uint8."""

@@ -1,4 +1,4 @@
-"""What scoring a model yields, and what a report needs to draw it."""
+"""The scores of a model, and what a report needs to draw it."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,20 +6,23 @@ from typing import Any
 
 from kerastransfer.data.dataset import Sample
 
-# Average precision needs the whole curve, not only the few boxes that a person wants to see.
+# Average precision needs the whole precision-recall curve, not only the few best boxes.
 LOWEST_SCORE = 0.001
 
-Predict = Callable[..., Any]  # as `export.predictor.Predictor.predict`
+# A function like `export.predictor.Predictor.predict`.
+Predict = Callable[..., Any]
 Progress = Callable[[Sequence[Sample]], Iterable[Sample]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """metrics: a number each, those of a single class called METRIC/CLASS. per_image: {image: the task's `EACH`}, NaN
-    where an image has nothing to find; {} for a task without one.
+    """The scores of a model.
 
-    truth, results: what was true and what was predicted, as JSON holds them (COCO's forms, so that any COCO tool can
-    score the run again); results by the ending of the file's name: {"": [...]}. Empty unless they were asked for.
+    metrics: {name: value}; the metrics of a single class are called METRIC/CLASS.
+    per_image: {image: the task's `EACH`}, NaN for an image without objects; {} for a task without it.
+    truth, results: ground truth and predictions as JSON values, in COCO's formats where they apply, so that any COCO
+        tool can score the run again. results: {suffix of the file's name: predictions}. Both are empty unless they were
+        asked for.
     details: further values for the report.
     """
 
@@ -32,7 +35,7 @@ class Scored:
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A scored model as `figures` of its task draws it."""
+    """A scored model in the form that `figures` of its task takes."""
 
     predict: Predict
     per_image: Mapping[str, float]

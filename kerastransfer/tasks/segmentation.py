@@ -24,20 +24,21 @@ FIELD = "segmentation"
 OUTPUTS = {"segmentation": "(1, H, W, K), probabilities of the classes at each pixel; class 0 is background"}
 MAIN = KEPT = "iou_mean"
 EACH = "IoU"
-CLEAR = 0.01  # share of an image from which on its foreground may not vanish in an exported file
+# Foreground that covers at least this share of an image must not vanish in an exported file.
+CLEAR = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """segmentation (H, W) uint8: the class of each pixel of the image; probabilities (h, w, K) float32 at the model's
-    own size (of a letterboxed picture the image's part); names: of the K classes."""
+    """segmentation: (H, W) uint8, the class of each pixel of the image. probabilities: (h, w, K) float32, at the size
+    of the model's output (of a letterboxed image, the part with the image). names: of the K classes."""
 
     segmentation: np.ndarray
     probabilities: np.ndarray
     names: tuple[str, ...]
 
     def summary(self) -> list[dict]:
-        """The classes that occur, as JSON takes them: label and fraction of the image's pixels."""
+        """The classes that occur, for JSON: label and fraction of the image's pixels."""
         pixels = np.bincount(self.segmentation.ravel(), minlength=len(self.names))
         shares = zip(self.names, (pixels / pixels.sum()).tolist(), strict=True)
         return [{"label": name, "fraction": share} for name, share in shares if share > 0]
@@ -72,9 +73,9 @@ def interpret(outputs: Outputs, about: About, size: tuple[int, int], limits: Thr
 
 
 def classes_at(probabilities: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """The likeliest class (H, W) uint8 of each pixel of the image, from probabilities (h, w, K) scaled bilinearly.
+    """The most likely class (H, W) uint8 of each pixel of the image, from probabilities (h, w, K) scaled bilinearly.
 
-    One class at a time: a large photo with many classes would not fit into memory as probabilities.
+    Works on one class at a time, because the probabilities of a large photo with many classes would not fit in memory.
     """
     best = np.full(image_size, -np.inf, np.float32)
     chosen = np.zeros(image_size, np.uint8)
@@ -87,7 +88,7 @@ def classes_at(probabilities: np.ndarray, image_size: tuple[int, int]) -> np.nda
 
 
 def differences(expected: Sequence[Outputs], got: Sequence[Outputs], about: About) -> tuple[Differences, Counts | None]:
-    """Probabilities pixel by pixel; and in how many images a clear foreground has vanished."""
+    """Differences of the probabilities pixel by pixel, and in how many images a clear foreground has vanished."""
     maps = [[one["segmentation"].argmax(axis=-1) > 0 for one in side] for side in (expected, got)]
     clear = [(ours, theirs) for ours, theirs in zip(*maps, strict=True) if ours.mean() >= CLEAR]
     vanished = sum(not (ours & theirs).any() for ours, theirs in clear)
@@ -122,7 +123,7 @@ def score(
 
 
 def _regions(name, classes, num_classes):
-    """The pixels of each foreground class in one image as one object, for COCO's forms; masks are compressed."""
+    """The pixels of each foreground class in an image as one object, for COCO's formats; masks are compressed."""
     from kerastransfer.metrics import detection
 
     present = [k for k in range(1, num_classes) if (classes == k).any()]
@@ -144,7 +145,7 @@ def _box(mask):
 
 
 def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Iterator[tuple]:
-    """One sheet for all models, of the images that the last of them did best, middling and worst."""
+    """A sheet with all models, of the images on which the last model is best, median and worst."""
     from kerastransfer.report import pictures
     from kerastransfer.report.page import Figure
 
@@ -161,5 +162,5 @@ def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Ite
         names=[title for title, _ in picked],
         scores={model: [shown.per_image[name] for _, name in picked] for model, shown in models.items()},
     )
-    caption = f"Image, truth and each model; best, median and worst test images by the IoU of {last}."
+    caption = f"Image, ground truth and each model; best, median and worst test images by the IoU of {last}."
     yield "masks", Figure("Masks", caption, b""), picture

@@ -1,4 +1,4 @@
-"""Non-maximum suppression outside a graph."""
+"""Non-maximum suppression in NumPy, outside a graph."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ def suppress(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Greedy non-maximum suppression within each class.
 
-    boxes (A, (y1, x1, y2, x2)) and scores (A, K) to the indices (N,) of the boxes that are kept and their labels (N,),
-    int32, best first.
+    boxes: (A, (y1, x1, y2, x2)). scores: (A, K). Returns the indices (N,) of the boxes that are kept and their labels
+    (N,), int32, best first.
     """
     areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1)
     kept = []

@@ -1,4 +1,4 @@
-"""How far an exported file may be from the Keras model that it was made from."""
+"""How much an exported file may differ from the Keras model that it was made from."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,11 @@ Counts = dict[str, int]
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """The largest and the mean absolute difference of any output, and what the task's metric may lose. None: any.
+    """Limits on the differences; None for no limit.
 
-    unpaired: how many of the findings that a person sees may be in one of the two alone, as a share of all, rounded up.
-    A file that has none of them is refused whatever the share.
+    maximum, mean: largest and mean absolute difference of any output. metric: largest loss of the task's metric.
+    unpaired: largest share of the detections that only one of the two has, as a number rounded up. A file without any
+        of the model's detections is always refused.
     """
 
     maximum: float | None = None

@@ -1,4 +1,4 @@
-"""Keras's Adam and AdamW, some variables of which may rest."""
+"""Keras's Adam and AdamW, extended so that some of their variables can rest."""
 
 import keras
 
@@ -7,9 +7,9 @@ from kerastransfer.training.resting import Rests
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Adam(Rests, keras.optimizers.Adam):
-    """Adam (Kingma & Ba 2015)."""
+    """Adam (Kingma and Ba 2015)."""
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class AdamW(Rests, keras.optimizers.AdamW):
-    """AdamW (Loshchilov & Hutter 2019)."""
+    """AdamW (Loshchilov and Hutter 2019)."""

@@ -1,6 +1,6 @@
 """What a part computes apart from its weights: its layers, their settings, and how they are connected.
 
-Weights alone do not tell: an encoder with leaky activations has the names and shapes of one with ReLU6.
+Weights alone do not show this: an encoder with leaky activations has the same names and shapes as one with ReLU6.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-# Settings of layers that do not change what trained weights compute, or belong to one process.
+# Settings of layers that do not change what trained weights compute, or that belong to a single process.
 _IGNORED = {"name", "trainable", "dtype", "autocast", "module", "registered_name", "build_config", "shared_object_id"}
 _IGNORED |= {"momentum", "drift", "synchronized", "seed", "sparse", "ragged", "optional", "quantization_config"}
 _IGNORED_ENDS = ("_initializer", "_regularizer", "_constraint")
@@ -19,8 +19,10 @@ Description = list[dict[str, Any]]
 
 
 def description(part: keras.Model) -> Description:
-    """The layers in the order in which they compute, nested parts as such: {"name", "class", "config", "inputs": where
-    from, "layers": of a nested part}, plain JSON."""
+    """The layers in the order in which they run, as plain JSON: {"name", "class", "config", "inputs", "layers"}.
+
+    "inputs" says which layers a layer reads; "layers" is the description of a nested part, and empty otherwise.
+    """
     config = part.get_config()
     wired = {layer["name"]: layer.get("inbound_nodes", []) for layer in config.get("layers", ()) if "name" in layer}
     layers = getattr(part, "operations", part.layers)
@@ -41,7 +43,7 @@ def description(part: keras.Model) -> Description:
 
 
 def difference(ours: Description, theirs: Description, but: Collection[str] = ()) -> str | None:
-    """The first difference of two descriptions, in words, or None. Names of layers and parts may differ.
+    """The first difference between two descriptions, in words, or None. Names of layers and parts may differ.
 
     but: settings of layers that may differ, such as "strides".
     """
@@ -54,21 +56,22 @@ def difference(ours: Description, theirs: Description, but: Collection[str] = ()
 
 
 def difference_by_name(ours: Description, theirs: Description, names: Collection[str], but: Collection[str] = ()):
-    """The first difference of the layers of these names that both have, whatever stands around them, or None."""
+    """The first difference between layers with these names that both descriptions have, or None. How the layers are
+    connected is not compared."""
     others = _by_name(theirs)
     pairs = ((own, others[name]) for name, own in _by_name(ours).items() if name in names and name in others)
     return next(filter(None, (_of_layers({**own, "inputs": []}, {**o, "inputs": []}, but) for own, o in pairs)), None)
 
 
 def fingerprint(part: keras.Model) -> str:
-    """SHA-256 of the description without names."""
+    """SHA-256 of the description, with all names left out."""
     return hashlib.sha256(json.dumps(_nameless(description(part)), sort_keys=True).encode()).hexdigest()
 
 
 def _of_layers(own, other, but):
     if own["class"] != other["class"]:
         return f"layer {other['name']} is a {other['class']} where {own['name']}, a {own['class']}, is needed"
-    # Keys that one side alone has come from another version of Keras.
+    # A key that only one side has comes from another version of Keras.
     for key in own["config"].keys() & other["config"].keys() - set(but):
         if own["config"][key] != other["config"][key]:
             needed, there = own["config"][key], other["config"][key]
@@ -84,7 +87,7 @@ def _settings(layer):
     config = {key: _plain(value) for key, value in layer.get_config().items() if not _is_ignored(key)}
     for key in ("batch_shape", "shape", "batch_input_shape"):
         if isinstance(layer, keras.layers.InputLayer) and config.get(key):
-            # Of images of any size and number.
+            # The size and the number of images do not matter.
             config[key] = config[key][-1:]
     return config
 
@@ -94,7 +97,7 @@ def _is_ignored(key):
 
 
 def _plain(value, order=None):
-    """A setting as JSON has it; a tensor as the place of the layer that it comes from."""
+    """A setting as plain JSON; a tensor becomes the position of the layer that it comes from."""
     if isinstance(value, dict):
         if order is not None and "keras_history" in value.get("config", {}):
             name, node, tensor = value["config"]["keras_history"]

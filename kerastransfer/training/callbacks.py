@@ -1,4 +1,4 @@
-"""What stands around `fit`: resume, validation, a stop when loss or weights are lost, the rows of history.csv."""
+"""Callbacks for `fit`: resuming, validation, stopping at a non-finite loss or weight, and the rows of history.csv."""
 
 import math
 import time
@@ -13,12 +13,12 @@ from kerastransfer.training import checkpoint
 
 
 class Validation(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the least validation loss, and stops when it no longer falls.
+    """Keeps the weights of the epoch with the lowest validation loss, and stops when the loss no longer improves.
 
-    `fit` needs `validation_data`. Where the optimizer averages the weights, the averages are what is validated and
-    kept: they stand in the model while Keras evaluates. Call `put_back` after `fit`.
+    `fit` needs `validation_data`. If the optimizer averages the weights, the averages are validated and kept: they
+    replace the weights in the model while Keras evaluates. Call `put_back` after `fit`.
 
-    patience: training stops after so many epochs without a new least loss; 0: never.
+    patience: training stops after this many epochs without a new lowest loss; with 0 it never stops early.
     """
 
     def __init__(self, patience: int = 0):
@@ -30,14 +30,14 @@ class Validation(keras.callbacks.Callback):
 
     @property
     def stopped(self) -> bool:
-        """Whether patience is at its end."""
+        """Whether the loss has not improved for `patience` epochs."""
         return 0 < self.patience <= self.wait
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
 
     def on_test_begin(self, logs=None):
-        # Keras's SwapEMAWeights swaps by adding and subtracting, which changes the last bits of what is trained on.
+        # Keras's SwapEMAWeights swaps by adding and subtracting, which changes the last bits of the trained weights.
         self._trained = [(variable, _value(variable)) for variable, _ in averages(self.model)]
         for variable, average in averages(self.model):
             variable.assign(_value(average))
@@ -58,34 +58,34 @@ class Validation(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def put_back(self, network: keras.Model) -> None:
-        """Give `network` the weights of the best epoch. Raises UserError where no epoch had a loss."""
+        """Load the weights of the best epoch into `network`. Raises UserError if no epoch had a finite loss."""
         if not self._weights:
-            raise UserError("the validation loss was never a number: lower --learning-rate or use --precision float32")
+            raise UserError("the validation loss was never a number; lower --learning-rate or use --precision float32")
         for weight, value in zip(network.weights, self._weights, strict=True):
             weight.assign(value)
 
     def state(self) -> dict:
-        """What a kill would lose: numbers, and arrays."""
+        """The state to keep in a checkpoint: numbers, and arrays."""
         weights = {f"weight {number}": value for number, value in enumerate(self._weights)}
         return {"best": self.best, "best_epoch": self.best_epoch, "wait": self.wait, **weights}
 
     def set_state(self, state: dict) -> None:
-        """Go on from a `state`."""
+        """Restore a `state`."""
         self.best, self.best_epoch, self.wait = (state[name] for name in ("best", "best_epoch", "wait"))
         self._weights = [state[f"weight {number}"] for number in range(len(state) - 3)]
 
 
 class Resume(keras.callbacks.Callback):
-    """Writes a checkpoint after each epoch, and takes up the one that is there.
+    """Writes a checkpoint after each epoch; on construction, restores the checkpoint if there is one.
 
-    After construction with a compiled model, `first_epoch` is the epoch to begin with (`initial_epoch` of `fit`, and
-    the data's). It comes last in the list of callbacks, after `others`.
+    Construct it with a compiled model. `first_epoch` is then the epoch to start with, for `initial_epoch` of `fit` and
+    for the data. Put it last in the list of callbacks, after `others`.
 
-    others: callbacks with `state() -> dict` of JSON's values and arrays, and `set_state(dict)`: the checkpoint holds
-        their state too, and they have it back after construction.
-    on_epoch: called with all rows of history so far, {"epoch": 1, "loss": ..., "seconds": ...}, after each epoch.
-    every: epochs between checkpoints (the last epoch always has one).
-    writes: False for a worker that only takes up what another one writes.
+    others: callbacks with `state() -> dict` (JSON values and arrays) and `set_state(dict)`. The checkpoint also holds
+        their state, which is restored on construction.
+    on_epoch: called after each epoch with all rows of the history, {"epoch": 1, "loss": ..., "seconds": ...}.
+    every: epochs between checkpoints; the last epoch always writes one.
+    writes: False for a worker that only restores the checkpoints that another one writes.
     """
 
     def __init__(
@@ -130,11 +130,12 @@ class Resume(keras.callbacks.Callback):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends the run with a clear word at the first step whose loss is not finite, and after an epoch that leaves weights
-    that are not: the last step's loss says nothing about what it did. It comes before `Resume`: the checkpoint of the
-    last good epoch stays as it is.
+    """Ends the run with a clear message at the first step whose loss is not finite, or after an epoch whose weights are
+    not finite (the loss of the last step does not show what that step did to the weights).
 
-    kept: where that checkpoint lies.
+    Put it before `Resume` in the list of callbacks, so that the checkpoint of the last good epoch is kept.
+
+    kept: path of that checkpoint.
     """
 
     def __init__(self, kept: str | Path):
@@ -156,11 +157,11 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def _stop(self, what):
         last = f"the weights of epoch {self.epoch} are kept in {self.kept}" if self.epoch else "no epoch was finished"
-        raise UserError(f"{what}; {last}: lower --learning-rate or use --precision float32")
+        raise UserError(f"{what}; {last}; lower --learning-rate or use --precision float32")
 
 
 def averages(model: keras.Model) -> list[tuple[keras.Variable, keras.Variable]]:
-    """(weight, its running average in the optimizer), of an optimizer that averages; else none."""
+    """[(weight, its running average in the optimizer), ...]; empty if the optimizer does not average."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not optimizer.use_ema:
         return []

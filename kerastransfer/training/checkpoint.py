@@ -1,4 +1,4 @@
-"""All that a run needs to go on after a kill, in one file that is written whole or stays the old one."""
+"""Everything that a run needs to continue after a kill, in one file that is written atomically."""
 
 import json
 import re
@@ -17,17 +17,19 @@ _BESIDE = "beside/"
 
 
 def save(path: str | Path, model: keras.Model, notes: dict[str, Any], beside: Mapping[str, np.ndarray] = {}) -> None:
-    """Weights, batch statistics, random states, and the optimizer with its averages; `notes` is plain JSON (epoch,
-    history, states of callbacks), `beside` further arrays."""
+    """Write weights, batch statistics, random states, and the optimizer with its averages.
+
+    notes: plain JSON (epoch, history, states of callbacks). beside: further arrays.
+    """
     state = {name: keras.ops.convert_to_numpy(variable) for name, variable in _state(model).items()}
     state |= {_BESIDE + name: array for name, array in beside.items()}
     arrays.write(path, {**state, _NOTES: np.frombuffer(json.dumps(notes).encode(), "uint8")})
 
 
 def restore(path: str | Path, model: keras.Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Bring a compiled model back to the state of `save`, and return (notes, beside).
+    """Restore a compiled model to the state that `save` wrote, and return (notes, beside).
 
-    Raises UserError when the file is damaged or belongs to another model; the model is then unchanged.
+    Raises UserError if the file is damaged or belongs to another model; the model is then unchanged.
     """
     saved = arrays.read(path, "remove it to train this phase from the start")
     notes = saved.pop(_NOTES, None)
@@ -39,7 +41,7 @@ def restore(path: str | Path, model: keras.Model) -> tuple[dict[str, Any], dict[
         or any(saved[name].shape != tuple(state[name].shape) for name in state)
     ):
         raise UserError(
-            f"{path}: the checkpoint of another model or optimizer; resume with the settings it was made with"
+            f"{path}: this is the checkpoint of another model or optimizer; resume with the settings it was made with"
         )
     for name, variable in state.items():
         variable.assign(saved[name])
@@ -47,7 +49,7 @@ def restore(path: str | Path, model: keras.Model) -> tuple[dict[str, Any], dict[
 
 
 def _state(model):
-    """Every variable in a fixed order; the number tells variables of one name apart."""
+    """Every variable in a fixed order; the number distinguishes variables with the same name."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
@@ -56,7 +58,7 @@ def _state(model):
 
 
 def _name(path):
-    """The part of a variable's path that is the same in every process: Keras numbers what has no name by what was built
-    before ("adamw_1/..."), and a scaled optimizer's path is longer when it was built by `fit`."""
+    """The part of a variable's path that is the same in every process: Keras numbers unnamed objects by how many were
+    built before ("adamw_1/..."), and the path in a loss-scaling optimizer is longer if `fit` built it."""
     scope, _, name = path.rpartition("/")
     return re.sub("_[0-9]+$", "", scope.rpartition("/")[-1]) + "/" + name

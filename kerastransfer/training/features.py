@@ -1,8 +1,8 @@
-"""The taps of a frozen encoder, computed once and kept on disk: what trains on them trains the decoder alone.
+"""The taps of a frozen encoder, computed once and cached on disk, so that only the decoder is trained on them.
 
-A folder for each (weights and architecture of the encoder, images, flips, precision), named by their checksum, so that
-nothing stale is ever found in it; a file for each tap, and its checksum beside it, so that a damaged one is. Several
-runs may share it.
+There is a folder for each combination of encoder (weights and architecture), images, flips and precision, named by
+their checksum, so that the cache is never stale. In it is a file for each tap, with its checksum beside it, so that
+damage is noticed. Several runs may share a cache.
 """
 
 import contextlib
@@ -25,11 +25,14 @@ from kerastransfer.training import architecture, transfer
 
 try:
     import fcntl
-except ImportError:  # Windows: there two runs may compute the same, each whole
+except ImportError:
+    # On Windows two runs may compute the same features; each file is still written atomically.
     fcntl = None
 
-FORMAT = 1  # of the files: counts up when they would be read otherwise
-CHUNK = 1 << 24  # bytes that are read at a time
+# Version of the files; increase it when their format or meaning changes.
+FORMAT = 1
+# Bytes that are read at a time.
+CHUNK = 1 << 24
 
 
 def cached(
@@ -42,11 +45,12 @@ def cached(
     batch_size: int = 16,
     progress: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """{tap: (N, 1, h, w, D) float16, memory-mapped} of the decoded images (N, H, W, 3), in inference mode.
+    """{tap: (N, 1, h, w, D) float16, memory-mapped} of the decoded images (N, H, W, 3), computed in inference mode.
 
-    flip: (N, 2, h, w, D), the second of the mirror image (a convolution of a mirror image is no mirror image).
-    folder: where they are looked for and kept. progress: what to show while they are computed.
-    Raises UserError when there is no room, or a value is too large for float16.
+    flip: (N, 2, h, w, D) instead, the second being the features of the mirrored image. They must be computed: mirroring
+        the features of an image does not give the features of its mirror image.
+    folder: the cache. progress: description of the progress bar, or None for no bar.
+    Raises UserError if the disk is full, or if a value is too large for float16.
     """
     made_of = {
         "format": FORMAT,
@@ -75,8 +79,8 @@ def training_batches(
     seed: int,
     first_epoch: int = 0,
 ) -> tf.data.Dataset:
-    """({tap: (B, h, w, D) float16}, {"segmentation": (B, H, W) uint8}) without end, in the order of
-    `data.pipeline.training_batches`. flip: probability of the mirror image."""
+    """An endless data set of ({tap: (B, h, w, D) float16}, {"segmentation": (B, H, W) uint8}), in the order of
+    `data.pipeline.training_batches`. flip: probability that an image is mirrored."""
     versions = next(iter(features.values())).shape[1]
     flat = {tap: values.reshape(-1, *values.shape[2:]) for tap, values in features.items()}
     maps = {"segmentation": decoded.arrays["segmentation"]}
@@ -93,8 +97,8 @@ def training_batches(
 
 
 def evaluation_batches(features: Mapping[str, np.ndarray], decoded: Decoded, *, batch_size: int) -> tf.data.Dataset:
-    """({tap: (B, h, w, D)}, {"segmentation": (B, H, W)}, weights (B,)) of every image once, as
-    `data.pipeline.evaluation_batches` has them."""
+    """({tap: (B, h, w, D)}, {"segmentation": (B, H, W)}, weights (B,)), every image once, as from
+    `data.pipeline.evaluation_batches`."""
     arrays = {tap: values[:, 0] for tap, values in features.items()}
     arrays["segmentation"] = decoded.arrays["segmentation"]
 
@@ -122,15 +126,13 @@ def _compute(encoder, decoded, place, taps, flip, batch_size, progress):
                         arrays[tap] = allocate(path, shape, "float16", "leave out --cache-features")
                     values = np.asarray(values, "float32")
                     if np.abs(values).max(initial=0) > np.finfo("float16").max:
-                        raise UserError(f"tap {tap} has values too large for float16: leave out --cache-features")
+                        raise UserError(f"tap {tap} has values too large for float16; leave out --cache-features")
                     arrays[tap][start : start + len(batch), version] = values
         for array in arrays.values():
             array.flush()
         checksums = {tap: _checksum(array) for tap, array in arrays.items()}
-    for (
-        tap,
-        checksum,
-    ) in checksums.items():  # once the arrays stand under their names: a kill between leaves no false one
+    # Checksums are written last: a kill before this leaves arrays without checksums, never a wrong checksum.
+    for tap, checksum in checksums.items():
         files.write_json(place / f"{tap}.json", {"blake2b": checksum})
 
 
@@ -139,12 +141,13 @@ def _whole(place, tap):
     try:
         expected = json.loads((place / f"{tap}.json").read_text(encoding="utf-8"))["blake2b"]
         return _checksum(np.load(path, mmap_mode="r")) == expected
-    except (OSError, ValueError, KeyError, TypeError):  # missing, cut short, or not ours: it is made again
+    except (OSError, ValueError, KeyError, TypeError):
+        # The file is missing, truncated or not ours; it is computed again.
         return False
 
 
 def _checksum(array):
-    """BLAKE2 of type, shape and bytes."""
+    """BLAKE2 hash of type, shape and bytes."""
     digest = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=16)
     rows = max(1, CHUNK // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):
@@ -154,7 +157,7 @@ def _checksum(array):
 
 @contextlib.contextmanager
 def _alone(place):
-    """One process at a time; the others wait, and find what it made."""
+    """One process at a time: the others wait, and then find what it computed."""
     try:
         place.mkdir(parents=True, exist_ok=True)
         with (place / ".lock").open("a") as lock:

@@ -11,19 +11,21 @@ from jax.experimental import multihost_utils
 from kerastransfer.errors import UserError
 
 ADDRESSES, COUNT, INDEX = (f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID"))
-HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead; JAX's own are 100
-PATIENCE = 300  # seconds to wait for the others at the start
+# Seconds without a heartbeat after which a process is considered dead; JAX's default is 100.
+HEARTBEAT = 30
+# Seconds to wait for the other processes at the start.
+PATIENCE = 300
 
 
 def join() -> None:
-    """Meet the other processes, if the variables of `keras.distribution.initialize` name any. JAX wants this before it
-    computes anything."""
+    """Connect to the other processes, if the environment variables of `keras.distribution.initialize` name any. JAX
+    requires this before it computes anything. Raises UserError if they cannot be reached."""
     address, index, count = _task()
     if count == 1 or jax.distributed.is_initialized():
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # What `keras.distribution.initialize` does, but for the times, and without a look at the cluster's own variables:
-    # under Slurm JAX would take one GPU for each process, whatever the process may use.
+    # The same as `keras.distribution.initialize`, except for the timeouts, and without cluster detection: under Slurm,
+    # JAX would use one GPU per process, however many the process may use.
     initialize = functools.partial(
         jax.distributed.initialize,
         address,
@@ -34,11 +36,12 @@ def join() -> None:
         heartbeat_timeout_seconds=HEARTBEAT,
     )
     try:
-        # In a thread: where the others do not come, JAX raises no error but aborts the process with a page of its own.
+        # In a thread, because JAX aborts the process instead of raising an error when the others do not connect.
         futures.ThreadPoolExecutor(1).submit(initialize).result(PATIENCE)
-        barrier()  # now, while all are here: the first to come waits for the connections no longer than half a minute
+        # Now, while all processes are here: the first to arrive waits at most half a minute for the connections.
+        barrier()
     except (RuntimeError, ValueError, TimeoutError) as error:
-        reason = str(error).partition("\n")[0][:200] or f"not all came in {PATIENCE} seconds"
+        reason = str(error).partition("\n")[0][:200] or f"not all connected within {PATIENCE} seconds"
         raise UserError(
             f"--strategy data_parallel: process {index} of {count} cannot join the others at {address} ({reason}); "
             f"start all of them, each with its own {INDEX}"
@@ -47,8 +50,8 @@ def join() -> None:
 
 @functools.cache
 def distribution() -> keras.distribution.DataParallel:
-    """A copy of every variable on each device of all processes. A process feeds its own share of the batch, so Keras
-    must not take shares of it again."""
+    """A copy of every variable on each device of all processes. Each process feeds its own share of the batch, so Keras
+    must not shard it again."""
     return keras.distribution.DataParallel(auto_shard_dataset=False)
 
 
@@ -58,7 +61,7 @@ def worker() -> tuple[int, int]:
 
 
 def replicas() -> int:
-    """Devices of all processes."""
+    """Number of devices of all processes."""
     return jax.device_count()
 
 
@@ -68,7 +71,7 @@ def barrier() -> None:
 
 
 def _task() -> tuple[str | None, int, int]:
-    """(address of the first process, index, count) by Keras's environment variables; (None, 0, 1) without any."""
+    """(address of the first process, index, count) from Keras's environment variables; (None, 0, 1) if none is set."""
     found = {name: os.environ.get(name) for name in (ADDRESSES, COUNT, INDEX)}
     if not any(found.values()):
         return None, 0, 1
@@ -76,11 +79,11 @@ def _task() -> tuple[str | None, int, int]:
         addresses = found[ADDRESSES].split(",")
         index, count = int(found[INDEX]), int(found[COUNT] or len(addresses))
         if not 0 <= index < count or len(addresses) not in (1, count):
-            raise ValueError("they do not fit each other")
+            raise ValueError("they contradict each other")
         return addresses[0], index, count
     except (ValueError, TypeError, AttributeError) as error:
         told = ", ".join(f"{name}={value or ''}" for name, value in found.items())
         raise UserError(
-            f"--strategy data_parallel cannot read {told} ({error}); needed host:port of each process with commas "
-            "between, their number, and the index of this one from 0; see docs/scale.md"
+            f"--strategy data_parallel cannot read {told} ({error}); set them to the host:port of each process, "
+            "separated by commas, their number, and the index of this one, from 0; see docs/scale.md"
         ) from None

@@ -1,4 +1,4 @@
-"""Gradient descent with momentum as detectors and contrastive pretexts are trained with it: SGD and LARS."""
+"""Gradient descent with momentum, for detectors and for contrastive pretexts: SGD and LARS."""
 
 import keras
 from keras import ops
@@ -8,12 +8,12 @@ from kerastransfer.training.resting import Rests
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class SGD(Rests, keras.optimizers.SGD):
-    """Keras's SGD with the weight decay and the biases of Detectron.
+    """Keras's SGD with weight decay and a learning rate for biases as in Detectron.
 
-    kernel_decay: is added to the gradient of kernels (variables of two or more axes) as `kernel_decay * kernel`, and so
-        goes through the momentum, as in Caffe and PyTorch. Keras's own `weight_decay` does not: at momentum 0.9 a tenth
-        of it acts.
-    bias_factor: the learning rate of biases is this many times that of the rest.
+    kernel_decay: `kernel_decay * kernel` is added to the gradient of kernels (variables of two or more axes), and so
+        accumulates in the momentum, as in Caffe and PyTorch. Keras's own `weight_decay` does not accumulate: at
+        momentum 0.9 it is only a tenth as strong.
+    bias_factor: the learning rate of biases, as a multiple of that of the other variables.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class SGD(Rests, keras.optimizers.SGD):
         self._biases = ()
 
     def build(self, variables):
-        # In a step TensorFlow hands out its own variables, whose names Keras does not promise.
+        # In a training step the variables are TensorFlow's own, and Keras does not guarantee their names.
         self._biases = tuple(self._var_key(variable) for variable in variables if variable.name == "bias")
         super().build(variables)
 
@@ -48,13 +48,13 @@ class SGD(Rests, keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class LARS(SGD):
-    """Layer-wise adaptive rate scaling (You et al. 2017, algorithm 1): SGD in which the learning rate of each kernel w
-    with the gradient g is multiplied by
+    """Layer-wise adaptive rate scaling, LARS (You et al. 2017, algorithm 1): SGD in which the learning rate of each
+    kernel w with the gradient g is multiplied by
 
         trust * |w| / |g + kernel_decay * w|        (1 where either norm is 0).
 
-    Biases and the parameters of norms (variables of one axis) are neither scaled nor decayed, as in SimCLR (Chen et al.
-    2020). The learning rate is inside the momentum, as in the paper.
+    Biases and normalization parameters (variables of one axis) are neither scaled nor decayed, as in SimCLR (Chen et
+    al. 2020). Gradients are multiplied by the learning rate before they enter the momentum, as in You et al. 2017.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Optimizers by name. Each is its settings, and `build` makes it.
+"""Optimizers by name. Each is a class of settings, whose `build` makes the Keras optimizer.
 
 Importing this module imports neither Keras nor TensorFlow, because the command line reads the settings.
 """
@@ -11,22 +11,26 @@ from kerastransfer.errors import UserError
 
 @dataclasses.dataclass
 class AdamW:
-    """AdamW (Loshchilov & Hutter 2019): Adam, and kernels shrink beside it."""
+    """AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay of the kernels."""
 
     weight_decay: float = 1e-2
-    """Share of a kernel, times the learning rate, that it loses in each step; biases and norms lose nothing."""
+    """Weight decay: each step takes this share, times the learning rate, off the kernels; biases and normalization
+    parameters do not decay."""
     beta_1: float = 0.9
-    """Momentum of the running mean of the gradient."""
+    """Decay rate of the running mean of the gradient."""
     beta_2: float = 0.999
-    """Momentum of the running mean of the gradient's square."""
+    """Decay rate of the running mean of the squared gradient."""
 
     def __post_init__(self) -> None:
         _require(self, "weight_decay")
         _require(self, "beta_1", "beta_2", below=1)
 
     def build(self, learning_rate, ema: float = 0.0):
-        """The Keras optimizer. learning_rate: a number or a schedule. ema: momentum of the running average of the
-        weights, which takes their place when training ends; 0: none."""
+        """The Keras optimizer.
+
+        learning_rate: a number or a schedule. ema: momentum of a running average of the weights, which replaces them
+        when training ends; 0 for no average.
+        """
         from kerastransfer.training import adam
 
         optimizer = adam.AdamW(learning_rate, self.weight_decay, self.beta_1, self.beta_2, **_averaging(ema))
@@ -36,12 +40,12 @@ class AdamW:
 
 @dataclasses.dataclass
 class Adam:
-    """Adam (Kingma & Ba 2015), without weight decay."""
+    """Adam (Kingma and Ba 2015), without weight decay."""
 
     beta_1: float = 0.9
-    """Momentum of the running mean of the gradient."""
+    """Decay rate of the running mean of the gradient."""
     beta_2: float = 0.999
-    """Momentum of the running mean of the gradient's square."""
+    """Decay rate of the running mean of the squared gradient."""
 
     def __post_init__(self) -> None:
         _require(self, "beta_1", "beta_2", below=1)
@@ -55,16 +59,17 @@ class Adam:
 
 @dataclasses.dataclass
 class SGD:
-    """Gradient descent with momentum; by default that of Detectron, but for its factor of biases."""
+    """Gradient descent with momentum. The defaults are those of Detectron, except for the factor for biases."""
 
     momentum: float = 0.9
-    """Share of the last step that goes into the next one."""
+    """Momentum: share of the previous step that is added to the next one."""
     nesterov: bool = False
-    """Take the gradient's step after the momentum's (Nesterov)."""
+    """Use Nesterov momentum."""
     weight_decay: float = 1e-4
-    """Share of a kernel that is added to its gradient; biases and norms have none."""
+    """Weight decay: this share of a kernel is added to its gradient; biases and normalization parameters do not
+    decay."""
     bias_factor: float = 1.0
-    """Factor of the learning rate of biases; 2 is Detectron's."""
+    """Learning rate of biases, as a multiple of that of the other weights; Detectron uses 2."""
 
     def __post_init__(self) -> None:
         _require(self, "momentum", below=1)
@@ -81,14 +86,15 @@ class SGD:
 
 @dataclasses.dataclass
 class LARS:
-    """Layer-wise adaptive rate scaling (You et al. 2017), with which contrastive pretexts are trained."""
+    """Layer-wise adaptive rate scaling, LARS (You et al. 2017), as used for contrastive pre-training."""
 
     momentum: float = 0.9
-    """Share of the last step that goes into the next one."""
+    """Momentum: share of the previous step that is added to the next one."""
     weight_decay: float = 1e-4
-    """Share of a kernel that is added to its gradient; biases and norms have none."""
+    """Weight decay: this share of a kernel is added to its gradient; biases and normalization parameters do not
+    decay."""
     trust: float = 1e-3
-    """A step of a kernel is as long as this share of the kernel, times the learning rate (trust coefficient)."""
+    """Trust coefficient: the length of a kernel's step, as a share of the kernel's norm and times the learning rate."""
 
     def __post_init__(self) -> None:
         _require(self, "momentum", below=1)
@@ -118,9 +124,9 @@ def _averaging(ema):
 
 
 def _require(settings, *names, below=math.inf):
-    """Raises UserError unless the fields are numbers from 0 to below the limit."""
+    """Raises UserError unless each of these fields is at least 0 and below the limit."""
     for name in names:
         value = getattr(settings, name)
         if not 0 <= value < below:
             limit = f" and below {below}" if below < math.inf else " and finite"
-            raise UserError(f"{name} of {type(settings).__name__} is {value}: it must be at least 0{limit}")
+            raise UserError(f"{name} of {type(settings).__name__} is {value}; it must be at least 0{limit}")

@@ -1,19 +1,22 @@
-"""What `--precision auto` stands for on this machine. Imports Keras and TensorFlow only when it has to ask them."""
+"""What `--precision auto` means on this machine. Keras and TensorFlow are imported only where they are needed."""
 
 from pathlib import Path
 
 from kerastransfer.silence import silenced
 
 CPUINFO = Path("/proc/cpuinfo")
-BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})  # of processors that multiply bfloat16 numbers themselves
-LEAST_CAPABILITY = (8, 0)  # of an NVIDIA GPU whose tensor cores do: Ampere and later
+# Flags of processors with instructions that multiply bfloat16 numbers.
+BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+# Lowest compute capability of NVIDIA GPUs whose tensor cores support bfloat16: Ampere and later.
+LEAST_CAPABILITY = (8, 0)
 
 
 def resolved(precision: str, *, jit: bool = False, alone: bool = True) -> str:
-    """`precision`, or where it is "auto" the one that trains fastest here: "bfloat16" or "float32".
+    """`precision`, or, if it is "auto", the one that trains fastest here: "bfloat16" or "float32".
 
-    jit: whether XLA compiles the training step. alone: whether this process trains by itself; several workers must
-    agree, and each sees its own machine only, so they train in float32 unless told otherwise.
+    jit: whether XLA compiles the training step.
+    alone: whether this process is the only worker. Several workers must agree, but each sees only its own machine, so
+        for them "auto" is float32.
     """
     if precision != "auto":
         return precision
@@ -25,12 +28,13 @@ def resolved(precision: str, *, jit: bool = False, alone: bool = True) -> str:
     capabilities = gpu_capabilities(backend)
     if capabilities:
         return "bfloat16" if min(capabilities) >= LEAST_CAPABILITY else "float32"
-    # On a processor XLA converts to float32 and back: a convolution is then slower than in float32.
+    # On CPUs XLA converts to float32 and back, which makes convolutions slower than in float32.
     return "bfloat16" if backend == "tensorflow" and not jit and cpu_computes_bfloat16() else "float32"
 
 
 def cpu_computes_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether the processor has instructions for bfloat16: by the flags that Linux lists, elsewhere False."""
+    """Whether the processor has instructions for bfloat16, according to the flags that Linux lists; False on other
+    systems."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -40,7 +44,8 @@ def cpu_computes_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
 
 
 def gpu_capabilities(backend: str) -> list[tuple[int, int]]:
-    """The compute capability (major, minor) of every GPU that Keras on this backend sees; (0, 0) where it has none."""
+    """The compute capability (major, minor) of every GPU that Keras sees on this backend; (0, 0) for a GPU that reports
+    none."""
     if backend == "jax":
         import jax
 
@@ -49,7 +54,7 @@ def gpu_capabilities(backend: str) -> list[tuple[int, int]]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        # TensorFlow complains where there is no GPU.
+        # TensorFlow prints warnings on machines without a GPU.
         with silenced():
             visible = tf.config.get_visible_devices("GPU")
         details = map(tf.config.experimental.get_device_details, visible)

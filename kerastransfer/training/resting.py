@@ -1,4 +1,4 @@
-"""Optimizers that can leave some variables alone for a while."""
+"""Optimizers that can temporarily leave some variables untouched."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -7,18 +7,21 @@ from keras import ops
 
 
 class Rests:
-    """Mixed into a Keras optimizer: variables rest, as if they were not trained, while a condition on the step holds.
+    """A mixin for Keras optimizers: while a condition on the step holds, variables rest, as if they were not trained.
 
-    Neither gradients nor weight decay move them, and the optimizer's own variables that belong to them (momentum) stay
-    as they are as well. The step is the optimizer's `iterations`.
+    Neither gradients nor weight decay change them, and the optimizer's own variables for them (such as the momentum) do
+    not change either. The step is the optimizer's `iterations`.
     """
 
     _conditions = ()
     _resting_now = None
 
     def rest(self, conditions: Iterable[tuple[Callable, Sequence[keras.Variable]]]) -> None:
-        """conditions: (function of the step, the variables that rest while it is true). A part that rests is trained
-        by the optimizer otherwise: the variables are among those that it is built with."""
+        """Let variables rest.
+
+        conditions: pairs of a function of the step and the variables that rest while it is true. They must be among the
+            variables that the optimizer is built with, because it trains them at all other times.
+        """
         self._conditions = tuple((condition, tuple(map(self._var_key, found))) for condition, found in conditions)
 
     def update_step(self, gradient, variable, learning_rate):

@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a run: a linear warm-up, then a cosine or steps down."""
+"""Learning rate schedules: a linear warm-up, then a cosine, steps, or a constant."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -19,7 +19,7 @@ def cosine(peak: float, steps: int, *, warmup: int = 0, final: float = 0.01) -> 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Steps(keras.optimizers.schedules.LearningRateSchedule):
-    """From 0 to `peak` in `warmup` steps, then times `factor` at each of `milestones` (in steps)."""
+    """From 0 to `peak` in `warmup` steps, then multiplied by `factor` at each of `milestones` (in steps)."""
 
     def __init__(self, peak: float, milestones: Sequence[int], *, factor: float = 0.1, warmup: int = 0):
         self.peak, self.milestones, self.factor, self.warmup = peak, tuple(milestones), factor, warmup
@@ -37,7 +37,8 @@ class Steps(keras.optimizers.schedules.LearningRateSchedule):
 def schedule(
     kind: Literal["cosine", "steps", "constant"], peak: float, steps: int, *, warmup: int = 0
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """By name; "steps" falls to a tenth at 2/3 and to a hundredth at 8/9 of the run, "constant" only warms up."""
+    """A schedule by name; "steps" falls to a tenth at 2/3 and to a hundredth at 8/9 of the run, "constant" stays at the
+    peak after the warm-up."""
     if kind == "cosine":
         return cosine(peak, steps, warmup=warmup)
     return Steps(peak, [steps * 2 // 3, steps * 8 // 9] if kind == "steps" else [], warmup=warmup)

@@ -1,4 +1,4 @@
-"""Batch statistics for weights that were never trained."""
+"""Batch statistics for untrained weights."""
 
 from collections.abc import Iterable
 
@@ -8,16 +8,16 @@ from kerastransfer.models.parts import batch_norms
 
 
 def estimate(part: keras.Model, images: Iterable) -> None:
-    """Set the moving statistics of a part's batch norms, those of nested parts included, to the mean over `images`,
-    batches (B, H, W, 3). A part without batch norm stays as it is.
+    """Set the moving statistics of all batch normalization layers of a part to the mean over `images`, which yields
+    batches (B, H, W, 3). Nested parts are included; a part without batch normalization is not changed.
 
-    With its initial statistics a random encoder's activations fade from layer to layer, so as a control it would lose
-    for a reason that has nothing to do with what a trained one has learnt. Must come before the part is frozen.
+    With initial statistics the activations of a random encoder fade from layer to layer, which would make it an unfair
+    control. Call this before the part is frozen.
     """
     norms = batch_norms(part)
     momenta = [layer.momentum for layer in norms]
     for number, batch in enumerate(images if norms else ()):
-        # The mean of all batches so far.
+        # With this momentum the moving statistics are the mean over all batches so far.
         for layer in norms:
             layer.momentum = number / (number + 1)
         part(batch, training=True)

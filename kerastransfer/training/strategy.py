@@ -1,4 +1,4 @@
-"""How a run uses the machine: devices, workers, precision, repeatability."""
+"""How a run uses the machine: devices, workers, precision, determinism."""
 
 import contextlib
 from collections.abc import Callable
@@ -12,17 +12,19 @@ from kerastransfer.training import tensorflow_workers
 from kerastransfer.training.terms import TermModel
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-BACKENDS = {"mirrored": "tensorflow", "multi_worker": "tensorflow", "data_parallel": "jax"}  # each library's own way
+# The backend that each strategy is implemented with.
+BACKENDS = {"mirrored": "tensorflow", "multi_worker": "tensorflow", "data_parallel": "jax"}
 
 
 def prepare(*, precision: str = "float32", deterministic: bool = False, seed: int = 0) -> None:
-    """Set the process up before any model is built: Keras's policy, seeds, and with `deterministic` operations that
-    give the same bits each time (TensorFlow's setting; it cannot be taken back in this process).
+    """Set up the process before any model is built: Keras's dtype policy and the seeds.
 
     precision: one of `POLICIES`, or "auto" (`precision.resolved`).
+    deterministic: also make TensorFlow's operations deterministic, which cannot be undone in the same process.
     """
     if keras.backend.backend() != "tensorflow":
-        tf.config.set_visible_devices([], "GPU")  # TensorFlow makes the batches alone, and would take all the memory
+        # TensorFlow only prepares the batches here, but would allocate all the memory of the GPUs.
+        tf.config.set_visible_devices([], "GPU")
     keras.mixed_precision.set_global_policy(POLICIES[precisions.resolved(precision)])
     keras.utils.set_random_seed(seed)
     if deterministic:
@@ -30,13 +32,16 @@ def prepare(*, precision: str = "float32", deterministic: bool = False, seed: in
 
 
 def compiled(jit: bool) -> bool:
-    """Whether XLA compiles the training step: on JAX always, as one that is not runs an operation at a time."""
+    """Whether XLA compiles the training step. On JAX it always does, because otherwise operations run one at a time."""
     return jit or keras.backend.backend() == "jax"
 
 
 def scope(name: str) -> contextlib.AbstractContextManager:
-    """Where models and optimizers are made: "none", "mirrored" (every device of this machine holds a copy),
-    "multi_worker" (every worker of TF_CONFIG does) or "data_parallel" (on JAX: every device of all processes)."""
+    """The scope in which models and optimizers must be made.
+
+    name: "none", "mirrored" (a copy on every device of this machine), "multi_worker" (a copy on every worker of
+        TF_CONFIG) or "data_parallel" (JAX: a copy on every device of all processes).
+    """
     _refuse_other_backend(name)
     if name == "mirrored":
         return tensorflow_workers.mirrored().scope()
@@ -48,7 +53,7 @@ def scope(name: str) -> contextlib.AbstractContextManager:
 
 
 def join(name: str) -> None:
-    """Meet the other workers, where there are any. TensorFlow and JAX want this before they run anything else."""
+    """Connect to the other workers, if there are any. TensorFlow and JAX require this before they run anything else."""
     _refuse_other_backend(name)
     if name == "multi_worker":
         tensorflow_workers.multi_worker()
@@ -57,19 +62,20 @@ def join(name: str) -> None:
 
 
 def worker(name: str) -> tuple[int, int]:
-    """(index, count) of this process among the workers; the first writes the files. (0, 1) where there is but one."""
+    """(index, count) of this process among the workers, of which the first writes the files; (0, 1) for a single
+    process."""
     if name == "multi_worker":
         return tensorflow_workers.task()[:2]
     return _jax().worker() if name == "data_parallel" else (0, 1)
 
 
 def parts(name: str) -> int:
-    """How many equal parts a batch must have: one for each worker, on JAX one for each device."""
+    """Number of equal parts that a batch is divided into: one for each worker, or on JAX one for each device."""
     return _jax().replicas() if name == "data_parallel" else worker(name)[1]
 
 
 def barrier(name: str) -> None:
-    """Wait for the other workers. One that has died ends the wait with an error of TensorFlow or JAX."""
+    """Wait for the other workers. If one of them has died, TensorFlow or JAX raises an error."""
     if name == "multi_worker":
         tensorflow_workers.count_workers()()
     if name == "data_parallel":
@@ -82,8 +88,8 @@ def model(name: str, *arguments, **options) -> TermModel:
 
 
 def distributed(name: str, batches: Callable[[tuple[int, int]], tf.data.Dataset]):
-    """What `fit` takes: `batches((0, 1))`, or with several workers each one's share of every batch, which Keras on JAX
-    puts together again in order of the workers."""
+    """The batches to call `fit` with: `batches((0, 1))`, or, with several workers, each worker's share of every batch;
+    Keras on JAX concatenates the shares in the order of the workers."""
     own = batches(worker(name))
     return tensorflow_workers.distributed(own) if name == "multi_worker" else own
 
@@ -91,18 +97,18 @@ def distributed(name: str, batches: Callable[[tuple[int, int]], tf.data.Dataset]
 def _refuse_other_backend(name):
     if name not in ("none", *BACKENDS):
         known = "none, mirrored, multi_worker or data_parallel"
-        raise UserError(f"--strategy {name} is none that is known: choose {known}")
+        raise UserError(f"unknown --strategy {name}; choose {known}")
     backend, wanted = keras.backend.backend(), BACKENDS.get(name)
     if wanted not in (None, backend):
         fitting = " or ".join(other for other, theirs in BACKENDS.items() if theirs == backend) or "none"
         raise UserError(
-            f"--strategy {name} needs KERAS_BACKEND={wanted} and Keras runs on {backend}: set this variable before the "
-            f"command, or choose --strategy {fitting}"
+            f"--strategy {name} needs KERAS_BACKEND={wanted}, but Keras runs on {backend}; set this environment "
+            f"variable, or choose --strategy {fitting}"
         )
 
 
 def _jax():
-    """The module, which imports JAX: an extra that TensorFlow's users need not have."""
+    """The module, imported only here because JAX is an optional dependency."""
     from kerastransfer.training import jax_workers
 
     return jax_workers

@@ -1,4 +1,4 @@
-"""`--strategy mirrored` and `multi_worker`: TensorFlow's own, with what `fit` needs around them."""
+"""`--strategy mirrored` and `multi_worker`: TensorFlow's strategies, and what `fit` needs to work with them."""
 
 import functools
 import json
@@ -12,16 +12,17 @@ from kerastransfer.errors import UserError
 from kerastransfer.training.terms import TermModel
 
 
-@functools.cache  # a second strategy in a process would number its collective operations like the first
+# Cached, because a second strategy in a process would number its collective operations like the first.
+@functools.cache
 def mirrored() -> tf.distribute.Strategy:
-    """Every GPU of this machine; without any, its CPUs."""
+    """All GPUs of this machine; its CPUs if there are none."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
 @functools.cache
 def multi_worker() -> tf.distribute.Strategy:
-    """The workers of TF_CONFIG. Raises UserError when they cannot be met."""
+    """The workers of TF_CONFIG. Raises UserError if they cannot be reached."""
     index, count, address = task()
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -33,11 +34,11 @@ def multi_worker() -> tf.distribute.Strategy:
 
 
 def task() -> tuple[int, int, str]:
-    """(index, count, address) of this worker by TF_CONFIG; a "chief" comes first."""
+    """(index, count, address) of this worker according to TF_CONFIG; a "chief" comes first."""
     text = os.environ.get("TF_CONFIG")
     if not text:
         raise UserError(
-            "--strategy multi_worker needs TF_CONFIG, and it is not set: give each worker "
+            "--strategy multi_worker needs TF_CONFIG, which is not set; give each worker "
             '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}; see docs/scale.md'
         )
     try:
@@ -48,14 +49,14 @@ def task() -> tuple[int, int, str]:
         return index, len(members), cluster[own["type"]][int(own["index"])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"TF_CONFIG is {text!r}, which names no worker ({error!r}); needed "
+            f"TF_CONFIG is {text!r}, which does not describe this worker ({error!r}); it must look like "
             '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
         ) from None
 
 
 @functools.cache
 def count_workers() -> Callable[[], tf.Tensor]:
-    """What all workers must call to go on: it sums a one of each replica."""
+    """A function that returns once all workers have called it; it sums a 1 from each replica."""
     workers = multi_worker()
 
     def one():
@@ -68,7 +69,7 @@ def count_workers() -> Callable[[], tf.Tensor]:
 
 
 def distributed(own: tf.data.Dataset):
-    """A worker's batches, as `fit` takes them: a batch for each of its devices."""
+    """A worker's batches in the form that `fit` takes: one for each of its devices."""
     devices = multi_worker().num_replicas_in_sync // task()[1]
     if devices > 1:
         own = own.rebatch(next(iter(own.element_spec[1].values())).shape[0] // devices)
@@ -76,10 +77,10 @@ def distributed(own: tf.data.Dataset):
 
 
 class MultiWorkerModel(TermModel):
-    """Around the places where `fit` fails over several processes (keras#20585)."""
+    """Works around the places where `fit` fails with several processes (keras#20585)."""
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: the constructor has built the model; Keras would reduce a batch across processes here."""
+        """Does nothing: the constructor has built the model, and Keras would reduce a batch across processes here."""
 
     def train_step(self, *args, **kwargs):
         return _in_a_row(super().train_step(*args, **kwargs))
@@ -89,5 +90,5 @@ class MultiWorkerModel(TermModel):
 
 
 def _in_a_row(logs):
-    """Metrics of shape (1,): what is reduced over replicas needs an axis."""
+    """Metrics of shape (1,), because values that are reduced over replicas need an axis."""
     return {name: keras.ops.reshape(value, (1,)) for name, value in logs.items()}

@@ -12,7 +12,7 @@ Weight = float | Callable
 
 
 class _MeanOverImages(keras.losses.Loss):
-    """Hands its (B,) input on, so that Keras averages it and divides by the number of replicas: the one place."""
+    """Returns its (B,) input: Keras then averages it and divides by the number of replicas, which happens only here."""
 
     def call(self, y_true, y_pred):
         return y_pred
@@ -21,22 +21,22 @@ class _MeanOverImages(keras.losses.Loss):
 class TermModel(keras.Model):
     """`network` trained on a weighted sum of `terms(targets, predictions) -> {name: (B,)}`.
 
-    Compile with an optimizer alone and call `fit`; each term is reported by its name beside the total `loss`. Weight
-    decay belongs to the optimizer: losses that layers add are not counted. The thing to save is `network`.
+    Compile it with only an optimizer and call `fit`; each term is reported by its name beside the total `loss`. Weight
+    decay is the optimizer's task, and losses that layers add are ignored. Save `network`, not this model.
 
     terms: a term may also be a pair (sums (B,), counts (B,)), for losses that are divided by the positives of the whole
-        batch: its value is then the sum of `sums` over the sum of `counts`, over the images of all replicas, or the
-        undivided sum where `counts` are all 0. No gradient flows through `counts`.
-    weights: of each term, a number or a function of the step (a scalar integer tensor: how many steps were taken
-        before), such as `lambda step: ops.where(step < 1000, 0.0, 1.0)`. A term without a weight is an error, and so is
-        a weight without a term.
-    resting: {name of a part of `network`: function of the step}. While the function is true, the part's weights and
-        what the optimizer keeps of them stay as they are, weight decay included. Needs an optimizer of
+        batch. Its value is then the sum of `sums` divided by the sum of `counts`, both over the images of all replicas;
+        if all `counts` are 0, the sum is not divided. No gradient flows through `counts`.
+    weights: the weight of each term, a number or a function of the step (a scalar integer tensor, the number of steps
+        taken so far), such as `lambda step: ops.where(step < 1000, 0.0, 1.0)`. A term without a weight is an error, and
+        so is a weight without a term.
+    resting: {name of a part of `network`: function of the step}. While the function is true, neither gradients nor
+        weight decay change the part's weights, nor the optimizer's own variables for them. Needs an optimizer of
         training/optimizers.py.
 
-    Steps are the optimizer's own `iterations`, so a run that is killed and resumed goes on where it was.
-    Batches (inputs, targets, weights (B,)) of a data set to evaluate may hold images of weight 0, which only fill them:
-    the values reported are means over the others.
+    The step is the optimizer's own `iterations`, so a resumed run continues at the right step.
+    Evaluation batches (inputs, targets, weights (B,)) may be padded with images of weight 0: the reported values are
+    means over the other images.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TermModel(keras.Model):
         resting: Mapping[str, Callable] | None = None,
         **kwargs,
     ):
-        # The layers of `network` cast for themselves. Cast here, boxes would arrive in bfloat16, with 8 bits.
+        # The layers of `network` cast their inputs themselves. Cast here, boxes would have the 8 bits of bfloat16.
         super().__init__(name=network.name, autocast=False, **kwargs)
         self.network = network
         self._terms = terms
@@ -58,7 +58,7 @@ class TermModel(keras.Model):
         self._mean_over_images = _MeanOverImages(name="mean_over_images")
         self._traced_step = None
         if _on_jax() and any(callable(weight) for weight in weights.values()):
-            # What `compute_loss` sees of the optimizer's steps where Keras evaluates: see `compute_loss_and_updates`.
+            # The number of steps taken, for `compute_loss` while Keras evaluates; see `compute_loss_and_updates`.
             self._steps_taken = self.add_weight(name="steps_taken", dtype="int32", initializer="zeros", trainable=False)
         self.build(network.input_shape)
 
@@ -72,16 +72,16 @@ class TermModel(keras.Model):
         super().compile(*args, **kwargs)
         if not self._resting:
             return
-        # In half precision Keras wraps the optimizer in one that scales the loss.
+        # In float16 Keras wraps the optimizer in one that scales the loss.
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if not isinstance(optimizer, Rests):
-            raise ValueError(f"{type(optimizer).__name__} cannot let a part rest: take one of training/optimizers.py")
+            raise ValueError(f"{type(optimizer).__name__} cannot let a part rest; use one of training/optimizers.py")
         optimizer.rest((condition, part.trainable_variables) for part, condition in self._resting.values())
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         values = self._terms(y, y_pred)
         if values.keys() != self._weights.keys():
-            raise ValueError(f"terms {sorted(values)} came for the weights {sorted(self._weights)}: they must be equal")
+            raise ValueError(f"the terms are {sorted(values)} but the weights {sorted(self._weights)}; they must agree")
         values = {name: _per_image(value, sample_weight) for name, value in values.items()}
         weights = self._weights_now(training)
         total = sum(weight * values[name] for name, weight in weights.items())
@@ -91,14 +91,14 @@ class TermModel(keras.Model):
         return self._mean_over_images(ops.zeros_like(total), total, sample_weight=sample_weight)
 
     def get_metrics_result(self):
-        """Keras's own mean of the total takes every image of a batch for one that counts; ours knows their weights."""
+        """Replaces Keras's mean of the total, which includes images of weight 0, with ours."""
         results = super().get_metrics_result()
         results["loss"] = results.pop(self._total_mean.name)
         return results
 
     def compute_loss_and_updates(self, *args, optimizer_variables=None, **kwargs):
-        """Keras on JAX calls `compute_loss` through this, as a function of the model's variables alone: that of the
-        optimizer's steps would be a constant in the compiled step, and is given to a training step here."""
+        """Gives `compute_loss` the current step on JAX. There Keras calls it through this method as a function of the
+        model's variables only, so that the optimizer's `iterations` would be a constant in the compiled step."""
         if optimizer_variables is not None:
             with keras.StatelessScope(zip(self.optimizer.variables, optimizer_variables, strict=True)):
                 self._traced_step = ops.convert_to_tensor(self.optimizer.iterations)
@@ -130,18 +130,18 @@ def _on_jax():
 def _part(network, name):
     found = [layer for layer in network._flatten_layers(include_self=False) if layer.name == name]
     if len(found) != 1:
-        raise ValueError(f"{len(found)} parts of {network.name!r} are called {name!r}: one is needed to let it rest")
+        raise ValueError(f"{network.name!r} has {len(found)} parts called {name!r}; to let it rest, it must be unique")
     return found[0]
 
 
 def _per_image(value, sample_weight):
-    """A term as (B,) whose mean over all images, of all replicas, is the term's value."""
+    """A term as (B,) values whose mean, over all images of all replicas, is the value of the term."""
     if not isinstance(value, tuple):
         return value
     sums, counts = value
     images = ops.ones_like(sums) if sample_weight is None else ops.cast(sample_weight, sums.dtype)
     counts = ops.stop_gradient(ops.cast(counts, sums.dtype))
-    # On JAX the batch is that of all devices already.
+    # On JAX the batch is already that of all devices.
     total, number = ops.unstack(_over_replicas(ops.stack([ops.sum(images * counts), ops.sum(images)])))
     return sums * number / ops.where(total > 0, total, ops.ones_like(total))
 

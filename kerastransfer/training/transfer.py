@@ -1,4 +1,4 @@
-"""Weights from one model to another: strict, by name, between equal architectures, and reported."""
+"""Weight transfer between models: strict, by name, only between equal architectures, and reported."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import numpy as np
 from kerastransfer.errors import UserError
 from kerastransfer.training import architecture, arrays
 
-# The name of the array that holds a part's architecture in a file of `save`; files of version 0.1 have none.
+# Name of the array that holds the architecture of a part in a file that `save` wrote; files of version 0.1 lack it.
 ARCHITECTURE = "__architecture__"
 
 
@@ -21,12 +21,12 @@ def weights(part: keras.Model) -> dict[str, np.ndarray]:
 
 
 def checksum(part: keras.Model) -> str:
-    """SHA-256 over names, types, shapes and bytes of all weights, batch statistics included."""
+    """SHA-256 of the names, types, shapes and bytes of all weights, batch statistics included."""
     return checksum_of(weights(part))
 
 
 def checksum_of(values: Mapping[str, np.ndarray]) -> str:
-    """The same of weights that were taken earlier."""
+    """The `checksum` of weights that `weights` returned."""
     digest = hashlib.sha256()
     for name, value in sorted(values.items()):
         digest.update(f"{name}{value.dtype}{value.shape}".encode())
@@ -35,7 +35,7 @@ def checksum_of(values: Mapping[str, np.ndarray]) -> str:
 
 
 def compared(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> dict:
-    """What training did to the weights of a part:
+    """Which weights of a part training changed:
     {"frozen": [names], "moved": [names], "checksum_before": ..., "checksum_after": ...}."""
     moved = sorted(name for name in before if not np.array_equal(before[name], after[name]))
     return {
@@ -47,20 +47,19 @@ def compared(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) 
 
 
 def same_architecture(ours: keras.Model, theirs: keras.Model, *, but: Collection[str] = ()) -> bool:
-    """Whether two parts compute the same with equal weights: classes, settings and connections of their layers agree.
-    Names may differ, and so may the settings `but`, such as "strides"."""
+    """Whether two parts compute the same if their weights are equal: the classes, settings and connections of their
+    layers agree. Names may differ, and so may the settings in `but`, such as "strides"."""
     return architecture.difference(architecture.description(ours), architecture.description(theirs), but) is None
 
 
 def save(part: keras.Model, path: str | Path) -> None:
-    """Write the weights as .npz, readable without Keras, and beside them the architecture; a kill leaves the old file
-    or the new one."""
+    """Write the weights, with the architecture, as an .npz file that can be read without Keras. The write is atomic."""
     described = json.dumps(architecture.description(part)).encode()
     arrays.write(path, {**weights(part), ARCHITECTURE: np.frombuffer(described, "uint8")})
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Weights by name from a file of `save`. Raises UserError for a file that is missing or damaged."""
+    """Weights by name from a file that `save` wrote. Raises UserError if it is missing or damaged."""
     return _read(path)[0]
 
 
@@ -74,11 +73,11 @@ def load(
     """Copy weights into `part`, and return what happened:
     {"copied": [names], "fresh": [names], "source": ..., "checksum": of the part after loading}.
 
-    source: a file of `save`, a part itself, or weights by name, which carry no architecture.
-    fresh: names of layers that keep their initial weights; they must be missing in `source`. Names must agree both
-        ways otherwise, and shapes always. Where any are fresh, only the layers that are copied must be equal.
+    source: a file that `save` wrote, a part, or weights by name, for which the architecture is not checked.
+    fresh: names of layers that keep their initial weights; `source` must not have them. All other layers must be in
+        both, and all shapes must agree. If any layers are fresh, only those that are copied must be equal.
     but: settings of layers in which the architectures may differ, such as "strides".
-    Raises UserError that says what does not fit, and changes nothing then.
+    Raises UserError that says what does not fit; the part is then unchanged.
     """
     saved, described, label = _opened(source)
     variables = _variables(part)
@@ -87,7 +86,7 @@ def load(
     if missing or unknown:
         raise UserError(
             f"{label} does not fit {part.name!r}: it lacks {_some(missing)} and has unknown {_some(unknown)}; "
-            "build the part with the table it was trained with (--model), or list what starts fresh"
+            "build the part as it was trained (--model), or list the layers that start fresh"
         )
     wrong = [
         f"{name} {saved[name].shape} for {tuple(variables[name].shape)}"
@@ -96,7 +95,7 @@ def load(
     ]
     if wrong:
         raise UserError(
-            f"{label} does not fit {part.name!r}: shapes differ, {_some(wrong)}; give weights of equal width"
+            f"{label} does not fit {part.name!r}: shapes differ, {_some(wrong)}; give weights of the same width"
         )
     if described is not None:
         own = architecture.description(part)
@@ -108,8 +107,8 @@ def load(
         )
         if found:
             raise UserError(
-                f"{label} does not fit {part.name!r}, though its weights would: {found}; build the part as the trained "
-                "one was (--model, --activation)"
+                f"{label} does not fit {part.name!r}, although its weights would: {found}; build the part as the "
+                "trained one was (--model, --activation)"
             )
     for name, value in saved.items():
         variables[name].assign(value)
@@ -117,7 +116,7 @@ def load(
 
 
 def _opened(source):
-    """(weights by name, architecture or None, what to call it) of what `load` takes."""
+    """(weights by name, architecture or None, a description for messages) of the `source` of `load`."""
     if isinstance(source, Mapping):
         return source, None, "the given weights"
     if isinstance(source, keras.Model):
@@ -133,11 +132,11 @@ def _read(path):
     try:
         return saved, None if described is None else json.loads(described.tobytes())
     except ValueError as error:
-        raise UserError(f"{path}: not a whole file (its architecture: {error}); {remedy}") from None
+        raise UserError(f"{path}: the file is damaged (its architecture: {error}); {remedy}") from None
 
 
 def _variables(part):
-    """Every weight of a part, nested parts included, by "layer/variable"; random states are no weights."""
+    """Every weight of a part, nested parts included, by "layer/variable"; random states are left out."""
     found = {}
     for layer in part._flatten_layers(include_self=False, recursive=True):
         for variable in layer._trainable_variables + layer._non_trainable_variables:
@@ -145,7 +144,7 @@ def _variables(part):
                 continue
             name = f"{layer.name}/{variable.name}"
             if name in found:
-                raise ValueError(f"{part.name!r} has two weights called {name}: give its layers names of their own")
+                raise ValueError(f"{part.name!r} has two weights called {name}; give its layers different names")
             found[name] = variable
     return found
 

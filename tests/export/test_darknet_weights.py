@@ -246,7 +246,7 @@ def test_what_is_refused_changes_nothing(own, tmp_path):
             raw[:first],
             rf"ends inside layer conv_2, which begins at byte {first} and needs 6432, but 0 remain",
         ),
-        "cut": (raw[:-1], "no header of 20 and whole float32"),
+        "cut": (raw[:-1], "not a header of 20 and whole float32"),
         "nothing": (b"", "fewer than a header"),
         "header": (raw[:20], "ends inside layer conv_0"),
         "shifted": (raw[:20] + raw[24:] + b"\0\0\0\0", "a variance of layer conv_0 at byte 116 is below zero"),
@@ -267,7 +267,7 @@ def test_what_is_refused_changes_nothing(own, tmp_path):
 def test_models_without_a_place_are_refused(tmp_path):
     image = keras.Input((8, 8, 3))
     x = keras.layers.Conv2DTranspose(2, 2, name="up")(keras.layers.Conv2D(2, 1, name="predictions")(image))
-    with pytest.raises(UserError, match="layer 'up' has weights that no Darknet file"):
+    with pytest.raises(UserError, match="layer 'up' has weights that Darknet files cannot hold"):
         darknet_weights.write(keras.Model(image, x), tmp_path / "x.weights")
     bare = keras.Model(image, keras.layers.Conv2D(2, 1, use_bias=False, name="bare_conv")(image))
     with pytest.raises(UserError, match="'bare_conv' has neither a bias nor a batch norm"):

@@ -46,7 +46,7 @@ def test_a_lambda_is_refused_and_not_run(tmp_path):
     image = keras.Input((4,))
     model = keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image))
     model.save(tmp_path / "model.keras")
-    refused(tmp_path / "model.keras", "code of its own")
+    refused(tmp_path / "model.keras", "contains code")
 
 
 def test_an_unknown_layer_is_refused(tmp_path):
@@ -62,7 +62,7 @@ def test_an_unknown_layer_is_refused(tmp_path):
 def test_damage_is_told(path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    refused(path, "cut off")
+    refused(path, "truncated")
     path.write_text("not a model")
     refused(path, "not a .keras file")
     with zipfile.ZipFile(path, "w") as archive:

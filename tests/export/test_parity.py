@@ -92,7 +92,7 @@ def test_what_cannot_be_exported_writes_nothing(networks, export, tmp_path):
         export("detection", images=[])
     with pytest.raises(UserError, match="int8 needs calibration images"):
         export("detection", calibration=[])
-    with pytest.raises(UserError, match="3 classes and got 2 labels"):
+    with pytest.raises(UserError, match="3 classes but got 2 labels"):
         export("detection", labels=("cat", "dog"))
     about = About(task="segmentation", labels=LABELS["segmentation"], image_size=(64, 96))
     with pytest.raises(UserError, match="does not return segmentation, as a segmentation model must"):

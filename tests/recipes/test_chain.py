@@ -265,7 +265,7 @@ def test_an_encoder_that_does_not_fit(tmp_path, capsys):
     keras.Model(image, keras.layers.Flatten()(image)).save(other)
     for path, flags, words in (
         (whole, ["--image-size", "72"], "72 is not a multiple of 32"),
-        (truncated, [], "not a .keras file, or cut off"),
+        (truncated, [], "not a .keras file, or truncated"),
         (other, [], "or a detector's .keras file"),
     ):
         assert words in stopped(capsys, tmp_path / "run", "--encoder", path, *flags)

@@ -151,8 +151,8 @@ def models(tmp_path_factory):
     ("name", "flags", "words"),
     [
         ("segmenter", [], "dense maps need a detector"),
-        ("grids", [], "is a detector of several grids"),
-        ("letterbox", [], "dense maps need one of stretched images"),
+        ("grids", [], "is a detector with several grids"),
+        ("letterbox", [], "give one trained with --resize stretch"),
         ("detector", ["--output-strides", "64"], "choose one of 1, 2, 4, 8, 16"),
     ],
 )
@@ -168,5 +168,5 @@ def test_boxes_of_other_classes_cannot_stand_for_masks():
     scenes = toy(count=1)
     whole = dense_maps.classes_of(scenes, scenes.classes)
     assert whole.names == scenes.segmentation_classes and not whole.merge
-    with pytest.raises(UserError, match=r"boxes moon: boxes can stand for masks of the same classes"):
+    with pytest.raises(UserError, match=r"boxes moon; boxes can replace masks only if the classes are the same"):
         dense_maps.classes_of(scenes, ["moon"])

@@ -66,7 +66,7 @@ def test_what_is_left_out_is_reported_even_when_quiet(run):
     warnings = [line for line in run[1].splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 2, run[1]
     assert "1 bad samples are left out (data/013: " in warnings[0] and "outside the image" in warnings[0]
-    assert warnings[1].startswith("warning: 1 objects are left out: of an image the largest 3 are trained on")
+    assert warnings[1].startswith("warning: 1 objects are left out; only the largest 3 of an image are trained on")
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ BAD_FLAGS = {
         "has 3 anchors for the 2 grids",
     ),
     "anchors beside those of a cfg": (["--net.anchors", "9", "9", "--net.cfg", "a.cfg"], "remove one of them"),
-    "a reach beyond the neighbours": (["--net.reach", "1.5"], "YOLOv3 takes 0 to 1 cells"),
+    "a reach beyond the neighbours": (["--net.reach", "1.5"], "must be from 0 to 1"),
     "a net of another family": (
         ["--model", "small"],
         "error: --model small: the mask branch needs a net of YOLOv3's family",
@@ -265,9 +265,9 @@ BOXED = ["--resize", "letterbox"]
 @pytest.mark.parametrize(
     ("name", "flags", "words"),
     [
-        ("yolov3", [], "with --resize letterbox; give it here too"),
-        ("yolov3", [*BOXED, "--image-size", "96"], "reads 64 x 64 pixels; give --image-size 64"),
-        ("yolov3", [*BOXED, "--data", "toy:10"], "trained on a, b, c, d and the data has disc, square"),
+        ("yolov3", [], "with --resize letterbox; give that here too"),
+        ("yolov3", [*BOXED, "--image-size", "96"], "takes images of 64 x 64 pixels; give --image-size 64"),
+        ("yolov3", [*BOXED, "--data", "toy:10"], "trained on a, b, c, d, but the data has disc, square"),
         ("masks", BOXED, "is not a YOLOv3 detector"),
         ("yolov1", BOXED, "is not a YOLOv3 detector"),
     ],

@@ -150,7 +150,7 @@ def test_validation_images_that_are_given(tmp_path, train):
 def test_a_step_that_destroys_the_weights_leaves_none(tmp_path, train):
     """The last step of all, whose loss was finite."""
     goal = objective(learning_rate=float("inf"), epochs=1)
-    with pytest.raises(UserError, match=r"weights became NaN or infinite in epoch 1 .*; no epoch was finished: lower"):
+    with pytest.raises(UserError, match=r"weights became NaN or infinite in epoch 1 .*; no epoch was finished; lower"):
         fit(tmp_path / "run", train, goal, batch_size=20, schedule="constant")
     assert not (tmp_path / "run/checkpoints/phase.npz").exists()
 
@@ -158,12 +158,12 @@ def test_a_step_that_destroys_the_weights_leaves_none(tmp_path, train):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"learning_rate": float("inf")}, "--learning-rate is inf: it must be a finite number"),
-        ({"learning_rate": float("nan")}, "--learning-rate is nan: it must be a finite number"),
+        ({"learning_rate": float("inf")}, "--learning-rate is inf; it must be a finite number"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan; it must be a finite number"),
         ({"weight_decay": float("inf")}, "--weight-decay is inf"),
-        ({"validation": 1.0}, "--validation is 1.0: it must be at least 0 and below 1"),
+        ({"validation": 1.0}, "--validation is 1.0; it must be at least 0 and below 1"),
         ({"early_stopping": -1}, "--early-stopping is -1"),
-        ({"early_stopping": 5}, "--early-stopping 5 needs images to validate on: add --validation 0.1"),
+        ({"early_stopping": 5}, "--early-stopping 5 needs images to validate on; add --validation 0.1"),
     ],
 )
 def test_settings_that_cannot_be(settings, words):

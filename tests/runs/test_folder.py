@@ -59,7 +59,7 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "told"),
-    [({}, "not a run's"), ({"resume": True}, "no run to resume"), ({"overwrite": True}, "not a run's")],
+    [({}, "not from a run"), ({"resume": True}, "no run to resume"), ({"overwrite": True}, "not from a run")],
 )
 @pytest.mark.parametrize("name", ["thesis.tex", "config.toml"])
 def test_a_folder_that_is_not_a_runs_is_always_refused(tmp_path, values, told, name):

@@ -16,7 +16,7 @@ def test_classes_are_matched_by_name(scenes):
 
 
 def test_no_class_in_common_is_the_users_mistake(scenes, perfect_detector, perfect_segmenter):
-    with pytest.raises(UserError, match=r"disc, square, triangle, star, the model person: none in common"):
+    with pytest.raises(UserError, match=r"disc, square, triangle, star, the model person; none in common"):
         detection.score(perfect_detector(["person"]), scenes, ["person"])
     with pytest.raises(UserError, match="none in common"):
         segmentation.score(perfect_segmenter(["background"]), scenes, ["background", "person"])
@@ -37,5 +37,5 @@ def test_data_without_the_annotation_is_the_users_mistake(scenes, perfect_detect
 
 def test_a_long_list_of_classes_is_cut_short(scenes):
     labels = [f"kind{number}" for number in range(20)]
-    with pytest.raises(UserError, match=r"kind0, .*kind7 and 12 more: none in common"):
+    with pytest.raises(UserError, match=r"kind0, .*kind7 and 12 more; none in common"):
         matched(scenes, "boxes", CLASSES, labels, -1)

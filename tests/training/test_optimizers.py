@@ -193,9 +193,9 @@ def test_a_part_rests_with_a_scaled_loss():
 
 
 def test_only_our_optimizers_let_a_part_rest():
-    with pytest.raises(ValueError, match=r"Adam cannot let a part rest: take one of training/optimizers\.py"):
+    with pytest.raises(ValueError, match=r"Adam cannot let a part rest; use one of training/optimizers\.py"):
         TermModel(network(), terms, {"square": 1.0}, {"first": lambda step: step < 1}).compile("adam")
-    with pytest.raises(ValueError, match="0 parts of 'network' are called 'third'"):
+    with pytest.raises(ValueError, match="'network' has 0 parts called 'third'"):
         TermModel(network(), terms, {"square": 1.0}, {"third": lambda step: step < 1})
 
 
@@ -226,8 +226,8 @@ def test_stored(name):
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("adamw", {"weight_decay": -1.0}, "weight_decay of AdamW is -1.0: it must be at least 0 and finite"),
-        ("adam", {"beta_2": 1.0}, "beta_2 of Adam is 1.0: it must be at least 0 and below 1"),
+        ("adamw", {"weight_decay": -1.0}, "weight_decay of AdamW is -1.0; it must be at least 0 and finite"),
+        ("adam", {"beta_2": 1.0}, "beta_2 of Adam is 1.0; it must be at least 0 and below 1"),
         ("sgd", {"bias_factor": float("inf")}, "bias_factor of SGD is inf"),
         ("lars", {"momentum": float("nan")}, "momentum of LARS is nan"),
     ],

@@ -201,7 +201,7 @@ def test_a_damaged_checkpoint(tmp_path, share):
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     model = compiled()
     before = state(model)
-    with pytest.raises(UserError, match=r"not a whole file.*remove it to train this phase from the start"):
+    with pytest.raises(UserError, match=r"the file is damaged.*remove it to train this phase from the start"):
         Resume(path, model)
     for ours, theirs in zip(state(model), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -99,12 +99,12 @@ def test_two_replicas_end_with_the_weights_of_one(tmp_path):
 
 
 def test_unknown_strategy():
-    with pytest.raises(UserError, match=r"--strategy everywhere .* choose none, mirrored, multi_.* or data_"):
+    with pytest.raises(UserError, match=r"unknown --strategy everywhere; choose none, mirrored, multi_.* or data_"):
         strategy.scope("everywhere")
 
 
 def test_data_parallel_needs_jax():
-    words = "needs KERAS_BACKEND=jax and Keras runs on tensorflow: .* choose --strategy mirrored or multi_worker"
+    words = "needs KERAS_BACKEND=jax, but Keras runs on tensorflow; .* choose --strategy mirrored or multi_worker"
     for function in (strategy.join, strategy.scope):
         with pytest.raises(UserError, match=words):
             function("data_parallel")
@@ -179,7 +179,7 @@ def test_processes_that_do_not_come(monkeypatch):
     monkeypatch.setattr(jax_workers, "PATIENCE", 0.1)
     for name, value in (("JOB_ADDRESSES", "a:1"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "1")):
         monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
-    words = r"process 1 of 2 cannot join the others at a:1 \(not all came in 0.1 seconds\); start all of them"
+    words = r"process 1 of 2 cannot join the others at a:1 \(not all connected within 0.1 seconds\); start all of them"
     with pytest.raises(UserError, match=words):
         strategy.join("data_parallel")
 
@@ -202,9 +202,9 @@ def test_prepare_sets_policy_and_seeds():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "needs TF_CONFIG, and it is not set"),
-        ("{", "names no worker"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "names no worker"),
+        (None, "needs TF_CONFIG, which is not set"),
+        ("{", "does not describe this worker"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "does not describe this worker"),
     ],
 )
 def test_workers_need_a_whole_tf_config(monkeypatch, text, words):

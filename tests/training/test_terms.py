@@ -64,7 +64,7 @@ def test_one_step_of_gradient_descent_by_hand():
 def test_terms_and_weights_must_agree(weights):
     model = TermModel(line(), distances, weights)
     model.compile("sgd", run_eagerly=True)
-    with pytest.raises(ValueError, match=r"terms \['absolute', 'square'\] came for the weights"):
+    with pytest.raises(ValueError, match=r"the terms are \['absolute', 'square'\] but the weights"):
         model.train_on_batch(X, TARGETS)
 
 
