@@ -200,7 +200,7 @@ def test_locally_connected_order(tmp_path):
 
 
 def test_floats_of_yolov1():
-    """The published file, of version 0.1, has 789,312,988 bytes. The net is built without values: these would take 0.8 GB."""
+    """The published file, of version 0.1, has 789,312,988 bytes. Built without values, which would take 0.8 GB."""
     with keras.StatelessScope(initialize_variables=False):
         codec = YoloV1Codec(20, 3, layout="darknet", score="product", sizes="root")
         net = yolov1(yolov1_encoder(YOLOV1), codec, head="darknet_local", grid=7)
