@@ -12,7 +12,19 @@ from kerastransfer.data import datasets, splits
 from kerastransfer.runs import trained
 from kerastransfer.tasks import detection
 
-FLAGS = ["--data", "toy:20", "--image-size", "16", "--batch-size", "8", "--detector-epochs", "2", "--no-export"]
+FLAGS = [
+    "--model",
+    "small",
+    "--data",
+    "toy:20",
+    "--image-size",
+    "16",
+    "--batch-size",
+    "8",
+    "--detector-epochs",
+    "2",
+    "--no-export",
+]
 
 
 @pytest.mark.slow

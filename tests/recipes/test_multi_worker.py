@@ -12,7 +12,7 @@ import pytest
 
 from kerastransfer.runs import trained
 
-FLAGS = ["--data", "toy:20", "--image-size", "32", "--batch-size", "8", "--detector-epochs", "4"]
+FLAGS = ["--model", "small", "--data", "toy:20", "--image-size", "32", "--batch-size", "8", "--detector-epochs", "4"]
 
 
 def start(environments, folder, *flags):
