@@ -1,18 +1,18 @@
-"""kerastransfer: what an object detector has learnt, put to work on dense prediction.
+"""kerastransfer: reuses what an object detector has learnt for dense prediction.
 
     import kerastransfer as kt
 
-offers what a script needs: kt.data, kt.encoder, kt.detector, kt.segmenter, kt.classifier, kt.batches, kt.PixelLoss,
-kt.save, kt.load, kt.evaluate and kt.export, which docs/api.md describes. Importing the package imports neither
-TensorFlow nor Keras; the first use of one of these names does.
+provides kt.data, kt.encoder, kt.detector, kt.segmenter, kt.classifier, kt.batches, kt.PixelLoss, kt.save, kt.load,
+kt.evaluate and kt.export, which docs/api.md describes. Importing the package imports neither TensorFlow nor Keras; the
+first use of one of these names does.
 
-The vocabulary of every docstring in the package:
+The vocabulary of all docstrings in the package:
 
     B images, H x W pixels, N boxes (padded), A anchors or candidate boxes, K classes, D features, S x S cells
 
-    image         (B, H, W, 3)              uint8 or float32 in 0..255: an encoder rescales for itself
-    boxes         (B, N, (y1, x1, y2, x2))  fractions of the image; zeros pad
-    labels        (B, N)                    int32 in [0, K); -1 pads
+    image         (B, H, W, 3)              uint8 or float32 in 0..255; encoders rescale it themselves
+    boxes         (B, N, (y1, x1, y2, x2))  fractions of the image; padded with zeros
+    labels        (B, N)                    int32 in [0, K); padded with -1
     masks         (B, N, H, W)              bool, one per box; in training crops (B, N, m, m), see data/mask_crops.py
     segmentation  (B, H, W)                 uint8 class per pixel, 0 is background; 255 is void
     label         (B,)                      int32, the class of the whole image
@@ -31,7 +31,7 @@ __all__ = (
 
 def __getattr__(name: str):
     if name in ("data", "export"):
-        # These are rooms as well, and can be called.
+        # These are also packages, which can be called.
         return importlib.import_module(f"kerastransfer.{name}")
     if name in __all__:
         return getattr(importlib.import_module("kerastransfer.api"), name)

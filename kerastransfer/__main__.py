@@ -1,4 +1,4 @@
-"""`python -m kerastransfer`: the console script."""
+"""`python -m kerastransfer`: runs the console script."""
 
 from kerastransfer.cli import main
 

@@ -1,7 +1,7 @@
-"""What a script needs, as `import kerastransfer as kt` offers it: kt.data, kt.encoder, kt.segmenter, ... (docs/api.md).
+"""The functions that `import kerastransfer as kt` provides: kt.data, kt.encoder, kt.segmenter, ... (docs/api.md).
 
-Models are Keras models for `compile` and `fit`. Those made here know what they are for (`model.about`), so that `save`,
-`evaluate` and `export` need not be told.
+Models are Keras models for `compile` and `fit`. Those made here have an attribute `about` that describes their task,
+labels and image size, which `save`, `evaluate` and `export` use.
 """
 
 import dataclasses
@@ -35,26 +35,29 @@ from kerastransfer.training.terms import TermModel
 if TYPE_CHECKING:
     from kerastransfer.export.parity import ExportedFile
 
-# Decoded images are kept this much larger than the input, so that a window cut out of one is not blurred.
+# Decoded images are kept larger than the input by this factor, so that crops are not blurred.
 STORED = 1.2
 
 
 def data(name: str | Path, *fields: str, format: str = "auto", split: str = "auto") -> tuple[Dataset, Dataset]:
     """(train, test) of a folder or an annotation file in a known layout, "toy", or "tfds:NAME".
 
-    fields: what the samples must be annotated with, of "boxes", "masks", "segmentation" and "label"; a field that
-    follows from another one is derived. format: the layout; "auto" detects it. split: "owner", "every_fifth" or "auto".
-    Raises UserError for what cannot be read, and for fields that the data does not have.
+    fields: the annotations that all samples must have, from "boxes", "masks", "segmentation" and "label"; a field that
+        follows from another one is derived.
+    format: the layout; "auto" detects it.
+    split: "owner", "every_fifth" or "auto".
+    Raises UserError for data that cannot be read or does not have these fields.
     """
     dataset = derive.require(datasets.load(name, format), *fields)
     return splits.split(dataset, split, fields)
 
 
 def encoder(source: str | Path) -> keras.Model:
-    """Image (B, H, W, 3) in 0..255 to taps {"c1": (B, h, w, D), ...}.
+    """An encoder, from image (B, H, W, 3) in 0..255 to taps {"c1": (B, h, w, D), ...}.
 
-    source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector), or for random weights the name of
-    an encoder: "small", "fast_yolo" or "yolov1". Raises UserError for a file without an encoder.
+    source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector), or the name of an encoder with
+        random weights: "small", "fast_yolo" or "yolov1".
+    Raises UserError for a file without an encoder.
     """
     if str(source) in ENCODERS:
         return ENCODERS[str(source)]()
@@ -62,10 +65,12 @@ def encoder(source: str | Path) -> keras.Model:
 
 
 def detector(net: str, train: Dataset, *, image_size: int = 224, resize: str = "stretch", **settings: Any) -> TermModel:
-    """A detector for the classes of `train`: compile it with an optimizer alone, fit it on `batches(train, "boxes")`.
+    """A detector for the classes of `train`: compile it with only an optimizer, and fit it on
+    `batches(train, "boxes")`.
 
-    net: "small", "yolov3-tiny", "yolov3-small", ... (`detectors.FAMILY`). settings: those of its family, such as
-    loss="ciou" (`detectors.yolov1.Settings`, `detectors.yolov3.Settings`). Raises UserError for what does not fit.
+    net: "small", "yolov3-tiny", "yolov3-small", ... (`detectors.FAMILY`).
+    settings: those of its family, such as loss="ciou" (`detectors.yolov1.Settings`, `detectors.yolov3.Settings`).
+    Raises UserError for unknown or invalid settings.
     """
     family = detectors.family(net)
     purpose = Purpose(len(train.classes), image_size, train, resize)
@@ -83,11 +88,12 @@ def detector(net: str, train: Dataset, *, image_size: int = 224, resize: str = "
 def segmenter(
     encoder: keras.Model, decoder: str, labels: Sequence[str], *, image_size: int = 224, freeze: str = "full"
 ) -> keras.Model:
-    """Image (B, H, W, 3) to logits (B, H, W, K): compile it with `PixelLoss`, and fit it on
+    """A segmenter, from image (B, H, W, 3) to logits (B, H, W, K): compile it with `PixelLoss`, and fit it on
     `batches(train, "segmentation")`.
 
-    decoder: "segnet", "unet" or "segnet_matched". labels: names of the K classes, background first
-    (`train.segmentation_classes`). freeze: "full", "weights" or "none" (`models.parts.freeze`).
+    decoder: "segnet", "unet" or "segnet_matched".
+    labels: names of the K classes, background first (`train.segmentation_classes`).
+    freeze: "full", "weights" or "none" (`models.parts.freeze`).
     """
     model = segmenters.segmenter(encoder, decoder, len(labels))
     if freeze != "none":
@@ -99,8 +105,8 @@ def segmenter(
 def classifier(
     encoder: keras.Model, labels: Sequence[str], *, image_size: int = 224, freeze: str = "none", dropout: float = 0.0
 ) -> keras.Model:
-    """Image (B, H, W, 3) to logits (B, K): compile it with
-    `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, fit it on `batches(train, "label")`.
+    """A classifier, from image (B, H, W, 3) to logits (B, K): compile it with
+    `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, and fit it on `batches(train, "label")`.
 
     labels: names of the K classes (`train.image_classes`). freeze: as for `segmenter`.
     """
@@ -112,7 +118,7 @@ def classifier(
 
 
 class Batches(keras.utils.PyDataset):
-    """Augmented training batches for `fit`; each epoch is another order and another augmentation."""
+    """Augmented training batches for `fit`; the order and the augmentation differ in each epoch."""
 
     def __init__(self, batches, steps: int):
         super().__init__()
@@ -134,11 +140,11 @@ def batches(
     augmentation: Augmentation | None = None,
     seed: int = 0,
 ) -> Batches:
-    """(image (B, H, W, 3), target) for `fit`. The target of "segmentation" is (B, H, W), that of "label" (B,), and that
-    of "boxes" {"boxes": (B, N, 4), "labels": (B, N)}.
+    """Batches (image (B, H, W, 3), target) for `fit`; decoded images are kept in memory.
 
-    augmentation: by default mirroring, cropping, zooming and colour (`data.transforms.Augmentation`). Decoded images
-    are kept in memory.
+    field: "segmentation" for targets (B, H, W), "label" for (B,), or "boxes" for
+        {"boxes": (B, N, 4), "labels": (B, N)}.
+    augmentation: by default mirroring, cropping, zooming and changes of colour (`data.transforms.Augmentation`).
     """
     stored = round(STORED * image_size)
     decoded = decode(dataset, [field], (stored, stored))
@@ -155,13 +161,14 @@ def batches(
 
 
 def save(model: keras.Model, path: str | Path, about: About | None = None) -> None:
-    """Write NAME.keras, and NAME.json that says what the model is for. about: for a model that was not made here."""
+    """Write NAME.keras, and NAME.json with the model's `about`. about: needed for models that were not made here."""
     network, about = _described(model, about)
     trained.write(in_float32(network), path, about)
 
 
 def load(path: str | Path) -> trained.AnyPredictor:
-    """The model in a .keras or .tflite file: `load(path).predict(photo)`, a path, a Pillow picture or an array.
+    """The model in a .keras or .tflite file, for `load(path).predict(photo)`; a photo is a path, a Pillow image or an
+    array.
 
     Raises UserError for other files.
     """
@@ -169,7 +176,7 @@ def load(path: str | Path) -> trained.AnyPredictor:
 
 
 def evaluate(model: keras.Model | str | Path, test: Dataset) -> dict[str, float]:
-    """Scores on test images, of a model made here or of a .keras or .tflite file: {"iou_mean": 0.61, ...}."""
+    """Scores of a model made here, or of a .keras or .tflite file, on test images: {"iou_mean": 0.61, ...}."""
     if isinstance(model, keras.Model):
         network, about = _described(model, None)
         predictor = KerasPredictor(in_float32(TASKS[about.task].graph(network, about)), about)
@@ -181,10 +188,10 @@ def evaluate(model: keras.Model | str | Path, test: Dataset) -> dict[str, float]
 def export(
     model: keras.Model | str | Path, train: Dataset, test: Dataset, output: str | Path = "exported"
 ) -> "list[ExportedFile]":
-    """Write a model made here, or a .keras file, as OUTPUT/saved_model/NAME and as LiteRT files in float32, float16 and
-    int8 in OUTPUT/tflite; each is compared with the Keras model on test images, and training images calibrate int8.
+    """Export a model made here, or a .keras file, to OUTPUT/saved_model/NAME and, as LiteRT files in float32, float16
+    and int8, to OUTPUT/tflite. Each is compared with the Keras model on test images; training images calibrate int8.
 
-    Raises ParityError, after everything has been written, when a file is out of tolerance.
+    Raises ParityError, after everything has been written, if a file is out of tolerance.
     """
     folders = {"saved_model": Path(output) / "saved_model", "tflite": Path(output) / "tflite"}
     if not isinstance(model, keras.Model):
@@ -196,10 +203,8 @@ def export(
 
 
 def _described(model: keras.Model, about: About | None) -> tuple[keras.Model, About]:
-    """The network to keep, and what it is for."""
+    """The network to keep, and its `About`."""
     about = about or getattr(model, "about", None)
     if about is None:
-        raise UserError(
-            f"model {model.name!r} does not say what it is for; give `about` (kerastransfer.tasks.about.About)"
-        )
+        raise UserError(f"model {model.name!r} has no `about`; set model.about to a kerastransfer.tasks.about.About")
     return (model.network if isinstance(model, TermModel) else model), about

@@ -1,4 +1,4 @@
-"""Rooms that can be called: `kerastransfer.data("toy")` and `kerastransfer.export(model, ...)` beside their modules."""
+"""Packages that can be called: `kerastransfer.data("toy")` and `kerastransfer.export(model, ...)`."""
 
 import importlib
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class CallableModule(types.ModuleType):
-    """A module that calls the function of its own name in `kerastransfer.api`."""
+    """A module that, when called, calls the function of its own name in `kerastransfer.api`."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         function = getattr(importlib.import_module("kerastransfer.api"), self.__name__.rpartition(".")[2])
@@ -15,5 +15,5 @@ class CallableModule(types.ModuleType):
 
 
 def make_callable(name: str) -> None:
-    """Have the module of this name be one that can be called."""
+    """Make the module of this name callable."""
     sys.modules[name].__class__ = CallableModule

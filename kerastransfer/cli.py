@@ -1,6 +1,7 @@
-"""The console script `kerastransfer`: look at data, list and run recipes, and put a trained model to work.
+"""The console script `kerastransfer`: inspect data, list and run recipes, and use trained models.
 
-Everything heavy is imported by the subcommand that needs it, and a .tflite file runs without TensorFlow.
+Packages that are slow to import are imported by the subcommands that need them, and .tflite files run without
+TensorFlow.
 """
 
 import importlib
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from kerastransfer.data.dataset import Dataset
     from kerastransfer.export.parity import ExportedFile
 
-DESCRIPTION = """Boxes are cheap, masks are expensive: put what a detector has learnt to work on dense prediction.
+DESCRIPTION = """Boxes are cheap, masks are expensive: reuse what an object detector has learnt for dense prediction.
 
 `kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` shows its flags."""
-MOST_CLASSES = 20  # that a table lists
+# Largest number of classes that a table lists.
+MOST_CLASSES = 20
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Cfg = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.cfg")]
@@ -38,7 +40,7 @@ Images = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar=
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exit codes: 0; 2 for a mistake of the user's, reported in one line; 1 for an exported file out of tolerance."""
+    """Exit codes: 0; 1 for an exported file out of tolerance; 2 for a mistake of the user, reported in one line."""
     argv = list(sys.argv[1:] if argv is None else argv)
     with command_line.one_line_errors():
         if argv[:1] == ["run"]:
@@ -55,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(argv: Sequence[str]) -> None:
-    """The recipe that `argv` begins with, or in whose folder (recipes/NAME/FILE.toml) the file of --config lies; the
-    flags follow."""
+    """Run the recipe that `argv` names first; if it names none, the recipe whose folder (recipes/NAME/FILE.toml) holds
+    the file of --config."""
     names = list(pages())
     if argv[:1] in (["--help"], ["-h"]):
         print("usage: kerastransfer run RECIPE [--FLAG VALUE ...]\n")
@@ -64,34 +66,34 @@ def run(argv: Sequence[str]) -> None:
         return
     recipe, flags = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (_folder_of_config(argv), argv)
     if recipe not in names:
-        told = f"{recipe!r} is most like {nearest(recipe, names)!r}" if recipe else "none was given"
+        told = f"the nearest to {recipe!r} is {nearest(recipe, names)!r}" if recipe else "none was given"
         raise UserError(f"kerastransfer run needs a recipe, one of {', '.join(names)}; {told}")
     page = importlib.import_module(f"kerastransfer.recipes.{recipe}")
     command_line.run(page.main, page.Config, flags, prog=f"kerastransfer run {recipe}")
 
 
 def _folder_of_config(flags: Sequence[str]) -> str:
-    """The name of the folder in which the file of --config lies; "" where there is none."""
+    """The name of the folder that holds the file of --config; "" without --config."""
     given = [flag.removeprefix("--config=") for flag in flags if flag.startswith("--config=")]
     given += [value for flag, value in itertools.pairwise(flags) if flag == "--config"]
     return Path(given[0]).resolve().parent.name if given else ""
 
 
 def recipes() -> None:
-    """List the recipes, a line each."""
+    """List the recipes, one per line."""
     from kerastransfer.recipes import __main__ as listing
 
     listing.main()
 
 
 def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None, overwrite: bool = False) -> None:
-    """What is in this data: counts, classes, bad files with their reasons, and a contact sheet.
+    """Show what a data set contains: counts, classes, and bad files with the reasons; draw a contact sheet.
 
     Args:
-        data: A folder or an annotation file in a known layout, `toy`, `toy-hard` or `tfds:NAME`.
+        data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
         format: Layout of the data; `auto` detects it.
-        output: Draw a contact sheet of annotated samples here (NAME.png).
-        overwrite: Replace the contact sheet if it is there.
+        output: Write a contact sheet of annotated samples to this file (NAME.png).
+        overwrite: Replace the file if it exists.
     """
     from kerastransfer.data import datasets as data_sets
 
@@ -135,16 +137,16 @@ def evaluate(
     output: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Score a .keras or .tflite file on the test images of some data.
+    """Score a .keras or .tflite file on the test images of a data set.
 
     Args:
         model: A .keras file of a run, or a .tflite file that was exported from one.
-        data: A folder or an annotation file in a known layout, `toy`, `toy-hard` or `tfds:NAME`.
+        data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
         format: Layout of the data; `auto` detects it.
-        split: Which images test, as in the recipes; `all` scores every image.
-        max_bad: Largest share of bad samples.
-        output: Write the scores here too (NAME.json).
-        overwrite: Replace this file if it is there.
+        split: Which images are used for testing, as in the recipes; `all` scores all images.
+        max_bad: Largest share of bad samples that is tolerated.
+        output: Write the scores to this file as well (NAME.json).
+        overwrite: Replace the file if it exists.
     """
     from kerastransfer.runs import trained
     from kerastransfer.tasks import TASKS
@@ -157,7 +159,7 @@ def evaluate(
     unknown = [name for name in task.classes(test) if name not in labels]
     scores = task.score(predictor.predict, test, labels, bar("scoring")).metrics
     if unknown:
-        print(f"not scored, as the model does not know them: {', '.join(unknown)}", file=sys.stderr)
+        print(f"not scored, because the model does not know them: {', '.join(unknown)}", file=sys.stderr)
     _table(f"{model} on {len(test)} images of {test.name}", _without_classes(scores))
     if output is not None:
         files.write_json(output, {"model": model, "data": data, "split": split, "images": len(test), "results": scores})
@@ -173,13 +175,13 @@ def predict(
     score: float | None = None,
     overwrite: bool = False,
 ) -> None:
-    """What a .keras or .tflite file sees in photos: an overlay of each, and predictions.json.
+    """Run a .keras or .tflite file on photos; writes an overlay for each, and predictions.json.
 
     Args:
         model: A .keras file of a run, or a .tflite file that was exported from one.
         images: Photos, or folders of photos.
         output: The folder to write to.
-        score: Lowest score of a detection; by default the model's own.
+        score: Lowest score of a detection; the default is stored with the model.
         overwrite: Replace files of the same name in the folder.
     """
     from kerastransfer.runs import trained
@@ -220,13 +222,13 @@ def export(
     output: Path = Path("exported"),
     overwrite: bool = False,
 ) -> None:
-    """Write a .keras file as SavedModel and as LiteRT files in float32, float16 and int8, each checked on images.
+    """Export a .keras file as SavedModel and as LiteRT files in float32, float16 and int8; each is checked on images.
 
     Args:
         model: A .keras file of a run.
-        data: Where calibration and test images come from; by default the data that the run trained on.
+        data: The data set for calibration and test images; by default the one that the run was trained on.
         format: Layout of the data; `auto` detects it.
-        split: Which images test, the others calibrate.
+        split: Which images are used for testing; the others are used for calibration.
         output: The folder to write to.
         overwrite: Replace files of the same name in the folder.
     """
@@ -262,18 +264,18 @@ def convert(
     layers: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Make a .keras file of a Darknet cfg, of YOLOv3's family or YOLOv1, and its .weights file.
+    """Convert a Darknet cfg file, of YOLOv1 or a YOLOv3 net, and its .weights file to a .keras file.
 
     Args:
-        cfg: The net, as Darknet describes it.
-        weights: The net's weights.
-        output: The model is written here, and OUT.json beside it.
+        cfg: The Darknet cfg file that describes the net.
+        weights: The .weights file of the net.
+        output: The file to write the model to; OUT.json is written beside it.
         names: A file of class names, one per line; the default is class0, class1, ...
-        layers: Read only so many sections (75 is the trunk of yolov3); later layers keep their initial weights.
-        overwrite: Replace these files if they are there.
+        layers: Read only this many sections (75 is the trunk of yolov3); later layers keep their initial weights.
+        overwrite: Replace the files if they exist.
     """
     if output.suffix != ".keras":
-        raise UserError(f"{output}: the model is written as a .keras file; give a name that ends in .keras")
+        raise UserError(f"{output} is not the name of a .keras file; give one that ends in .keras")
     _refuse_to_replace([output, output.with_suffix(".json")], overwrite)
     command_line.import_keras()
     from kerastransfer.detectors.darknet import converted
@@ -288,13 +290,13 @@ def convert(
 
 
 def _trained_on(model: str) -> tuple[str, str, str]:
-    """data, format and split of the run in whose folder (RUN/models/NAME.keras) a model lies."""
+    """data, format and split of the run that a model (RUN/models/NAME.keras) belongs to."""
     settings = Path(model).resolve().parent.parent / "config.toml"
     try:
         stored = tomllib.loads(settings.read_text(encoding="utf-8"))
         return stored["data"], stored["format"], stored["split"]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{model} lies in no run's folder, so its data is not known; give --data") from error
+        raise UserError(f"{model} is not in the folder of a run, so its data is not known; give --data") from error
 
 
 def _parts(data: str, format: str, split: str, max_bad: float, field: str) -> tuple["Dataset", "Dataset"]:
@@ -309,19 +311,19 @@ def _parts(data: str, format: str, split: str, max_bad: float, field: str) -> tu
 
 
 def _photos(given: Iterable[str]) -> dict[str, Path]:
-    """{name to write under: photo}; of a folder all its pictures. Photos of the same name are numbered."""
+    """{name of the output: photo}, with all pictures of a folder. Photos of the same name are numbered."""
     photos: dict[str, Path] = {}
     for path in map(Path, given):
         inside = (
             sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES) if path.is_dir() else [path]
         )
         if not inside:
-            raise UserError(f"{path}: no picture in this folder ({', '.join(PICTURES)})")
+            raise UserError(f"{path}: no picture in this folder; it needs files that end in {', '.join(PICTURES)}")
         for photo in inside:
             names = (photo.stem if number == 1 else f"{photo.stem}_{number}" for number in range(1, len(photos) + 2))
             photos[next(name for name in names if name not in photos)] = photo
     if not photos:
-        raise UserError("no image was given; name photos, or folders of photos, after the model")
+        raise UserError("no image was given; give photos, or folders of photos, after the model")
     return photos
 
 
@@ -337,7 +339,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _without_classes(scores: Mapping[str, float]) -> dict[str, float]:
-    """Scores without those of single classes (NAME/CLASS) where these are too many to look at."""
+    """Scores without those of single classes (NAME/CLASS), if there are too many of these."""
     single = {name for name in scores if "/" in name}
     return {name: value for name, value in scores.items() if name not in single or len(single) <= MOST_CLASSES}
 
@@ -352,7 +354,8 @@ def _table(title: str, rows: Mapping[str, Any]) -> None:
         table.add_column(justify="left" if any(isinstance(value, str) for value in rows.values()) else "right")
         for name, value in rows.items():
             table.add_row(name, _written(value))
-        print(f"\n{title}")  # as a title of the table it would be folded to its width
+        # As the table's own title it would be wrapped to the width of the table.
+        print(f"\n{title}")
         Console(markup=False, highlight=False).print(table)
 
 

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Bad input: one line that says what came, what was needed and what to do.
+    """Bad input. The message is one line that says what was given, what is needed and what to do.
 
     The command line prints the message without a traceback and exits with code 2.
     """

@@ -16,10 +16,10 @@ _NOT_WRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EE
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
+    """Yield a temporary path beside `path` to write to, which replaces `path` when the block ends without an error.
 
-    A kill at any moment leaves the old file or the new one. The temporary name keeps all suffixes, because several
-    writers choose their format by them. Raises UserError when the disk is full or the folder cannot be written.
+    A kill at any moment leaves the old file or the new one. The temporary name keeps all suffixes, because some writers
+    choose their format by them. Raises UserError if the disk is full or the folder cannot be written to.
     """
     path = Path(path)
     stem, dot, suffixes = path.name.partition(".")
@@ -40,7 +40,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --output") from error
         raise
     finally:
-        with contextlib.suppress(OSError):  # where the folder cannot be written, there is nothing to remove
+        # If the folder cannot be written to, there is nothing to remove.
+        with contextlib.suppress(OSError):
             temporary.unlink()
 
 
@@ -50,18 +51,18 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """`value` as indented JSON; a float that is not finite becomes null, which every reader of JSON takes."""
+    """Write `value` as indented JSON; floats that are not finite become null, which every JSON reader accepts."""
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike, missing: Any = None) -> Any:
-    """The value in a JSON file; `missing` where there is no file. Raises UserError for a damaged one."""
+    """The value in a JSON file, or `missing` if there is no such file. Raises UserError for a damaged file."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return missing
     except ValueError as error:
-        raise UserError(f"{path}: not whole JSON ({error}); start the run again with --overwrite") from error
+        raise UserError(f"{path} is not valid JSON ({error}); start the run again with --overwrite") from error
 
 
 def _finite(value: Any) -> Any:
@@ -69,7 +70,8 @@ def _finite(value: Any) -> Any:
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy scalars and arrays
+    # NumPy scalars and arrays.
+    if hasattr(value, "tolist"):
         return _finite(value.tolist())
     if isinstance(value, float) and value - value != 0:
         return None

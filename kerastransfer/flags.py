@@ -1,4 +1,4 @@
-"""Fields of settings as flags of the command line: their spelling, and checks of their values."""
+"""Flags of the command line: their spelling, and checks of their values."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,17 +8,17 @@ from kerastransfer.errors import UserError
 
 
 def flag(name: str) -> str:
-    """How a field is spelled on the command line."""
+    """The spelling of a field on the command line."""
     return "--" + name.replace("_", "-")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The name most like `name`."""
+    """The known name that is most similar to `name`."""
     return difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
 
 
 def require_positive(settings: Any, *names: str, prefix: str = "") -> None:
-    """Raises UserError unless the fields of these names are above 0 and finite. prefix: "net." for those of a net."""
+    """Raises UserError unless the fields with these names are above 0 and finite. prefix: "net." for those of a net."""
     for name in names:
         if not 0 < getattr(settings, name) < float("inf"):
             raise UserError(f"{flag(prefix + name)} is {getattr(settings, name)}; it must be above 0")

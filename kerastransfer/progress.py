@@ -1,10 +1,10 @@
-"""A progress bar around anything that is worked through one by one."""
+"""A progress bar."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 
 def bar(description: str | None) -> Callable[[Sequence], Iterable]:
-    """A function that wraps a sequence in a progress bar of this description; None shows nothing."""
+    """A function that wraps a sequence in a progress bar with this description; with None there is no bar."""
     if description is None:
         return iter
     from rich.progress import track

@@ -1,5 +1,5 @@
-"""Makes every layer and codec of the package known to Keras: after `import kerastransfer.registered`, a saved model
-that holds some of them opens with `keras.saving.load_model`."""
+"""Registers all layers and codecs of the package with Keras: after `import kerastransfer.registered`,
+`keras.saving.load_model` opens saved models that contain them."""
 
 import keras
 

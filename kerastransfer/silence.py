@@ -1,4 +1,4 @@
-"""Native libraries write their progress to the file descriptors; `silenced` keeps it for when it is needed."""
+"""Holds back the output of native libraries, which write to the file descriptors, unless there is an error."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ from kerastransfer.errors import UserError
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Hold back all that is written to standard output and error, by native code too.
+    """Hold back everything that is written to standard output and standard error, also by native code.
 
-    It is shown if the block raises, but for a UserError, which has said what matters. For the whole process, so for one
-    thread at a time.
+    It is shown if the block raises an error other than UserError, whose message is enough. This affects the whole
+    process, so only one thread may use it at a time.
     """
     with tempfile.TemporaryFile("w+", errors="replace") as held:
         try:

@@ -1,10 +1,10 @@
-"""Constants that several rooms must agree on; the package's own docstring has the words."""
+"""Constants that several packages must agree on; the docstring of `kerastransfer` has the vocabulary."""
 
 # In `segmentation`: a pixel that is ignored in training and in scoring.
 VOID = 255
-# In a mask's crop (`data.mask_crops`): the mask covers the whole cell.
+# In the crop of a mask (`data.mask_crops`): the mask covers the whole cell.
 FULL = 255
-# What surrounds a letterboxed image, and an image that augmentation zooms out: Darknet's half grey.
+# The grey around letterboxed images, and around images that augmentation zooms out: Darknet's medium grey.
 GREY = 128
-# Suffixes of the picture files that a folder is searched for.
+# Suffixes of the pictures that are looked for in a folder.
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

@@ -150,7 +150,7 @@ def test_run_finds_the_recipe_by_the_folder_of_its_settings(flags, started, tmp_
         (["datasets", "{tmp}/nowhere"], "no such file or folder"),
         (["datasets", "{tmp}"], "empty folder"),
         (["run"], "needs a recipe"),
-        (["run", "detectr"], "'detectr' is most like 'detector'"),
+        (["run", "detectr"], "the nearest to 'detectr' is 'detector'"),
         (["run", "--config", "{tmp}/run.toml"], "needs a recipe"),
         (["run", "detector", "--los", "giou"], "unknown '--los'"),
         (["predict", "model.keras"], "no image was given"),
@@ -346,7 +346,7 @@ def test_the_rest_of_a_converted_trunk_is_initialised(darknet_files, tmp_path, c
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("{cfg}", "{weights}", "{folder}/net.h5"), "give a name that ends in .keras"),
+        (("{cfg}", "{weights}", "{folder}/net.h5"), "give one that ends in .keras"),
         (("{cfg}", "{cfg}", "{folder}/net.keras"), "tiny.cfg: "),
         (("{weights}", "{weights}", "{folder}/net.keras"), "cannot be read as text"),
         (("{cfg}", "{folder}/no.weights", "{folder}/net.keras"), "give the path of a .weights file"),

@@ -103,6 +103,6 @@ def test_reading_json(tmp_path):
     assert read_json(tmp_path / "none.json") is None and read_json(tmp_path / "none.json", missing={}) == {}
     for damaged in (b'{"a": 1', b"", b"\xff\xfe\x00"):
         (tmp_path / "half.json").write_bytes(damaged)
-        with pytest.raises(UserError, match=r"not whole JSON .*--overwrite") as error:
+        with pytest.raises(UserError, match=r"is not valid JSON .*--overwrite") as error:
             read_json(tmp_path / "half.json")
         assert "\n" not in str(error.value)

@@ -102,7 +102,7 @@ def detections(
 
 
 def numbered(masks: np.ndarray) -> np.ndarray:
-    """Masks (N, H, W) to a map (H, W) uint8: a number for each object and 0 elsewhere; the last is on top."""
+    """Convert masks (N, H, W) to a map (H, W) uint8: the number of each object, or 0 for none; the last is on top."""
     number = np.zeros(masks.shape[1:], np.uint8)
     for index, mask in enumerate(masks):
         number[np.asarray(mask, bool)] = 1 + index % (VOID - 1)
