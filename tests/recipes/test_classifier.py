@@ -58,7 +58,8 @@ def test_the_kept_model_has_the_scores_that_were_written(finished, pictures):
 def test_the_page_shows_what_it_says_and_what_it_confuses(finished):
     page = (finished / "report.html").read_text()
     assert "A classifier was trained from random weights." in page
-    assert "top1 of classifier" in page and "What classifier says" in page and "Confusions of classifier" in page
+    for words in ("top1 of classifier", "What classifier says", "Confusions of classifier"):
+        assert words in page, words
     assert {path.name for path in (finished / "figures").iterdir()} >= {
         *("classes_classifier.png", "confusion_classifier.png", "curves.png")
     }
@@ -75,7 +76,7 @@ def test_a_frozen_encoder_is_kept_as_it_was(finished, pictures, tmp_path):
 
 
 BAD = {
-    "random weights that stay": (["--freeze", "full"], "would keep the random weights of the encoder; give --encoder"),
+    "random weights that stay": (["--freeze", "full"], "would freeze an encoder with random weights; give --encoder"),
     "an encoder that is missing": (["--encoder", "nowhere.keras"], "nowhere.keras: no such file"),
     "a size that the stride does not divide": (["--image-size", "40"], "40 is not a multiple of 16"),
     "smoothing everything": (["--smoothing", "1"], "--smoothing is 1.0; it must be at least 0 and below 1"),

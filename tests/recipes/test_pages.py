@@ -49,7 +49,7 @@ def test_every_page_round_trips_and_explains_each_flag(name, tmp_path, capsys):
     (tmp_path / "run.toml").write_text(settings.to_toml(recipe.Config()), encoding="utf-8")
     assert settings.read(recipe.Config, tmp_path / "run.toml") == recipe.Config()
     with pytest.raises(SystemExit) as caught:
-        command_line.run(recipe.main, recipe.Config, ["--help"])
+        command_line.run(recipe.main, recipe.Config, ["--data", "photos", "--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert f"python -m kerastransfer.recipes.{name}" in out
@@ -72,7 +72,7 @@ def test_pages_show_their_flags_without_tensorflow():
 @pytest.mark.parametrize(
     ("flags", "shown", "hidden"),
     [
-        ([], ["--net.head", "--optim.beta-1"], ["--net.width", "--optim.trust"]),
+        (["--model", "small"], ["--net.head", "--optim.beta-1"], ["--net.width", "--optim.trust"]),
         (["--model", "yolov3-tiny"], ["--net.width", "--net.anchors"], ["--net.head", "--net.boxes-per-cell"]),
         (["--optimizer", "lars"], ["--optim.trust"], ["--optim.beta-1", "--optim.nesterov"]),
     ],
