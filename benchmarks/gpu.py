@@ -30,7 +30,7 @@ from machine import describe
 from rounds import Contestant, MissingError, answer, spread, take_turns
 from small_detector import LEARNING_RATE, WEIGHT_DECAY
 
-from kerastransfer.detectors.families import STRIDES
+from kerastransfer import detectors
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 SIZES = {"batch_size": 16, "rounds": 7, "steps": 10}
@@ -229,7 +229,7 @@ def arguments():
     for name in TINY:
         if (getattr(flags, name) or 1) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(flags, name)}; it must be above 0")
-    stride = max(STRIDES[base] for base, _ in chosen(flags))
+    stride = max(detectors.family(base).NETS[base] for base, _ in chosen(flags))
     if (flags.image_size or 0) % stride:
         parser.error(f"--image-size {flags.image_size} is not a multiple of {stride}, the stride of a net")
     return flags

@@ -25,7 +25,7 @@ from nets import Net, gather, large_convolutions
 from rounds import Contestant, MissingError, answer, spread, take_turns
 from runtimes import PRODUCTS, TYPES, prepare
 
-from kerastransfer.runs.settings import one_line_errors
+from kerastransfer.runs.command_line import one_line_errors
 
 # The names of runtimes for our exported files begin with this; the others are what they are compared with.
 OWN = "LiteRT"

@@ -93,7 +93,7 @@ def prepare(flags):
     from kerastransfer.data.decoded import decode
     from kerastransfer.data.pipeline import training_batches
     from kerastransfer.data.toy import toy
-    from kerastransfer.recipes.detector import DetectorConfig
+    from kerastransfer.phases.detector import DetectorConfig
     from kerastransfer.runs.fitting import STORED, augmentation
 
     (size,), (precision,) = flags.image_sizes, flags.precision

@@ -22,7 +22,7 @@ from nets import CALIBRATION, quiet_keras, scenes, settle
 from rounds import Contestant, answer, spread, take_turns
 
 from kerastransfer.errors import UserError
-from kerastransfer.runs.settings import one_line_errors
+from kerastransfer.runs.command_line import one_line_errors
 
 MODELS = ("yolov3-tiny", "yolov3-small", "yolov3", "yolov3-spp")
 KINDS = ("float32", "float16", "int8")

@@ -39,7 +39,8 @@ def models_in(path: Path) -> list[Path]:
     """The .keras files in the folder of a run, or `path` itself. Raises UserError if there are none."""
     if path.suffix == ".keras":
         return [path]
-    found = sorted((path / "models").glob("*.keras"))
+    # A part that a run keeps, such as its encoder, has no NAME.json.
+    found = [model for model in sorted((path / "models").glob("*.keras")) if model.with_suffix(".json").exists()]
     if not found:
         raise UserError(f"{path} is not a .keras file and has no models/*.keras; give the folder of a run")
     return found
@@ -52,14 +53,16 @@ def random_models(folder: Path, image_size: int) -> list[Path]:
 
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.data import toy
-    from kerastransfer.encoders.yolov1 import ACTIVATIONS, small_encoder, tap_strides
+    from kerastransfer.encoders import taps
+    from kerastransfer.encoders.yolov1 import ACTIVATIONS, small_encoder
     from kerastransfer.models.segmenter import segmenter
     from kerastransfer.models.yolov1 import yolov1
     from kerastransfer.runs import trained
+    from kerastransfer.tasks.about import About
 
     keras.utils.set_random_seed(1)
     encoder = small_encoder()
-    stride = max(tap_strides(encoder).values())
+    stride = max(taps.strides(encoder).values())
     if image_size % stride:
         raise UserError(f"--image-size {image_size} is not a multiple of {stride}, the encoder's stride")
     codec = YoloV1Codec(NUM_CLASSES, boxes_per_cell=1, sizes="root", score="product")
@@ -69,11 +72,11 @@ def random_models(folder: Path, image_size: int) -> list[Path]:
     paths = []
     for name, net in nets.items():
         settle(net, scenes(CALIBRATION, image_size))
-        task = {"task": "detection", "labels": labels, "codec": codec}
+        about = About(task="detection", labels=labels, image_size=size, decoder=codec)
         if name != "yolov1":
-            task = {"task": "segmentation", "labels": ("background", *labels)}
+            about = About(task="segmentation", labels=("background", *labels), image_size=size)
         paths.append(folder / "random" / f"{name}.keras")
-        trained.write(net, paths[-1], image_size=size, **task)
+        trained.write(net, paths[-1], about)
     return paths
 
 

@@ -135,7 +135,7 @@ def tensorflow(threads):
     """TensorFlow with this number of threads."""
     import tensorflow as tf
 
-    from kerastransfer.runs.settings import import_keras
+    from kerastransfer.runs.command_line import import_keras
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -1,6 +1,8 @@
 """What the benchmarks' tables rest on: counted multiply-adds, and a net in PyTorch that is the one in Keras."""
 
 import argparse
+import ast
+import importlib
 import json
 import os
 import subprocess
@@ -12,6 +14,7 @@ import pytest
 
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.encoders.yolov1 import YOLOV1, yolov1_encoder
+from kerastransfer.errors import UserError
 from kerastransfer.layers import LocallyConnected
 from kerastransfer.models.predictor import candidates, probabilities
 from kerastransfer.models.yolo_segnet import yolo_segnet
@@ -30,6 +33,47 @@ def benchmarks(monkeypatch):
     yield
     for name in MODULES:
         sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_what_a_benchmark_imports_of_the_package_exists(name):
+    """Most of it is imported inside functions, which run for minutes."""
+    for node in ast.walk(ast.parse((BENCHMARKS / f"{name}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("kerastransfer"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+
+
+def test_models_of_a_run_are_those_with_a_description(tmp_path):
+    from nets import models_in
+
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("yolov1.keras", "yolov1.json", "encoder.keras", "yolo_unet.keras", "yolo_unet.json"):
+        (models / name).write_text("")
+    assert [path.name for path in models_in(tmp_path)] == ["yolo_unet.keras", "yolov1.keras"]
+    assert models_in(models / "encoder.keras") == [models / "encoder.keras"]
+    with pytest.raises(UserError, match=r"has no models/\*\.keras; give a run's folder"):
+        models_in(models)
+
+
+@pytest.mark.slow
+def test_random_models_are_written_as_a_run_leaves_them(tmp_path):
+    from nets import random_models
+
+    from kerastransfer.runs import trained
+
+    found = {path.stem: trained.stored(path)[1] for path in random_models(tmp_path, 32)}
+    assert {name: about.task for name, about in found.items()} == {
+        "yolov1": "detection",
+        "yolo_segnet": "segmentation",
+        "yolo_unet": "segmentation",
+    }
+    assert found["yolov1"].decoder.num_classes == len(found["yolov1"].labels)
+    with pytest.raises(UserError, match="40 is not a multiple of 16"):
+        random_models(tmp_path, 40)
 
 
 def count(model, *size):
@@ -154,6 +198,7 @@ def test_gpu_where_there_is_none():
     assert "there is no GPU" in on_jax()
 
 
+@pytest.mark.slow
 def test_gpu_on_the_processor():
     """A contestant, which itself makes sure that nothing imports TensorFlow."""
     pytest.importorskip("jax", reason="jax is not installed: pip install kerastransfer[jax]")
@@ -163,6 +208,7 @@ def test_gpu_on_the_processor():
     assert {"inference", "one_image"} < turn.keys()
 
 
+@pytest.mark.slow
 def test_files_with_and_without_masks(tmp_path):
     from mask_branch import FILES, cells, path_of, prepare, random_graph, without_masks, write
     from runtimes import litert
@@ -195,6 +241,7 @@ def test_files_with_and_without_masks(tmp_path):
     assert cells([2.0, 4.0, 4.0], [3.0, 5.0, 7.0])[2:] == ["1.00 (1.00-3.00)", "0.50 (0.25-0.75)"]
 
 
+@pytest.mark.slow
 def test_two_workers_time_their_steps():
     from scale import run
 

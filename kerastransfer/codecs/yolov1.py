@@ -1,4 +1,4 @@
-"""YOLOv1: boxes to the cells of a grid and back (spec/01 sections 2, 3, 5)."""
+"""YOLOv1 (Redmon et al. 2016, section 2): boxes to the cells of a grid and back."""
 
 import dataclasses
 from typing import Literal
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerastransfer.ops.boxes import to_centres, to_corners
+from kerastransfer.ops.boxes import from_xywh, to_xywh
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
@@ -15,11 +15,11 @@ from kerastransfer.ops.boxes import to_centres, to_corners
 class YoloV1Codec:
     """What the C + 5 B numbers of a cell mean.
 
-    sizes: unit of the predicted width and height: "cell" (paper A's code), "image" (YOLOv1), or "root" (Darknet: the
+    sizes: unit of the predicted width and height: "cell" (ElSedfy's code), "image" (YOLOv1), or "root" (Darknet: the
         network gives the square root of the fraction of the image, and decoding squares it).
     layout: "cells": predictions (B, S, S, C + 5 B), a cell's row is [C classes][conf x y w h] * B; "darknet": a flat
         vector (B, S * S * (C + 5 B)) of all classes, all confidences, all boxes.
-    score: "confidence" (paper A: the more confident box of each cell alone, its class the strongest) or "product"
+    score: "confidence" (ElSedfy 2025: the more confident box of each cell alone, its class the strongest) or "product"
         (Darknet: every box, confidence * class score).
     reach: 0: the cell in which an object's centre lies owns it, and no other (YOLOv1). Above: a cell whose border the
         centre is within `reach` cells of owns it too, where it owns nothing better (ours; the offsets x, y then leave
@@ -72,8 +72,8 @@ class YoloV1Codec:
         """
         rows, columns = grid
         size = ops.cast(ops.stack([columns, rows]), "float32")
-        centres = to_centres(ops.cast(boxes, "float32"))
-        xy, wh = ops.flip(centres[..., :2], -1) * size, ops.flip(centres[..., 2:], -1)
+        xywh = to_xywh(ops.cast(boxes, "float32"))
+        xy, wh = xywh[..., :2] * size, xywh[..., 2:]
         if self.sizes == "cell":
             wh = wh * size
         elif self.sizes == "root":
@@ -118,7 +118,7 @@ class YoloV1Codec:
             wh = wh / size
         elif self.sizes == "root":
             wh = ops.square(wh)
-        return to_corners(ops.concatenate([ops.flip(xy, -1), ops.flip(ops.maximum(wh, 0), -1)], axis=-1))
+        return from_xywh(ops.concatenate([xy, ops.maximum(wh, 0)], axis=-1))
 
     def decode_dense(self, predictions, output_stride: int, stride: int, image_size: tuple[int, int]):
         """Raw predictions at every `output_stride`-th pixel (B, h, w, C + 5 B) to boxes (B, A, (y1, x1, y2, x2)) in
@@ -135,8 +135,7 @@ class YoloV1Codec:
         if self.sizes == "root":
             wh = ops.square(wh)
         wh = ops.maximum(wh, 0) * (stride if self.sizes == "cell" else trained)
-        corners = to_corners(ops.concatenate([ops.flip(xy, -1), ops.flip(wh, -1)], axis=-1))
-        return self._candidates(classes, confidences, corners)
+        return self._candidates(classes, confidences, from_xywh(ops.concatenate([xy, wh], axis=-1)))
 
     def decode(self, predictions):
         """Raw predictions to boxes (B, A, (y1, x1, y2, x2)) clipped to the image, and scores (B, A, C).

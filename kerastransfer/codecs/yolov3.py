@@ -1,4 +1,4 @@
-"""YOLOv3: boxes to the anchors of several grids and back (spec/02 sections 5, 6, 7)."""
+"""YOLOv3 (Redmon and Farhadi 2018): boxes to the anchors of several grids and back."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerastransfer.ops.boxes import to_centres, to_corners
+from kerastransfer.ops.boxes import from_xywh, to_xywh
 from kerastransfer.ops.truths import fold, packed
 
 
@@ -93,13 +93,13 @@ class YoloV3Codec:
         xy = (priors.near + offsets * priors.stride) / priors.size
         # 2 ** 10 anchors are larger than any image: the bound keeps an untrained network finite.
         wh = ops.exp(ops.minimum(parameters[..., 2:], 7.0)) * priors.anchor / priors.size
-        return to_corners(ops.concatenate([ops.flip(xy, -1), ops.flip(wh, -1)], axis=-1))
+        return from_xywh(ops.concatenate([xy, wh], axis=-1))
 
     def parameters(self, boxes, priors: Priors):
         """The inverse of `corners`, but the sigmoid of x and y: boxes (B, A, 4) with area to (x, y in [0, 1], tw, th);
         for a candidate whose cell is too far from the box, x and y end at 0 or 1."""
-        centres = to_centres(boxes)
-        xy, wh = ops.flip(centres[..., :2], -1) * priors.size, ops.flip(centres[..., 2:], -1) * priors.size
+        xywh = to_xywh(boxes)
+        xy, wh = xywh[..., :2] * priors.size, xywh[..., 2:] * priors.size
         offsets = ((xy - priors.near) / priors.stride + (self.sway - 1) / 2) / self.sway
         sizes = ops.log(ops.maximum(wh, 1e-3) / priors.anchor)
         return ops.concatenate([ops.clip(offsets, 0.0, 1.0), sizes], axis=-1)
@@ -138,8 +138,8 @@ class YoloV3Codec:
         """What the candidates learn of the objects `first`, `first` + 1, ... of `count`: the largest order (B, A) of
         those that each may learn, -1 where there is none, and the classes (B, A, C) of those in its cell. The order is
         the object's number, and `count` more where the candidate's cell is the one of the object's centre."""
-        centres, size = to_centres(boxes), self._size(grids)
-        xy, wh = ops.flip(centres[..., :2], -1) * size, ops.flip(centres[..., 2:], -1) * size
+        xywh, size = to_xywh(boxes), self._size(grids)
+        xy, wh = xywh[..., :2] * size, xywh[..., 2:] * size
         fits = ops.logical_and(self._fitting(wh), ops.expand_dims(labels >= 0, -1))  # (B, N, anchors)
         kinds = ops.one_hot(ops.maximum(labels, 0), self.num_classes)
         batch, number = ops.shape(labels)
@@ -179,8 +179,7 @@ class YoloV3Codec:
     def levels_of(self, boxes, size: tuple[int, int]):
         """boxes (B, N, 4), the input's (H, W) to (B, N) int32: the number of the level that learns each, which is that
         of the anchor of the nearest shape (0 where no level has it)."""
-        sides = ops.flip(ops.cast(boxes[..., 2:] - boxes[..., :2], "float32"), -1)
-        sides = sides * ops.cast(ops.stack([size[1], size[0]]), "float32")
+        sides = to_xywh(ops.cast(boxes, "float32"))[..., 2:] * ops.cast(ops.stack([size[1], size[0]]), "float32")
         owner = [next((n for n, level in enumerate(self.levels) if a in level[2]), 0) for a in range(len(self.anchors))]
         return ops.take(np.array(owner, "int32"), ops.argmax(self._overlap(sides), axis=-1))
 

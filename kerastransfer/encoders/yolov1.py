@@ -55,7 +55,7 @@ def yolov1_encoder(
     strides: one for each layer that has stride 2 in the table, in order; 2 each by default. With 1 a pool is of size
         1 x 1. No weight depends on them, so a trained encoder may be rebuilt with others (`strides_to`).
     dilate: carry each stride taken away by dilating what follows, a trous, max-pools included: a tap then holds, at
-        every offset, what the strided encoder has at every s-th pixel (spec/01 section 6, "Optional variant").
+        every offset, what the strided encoder has at every s-th pixel.
     activation: "leaky" (Darknet's) or "relu6".
     YOLOv1 at 448: c1 112 x 112 x 64, c2 56 x 56 x 192, c3 28 x 28 x 512, c4 14 x 14 x 1024, c5 7 x 7 x 1024.
     Raises ValueError when the number of strides does not fit the table, and when a stride remains behind a dilation.

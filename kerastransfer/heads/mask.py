@@ -1,8 +1,9 @@
-"""The head that draws the masks of boxes (Mask R-CNN figure 4; YOLO-Mask; spec/03 section 2)."""
+"""The head that draws the masks of boxes (Mask R-CNN, He et al. 2017, figure 4; YOLO-Mask, section 3)."""
 
 import keras
 
 from kerastransfer.layers.batch_norm import BatchNorm
+from kerastransfer.layers.blocks import activate
 from kerastransfer.layers.rois import Fold, Unfold
 
 
@@ -25,23 +26,21 @@ def fcn(
     pool: P, the side of the pooled features.
     mask_size: M, 2 P or a whole part of it. Where it is less, the last convolution has a kernel and a stride of
         2 P / M, so that no part of the map is left out (7 is the paper's choice; it names no kernel).
-    activation: "relu" or "relu6", which suits whole numbers.
+    activation: one of `layers.blocks.ACTIVATIONS`; "relu6" suits int8.
     batch_norm: after each 3 x 3 convolution. Rows of padding then count in its statistics.
     """
     if 2 * pool % mask_size:
         raise ValueError(f"mask_size {mask_size}: give {2 * pool}, or a whole part of it, for a pool of {pool}")
     stride = 2 * pool // mask_size
 
-    def active(x, name):
-        return keras.layers.ReLU(6.0 if activation == "relu6" else None, name=f"{name}_relu")(x)
-
     rois = keras.Input((None, pool, pool, channels), name="rois")
     x = Fold(name="fold")(rois)
     for number in range(1, convs + 1):
         x = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=_he(), name=f"conv{number}")(x)
         x = BatchNorm(name=f"conv{number}_bn")(x) if batch_norm else x
-        x = active(x, f"conv{number}")
-    x = active(keras.layers.Conv2DTranspose(filters, 2, 2, kernel_initializer=_he(), name="up")(x), "up")
+        x = activate(x, activation, f"conv{number}")
+    x = keras.layers.Conv2DTranspose(filters, 2, 2, kernel_initializer=_he(), name="up")(x)
+    x = activate(x, activation, "up")
     small = keras.initializers.RandomNormal(stddev=0.001)
     x = keras.layers.Conv2D(num_classes, stride, stride, kernel_initializer=small, dtype="float32", name="logits")(x)
     x = Unfold(dtype="float32", name="masks")(x, rois)

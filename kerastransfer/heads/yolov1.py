@@ -1,4 +1,4 @@
-"""The three heads of YOLOv1 (spec/01 section 2): last tap to raw predictions."""
+"""The three heads of YOLOv1 (Redmon et al. 2016, section 2.1; Darknet; ElSedfy 2025): last tap to raw predictions."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def fully_conv(
     activation: str = "leaky",
     name: str = "head",
 ) -> keras.Model:
-    """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B), any S (paper A): a prediction per cell, usable densely.
+    """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B), any S (ElSedfy 2025): a prediction per cell, usable densely.
 
     hidden: widths of the two 3 x 3 convolutions, by default D / 2 and D / 4 (512 and 256 on YOLOv1's encoder).
     dilation: of the 3 x 3 convolutions, above 1 where strides of the encoder were taken away.

@@ -12,7 +12,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     A frozen layer (`trainable=False`) normalises with its moving statistics and keeps them. With `drift=True` it keeps
     only scale and offset: in training it normalises with the batch and moves its statistics (what happens when
-    gradients are switched off but train mode is not; spec/01 section 7, "freeze semantics").
+    gradients are switched off but train mode is not).
 
     Over several replicas the statistics are those of the whole batch, so that they train as one does.
 

@@ -2,7 +2,21 @@
 
 import keras
 
+from kerastransfer.errors import UserError
 from kerastransfer.layers.batch_norm import BatchNorm
+
+ACTIVATIONS = {
+    "leaky": lambda name: keras.layers.LeakyReLU(negative_slope=0.1, name=name),
+    "relu": lambda name: keras.layers.ReLU(name=name),
+    "relu6": lambda name: keras.layers.ReLU(6.0, name=name),
+}
+
+
+def activate(x, activation: str, name: str):
+    """The layer NAME_ACTIVATION, one of ACTIVATIONS: "leaky" is Darknet's, of slope 0.1; "relu6" suits int8."""
+    if activation not in ACTIVATIONS:
+        raise UserError(f"unknown activation {activation!r}; choose {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[activation](f"{name}_{activation}")(x)
 
 
 def pad(x, size: int, name: str):
@@ -12,27 +26,25 @@ def pad(x, size: int, name: str):
 
 
 def conv_bn(x, filters: int, kernel: int, stride: int = 1, *, dilation: int = 1, name: str, activation: str = "leaky"):
-    """Darknet's convolution: symmetric padding of dilation * (kernel // 2), no bias, batch norm, leaky ReLU.
+    """Darknet's convolution: symmetric padding of dilation * (kernel // 2), no bias, batch norm, activation.
 
-    (B, H, W, D) to (B, ceil(H / stride), ceil(W / stride), filters) for odd kernels. activation: "leaky" (of slope 0.1)
-    or "relu6". Either stride or dilation is 1.
+    (B, H, W, D) to (B, ceil(H / stride), ceil(W / stride), filters) for odd kernels. activation: as for `activate`.
+    Either stride or dilation is 1.
     """
     padding = "same"
     if stride > 1:
         x, padding = pad(x, kernel // 2, name), "valid"
     if kernel == 1:
-        dilation = 1  # it changes nothing, and TensorFlow would rearrange the whole map for it
+        # It changes nothing, and TensorFlow would rearrange the whole map for it.
+        dilation = 1
     x = keras.layers.Conv2D(
         filters, kernel, stride, padding=padding, dilation_rate=dilation, use_bias=False, name=f"{name}_conv"
     )(x)
     x = BatchNorm(name=f"{name}_bn")(x)
-    if activation == "relu6":
-        return keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
-    return keras.layers.LeakyReLU(negative_slope=0.1, name=f"{name}_leaky")(x)
+    return activate(x, activation, name)
 
 
 def up(x, filters: int, *, name: str):
     """Transposed convolution 2 x 2 of stride 2 with bias, batch norm, ReLU: (B, H, W, D) to (B, 2H, 2W, filters)."""
     x = keras.layers.Conv2DTranspose(filters, 2, 2, name=f"{name}_conv")(x)
-    x = BatchNorm(name=f"{name}_bn")(x)
-    return keras.layers.ReLU(name=f"{name}_relu")(x)
+    return activate(BatchNorm(name=f"{name}_bn")(x), "relu", name)

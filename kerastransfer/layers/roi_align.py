@@ -15,7 +15,7 @@ class RoIAlign(keras.layers.Layer):
 
     size, sampling_ratio, aligned, reduce: as in `kerastransfer.ops.roi_align`.
     method: "matrices" runs on every backend, compiles and exports. "crop_and_resize" gives the same values for aligned
-        boxes and 1 or more samples (spec/03 section 4), in less time on a processor, but on TensorFlow alone: it
+        boxes and 1 or more samples, in less time on a processor, but on TensorFlow alone: it
         neither compiles with XLA nor converts to LiteRT. A sample just a pixel outside the map, where values end, may
         round to either side.
 
@@ -88,7 +88,7 @@ def crop_and_resize(features, boxes, bins: tuple[int, int], sampling_ratio: int,
     """Aligned RoIAlign by TensorFlow's operator of that name, in float32.
 
     That one samples from corner to corner and has no samples outside the map, so it gets the places of the first and
-    the last sample, on a map that repeats its edges (spec/03 section 4).
+    the last sample, on a map that repeats its edges.
     """
     import tensorflow as tf
 

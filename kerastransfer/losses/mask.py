@@ -1,4 +1,4 @@
-"""The loss of a mask head (Mask R-CNN section 3; spec/03 section 6)."""
+"""The loss of a mask head (Mask R-CNN, He et al. 2017, section 3)."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ def mask_loss(targets: Mapping, logits) -> dict:
     """Terms: targets {"labels": (B, R), "targets": (B, R, M, M)}, logits (B, R, M, M, K) to {"mask": (B,)}.
 
     The mean binary cross-entropy over the cells of all boxes of an image, of the truth's class alone: classes do not
-    compete. Boxes with label -1 count nothing; an image without another has a loss of 0.
+    compete. Boxes with label -1 are ignored; an image without any other has a loss of 0.
     """
     labels, truth = targets["labels"], targets["targets"]
     own = of_class(ops.cast(logits, "float32"), labels)

@@ -1,4 +1,4 @@
-"""Losses on maps of classes; void pixels count nothing."""
+"""Losses on maps of classes; void pixels are ignored."""
 
 from keras import ops
 

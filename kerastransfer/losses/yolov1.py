@@ -1,4 +1,5 @@
-"""YOLOv1's loss in the three forms that its sources give (spec/01 section 4), and one of ours."""
+"""YOLOv1's loss in the three forms that its sources give (YOLOv1, Redmon et al. 2016, section 2.2; Darknet;
+ElSedfy 2025), and one of ours."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

@@ -1,4 +1,5 @@
-"""YOLOv3's loss as Darknet trains it (spec/02 section 7), and one of ours with a box term that sees overlap."""
+"""YOLOv3's loss as Darknet trains it (Redmon and Farhadi 2018, section 2), and one of ours with a box term that sees
+overlap."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

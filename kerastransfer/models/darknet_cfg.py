@@ -1,4 +1,4 @@
-"""Darknet's cfg text, read into sections and checked (spec/02 section 9)."""
+"""Darknet's cfg text, read into sections and checked."""
 
 import dataclasses
 import math

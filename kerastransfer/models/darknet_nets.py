@@ -1,4 +1,4 @@
-"""The nets of the YOLOv3 family as Darknet's cfg text (spec/02 sections 1 to 5), and one of ours for small machines."""
+"""The nets of the YOLOv3 family as Darknet's cfg text (Redmon and Farhadi 2018), and one of ours for small machines."""
 
 from collections.abc import Sequence
 

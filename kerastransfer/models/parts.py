@@ -26,10 +26,11 @@ def freeze(part: keras.Model, kind: str = "full") -> None:
     norms = batch_norms(part)
     others = [layer.name for layer in norms if not isinstance(layer, BatchNorm)]
     if others and kind == "weights":
+        some = ", ".join(others[:2])
         raise UserError(
-            f"freeze 'weights' moves batch statistics, but {len(others)} layers of {part.name!r} ({others[0]}, ...) "
-            "are keras.layers.BatchNormalization, which keeps them while it is frozen; freeze it 'full', or use "
-            "kerastransfer.layers.BatchNorm"
+            f"freeze 'weights' lets batch statistics move, but {len(others)} layers of {part.name!r} ({some}, ...) are "
+            "keras.layers.BatchNormalization, which keeps them while it is frozen: freeze it 'full', or build it "
+            "with kerastransfer.layers.BatchNorm"
         )
     part.trainable = False
     for layer in norms:

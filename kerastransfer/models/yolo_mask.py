@@ -1,4 +1,4 @@
-"""YOLO-Mask: YOLOv3 with a branch that draws a mask in each box (paper B sections 3 and 4; spec/03).
+"""YOLO-Mask: YOLOv3 with a branch that draws a mask in each box (the paper's sections 3 and 4).
 
 One network, {"image", "boxes", "levels"} to raw maps and logits of masks, and two graphs around its parts: `trainer`,
 which finds the boxes to learn from in the truth and among the detections, and `instances`, which is exported.

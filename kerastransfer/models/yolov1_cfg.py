@@ -1,5 +1,4 @@
-"""YOLOv1 from Darknet's yolov1.cfg: a chain of convolutions and pools, then [local], [connected], [detection] (spec/01
-sections 1, 2)."""
+"""YOLOv1 from Darknet's yolov1.cfg: a chain of convolutions and pools, then [local], [connected], [detection]."""
 
 from collections.abc import Sequence
 

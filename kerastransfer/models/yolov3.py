@@ -1,4 +1,4 @@
-"""YOLOv3 and its family, built from Darknet's cfg text (spec/02 sections 1 to 4, 8, 9).
+"""YOLOv3 (Redmon and Farhadi 2018) and its family, built from Darknet's cfg text.
 
 Layers are called by kind and Darknet's index: "conv_36", "conv_36_bn", "shortcut_4". The order of a weights file is
 that of the indices.
@@ -10,16 +10,15 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from kerastransfer.errors import UserError
+from kerastransfer.layers import blocks
 from kerastransfer.layers.batch_norm import BatchNorm
-from kerastransfer.layers.blocks import pad
 from kerastransfer.models.darknet_cfg import Detections, Section, Shape, anchors_of, sections_of, shapes
 from kerastransfer.models.parts import feed
 
+# By Darknet's names.
 ACTIVATIONS = {
+    **blocks.ACTIVATIONS,
     "linear": None,
-    "leaky": lambda name: keras.layers.LeakyReLU(negative_slope=0.1, name=name),
-    "relu": lambda name: keras.layers.ReLU(name=name),
-    "relu6": lambda name: keras.layers.ReLU(6.0, name=name),
     "logistic": lambda name: keras.layers.Activation("sigmoid", name=name),
     "mish": lambda name: keras.layers.Activation("mish", name=name),
     "swish": lambda name: keras.layers.Activation("swish", name=name),
@@ -147,7 +146,7 @@ def _convolution(section, read):
     name, kernel, stride = f"conv_{section.index}", section.integer("size", 1), section.integer("stride", 1)
     x, padding = read[0], "same"
     if stride > 1 or 2 * section.padding != kernel - 1:
-        x, padding = pad(x, section.padding, name), "valid"
+        x, padding = blocks.pad(x, section.padding, name), "valid"
     normalised = bool(section.integer("batch_normalize", 0))
     x = keras.layers.Conv2D(
         section.integer("filters", 1),

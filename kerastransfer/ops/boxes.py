@@ -4,6 +4,9 @@ import math
 
 from keras import ops
 
+# Of a side, in sides of its anchor: Detectron2's bound.
+LARGEST = 1000 / 16
+
 
 def to_centres(boxes):
     """(..., (y1, x1, y2, x2)) to (..., (cy, cx, h, w))."""
@@ -15,6 +18,37 @@ def to_corners(centres):
     """(..., (cy, cx, h, w)) to (..., (y1, x1, y2, x2))."""
     middle, half = centres[..., :2], centres[..., 2:] / 2
     return ops.concatenate([middle - half, middle + half], axis=-1)
+
+
+def to_xywh(boxes):
+    """(..., (y1, x1, y2, x2)) to Darknet's (..., (x, y, w, h)), x and y being the centre."""
+    centres = to_centres(boxes)
+    return ops.concatenate([ops.flip(centres[..., :2], -1), ops.flip(centres[..., 2:], -1)], axis=-1)
+
+
+def from_xywh(xywh):
+    """(..., (x, y, w, h)), x and y being the centre, to (..., (y1, x1, y2, x2))."""
+    return to_corners(ops.concatenate([ops.flip(xywh[..., :2], -1), ops.flip(xywh[..., 2:], -1)], axis=-1))
+
+
+def deltas(boxes, anchors):
+    """What takes anchors to boxes that correspond (shapes broadcast), all with area: (..., (dy, dx, dh, dw)), the way
+    of the centre in sides of the anchor, and the logarithm of how many times as long a side is (R-CNN, Girshick et al.
+    2014, appendix C)."""
+    boxes, anchors = to_centres(boxes), to_centres(anchors)
+    sides = anchors[..., 2:]
+    way = (boxes[..., :2] - anchors[..., :2]) / sides
+    return ops.concatenate([way, ops.log(boxes[..., 2:] / sides)], axis=-1)
+
+
+def apply_deltas(deltas, anchors):
+    """The inverse of `deltas`: (..., (dy, dx, dh, dw)) and anchors to boxes, not clipped. No side grows to more than
+    LARGEST times the anchor's, so that an untrained network stays finite."""
+    anchors = to_centres(anchors)
+    sides = anchors[..., 2:]
+    centres = anchors[..., :2] + deltas[..., :2] * sides
+    grown = sides * ops.exp(ops.minimum(deltas[..., 2:], math.log(LARGEST)))
+    return to_corners(ops.concatenate([centres, grown], axis=-1))
 
 
 def area(boxes):

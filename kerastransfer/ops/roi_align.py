@@ -1,4 +1,4 @@
-"""RoIAlign: what a map of features holds within boxes, on a grid of fixed size (He et al. 2017; spec/03 section 3).
+"""RoIAlign: what a map of features holds within boxes, on a grid of fixed size (Mask R-CNN, He et al. 2017, section 3).
 
 A bilinear sample is a product of a weight along y and one along x, and so is the rule for samples outside the map. So
 each box has a matrix of weights along each axis, and what it pools are two matrix products.

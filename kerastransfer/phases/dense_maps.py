@@ -72,14 +72,15 @@ def open_maps(path: str | Path, output_stride: int, *, dilate: bool, merge: bool
     """The detector in NAME.keras, rebuilt for dense maps. Raises UserError for another model or an invalid stride."""
     network, about = read_detector(path)
     from kerastransfer.analysis.dense_predictor import DensePredictor
-    from kerastransfer.encoders.yolov1 import tap_strides
-    from kerastransfer.models.dense import Vote, dense
+    from kerastransfer.codecs.layers import Vote
+    from kerastransfer.encoders import taps
+    from kerastransfer.models.dense import dense
 
     try:
         rebuilt = dense(network, output_stride, dilate=dilate)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    stride = tap_strides(network.get_layer("encoder"))["c5"]
+    stride = max(taps.strides(network.get_layer("encoder")).values())
     vote = Vote(about.decoder, output_stride, stride, about.image_size, merge, name="vote")
     return DensePredictor(rebuilt, vote, tile)
 

@@ -39,7 +39,10 @@ class SegmenterConfig(fitting.TrainingConfig):
         super().__post_init__()
         require_positive(self, "decoder_epochs", "decoder_learning_rate")
         if self.cache_features and self.strategy != "none":
-            raise UserError(f"--cache-features does not work with --strategy {self.strategy}; leave one of them out")
+            raise UserError(
+                f"--cache-features does not work with --strategy {self.strategy}; add --no-cache-features, or leave out "
+                "--strategy"
+            )
 
 
 def segmenter(

@@ -10,7 +10,7 @@ confusion matrix on the test images, the exported files and the report.
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from kerastransfer.errors import UserError
 from kerastransfer.phases.classifier import ClassifierConfig, classifier
@@ -23,6 +23,13 @@ from kerastransfer.runs.outcome import Outcome
 @dataclasses.dataclass
 class Config(ClassifierConfig):
     """Train a classifier of whole images."""
+
+    TOY: ClassVar = {
+        "image_size": 112,
+        "scale": [0.7, 1.2],
+        "learning_rate": 4e-3,
+        "classifier_epochs": 16,
+    }
 
     model: Literal["small", "fast_yolo", "yolov1"] = "small"
     """The encoder to train from random weights; it is ignored if --encoder is given."""

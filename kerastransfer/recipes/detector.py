@@ -8,6 +8,7 @@ the test images, the exported files and the report to saved_models/detector-Penn
 """
 
 import dataclasses
+from typing import ClassVar
 
 from kerastransfer.phases.detector import DetectorConfig, detector
 from kerastransfer.runs import command_line, grid
@@ -19,6 +20,16 @@ from kerastransfer.runs.outcome import Outcome
 @dataclasses.dataclass
 class Config(DetectorConfig):
     """Train an object detector on boxes."""
+
+    TOY: ClassVar = {
+        "model": "yolov3-small",
+        "image_size": 128,
+        "mosaic": 0.0,
+        "scale": [0.7, 1.2],
+        "learning_rate": 4e-3,
+        "detector_epochs": 24,
+        "net": {"loss": "ciou", "reach": 0.5},
+    }
 
     export: bool = True
     """Export SavedModel and LiteRT files, and check them against the Keras model."""

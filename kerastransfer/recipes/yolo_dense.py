@@ -10,6 +10,7 @@ models/yolo_dense.keras, is exported.
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 from kerastransfer import detectors
 from kerastransfer.errors import UserError
@@ -30,6 +31,16 @@ LEAD = (
 @dataclasses.dataclass
 class Config(DetectorConfig):
     """Evaluate a trained detector densely: objectness, box votes, and a segmenter from boxes alone."""
+
+    TOY: ClassVar = {
+        "image_size": 112,
+        "mosaic": 0.0,
+        "scale": [0.7, 1.2],
+        "learning_rate": 4e-3,
+        "detector_epochs": 16,
+        "output_strides": [16, 8],
+        "net": {"reach": 0.5},
+    }
 
     detector: str | None = None
     """The yolov1.keras file of a trained detector, whose image size is used; by default a detector is trained first."""

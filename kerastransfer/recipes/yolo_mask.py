@@ -9,6 +9,7 @@ unstable. The scores are those of the boxes (AP) and of the masks (mask_AP).
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 from kerastransfer.errors import UserError
 from kerastransfer.phases.detector import detector
@@ -24,6 +25,23 @@ LEAD = "A detector was trained on boxes, and was frozen while a branch learnt to
 @dataclasses.dataclass
 class Config(MaskConfig):
     """Train a YOLOv3 detector on boxes, freeze it, and train its mask branch."""
+
+    TOY: ClassVar = {
+        "model": "yolov3-small",
+        "image_size": 128,
+        "mosaic": 0.0,
+        "scale": [0.7, 1.2],
+        "learning_rate": 4e-3,
+        "detector_epochs": 18,
+        "mask_filters": 32,
+        "mask_convs": 2,
+        "fine": ["c2"],
+        "proposals": 12,
+        "detections": 20,
+        "mask_learning_rate": 4e-3,
+        "mask_epochs": 8,
+        "net": {"loss": "ciou", "reach": 0.5},
+    }
 
     detector: str | None = None
     """The yolov3.keras file of a trained detector; by default a detector is trained first."""

@@ -33,12 +33,16 @@ class Config(SegmenterConfig, DetectorConfig):
 
     TOY: ClassVar = {
         "image_size": 112,
-        "batch_size": 8,
+        "batch_size": 16,
         "mosaic": 0.0,
         "scale": [0.7, 1.2],
-        "learning_rate": 3e-3,
+        "learning_rate": 4e-3,
         "detector_epochs": 16,
-        "decoder_epochs": 10,
+        "cache_features": True,
+        "decoder_learning_rate": 7e-3,
+        "decoder_epochs": 12,
+        # Objects are neighbours on a grid of 7 x 7: with more reach they compete for cells.
+        "net": {"reach": 0.5},
     }
 
     encoder: str | None = None
@@ -67,7 +71,9 @@ class Config(SegmenterConfig, DetectorConfig):
         if not self.masks:
             raise UserError("--masks is empty; give true, from-boxes or both")
         if self.cache_features and self.freeze != "full":
-            raise UserError("--cache-features needs a fully frozen encoder; leave out --freeze weights")
+            raise UserError(
+                "--cache-features needs a fully frozen encoder; add --no-cache-features, or leave out --freeze weights"
+            )
 
 
 def main(config: Config) -> dict:

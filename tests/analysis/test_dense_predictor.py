@@ -31,7 +31,7 @@ def detector():
 
 def predictor(detector, output_stride, dilate=True, tile=0):
     codec = YoloV1Codec(1, 1, sizes="image", score="product")
-    network = dense(detector, output_stride, dilate=dilate, stages=STAGES)
+    network = dense(detector, output_stride, dilate=dilate)
     return DensePredictor(network, Vote(codec, output_stride, 4, SIZE), tile)
 
 

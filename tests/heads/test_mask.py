@@ -69,7 +69,7 @@ def test_the_start():
 def test_activations_end_at_six_where_asked_for():
     for activation, largest in (("relu", 60), ("relu6", 6)):
         head = small(activation=activation)
-        up = keras.Model(head.input, head.get_layer("up_relu").output)
+        up = keras.Model(head.input, head.get_layer(f"up_{activation}").output)
         peak = float(np.max(up({"rois": 1000 * rois()})))
         assert peak == largest if activation == "relu6" else peak > largest
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerastransfer.errors import UserError
 from kerastransfer.layers import blocks
 
 
@@ -54,3 +55,16 @@ def test_up_doubles_without_overlap():
     x = random.normal(size=(1, 3, 5, 2)).astype("float32")
     wanted = np.einsum("hwd,ijfd->hiwjf", x[0], kernel).reshape(6, 10, 3) + bias
     np.testing.assert_allclose(model(x)[0], np.maximum(wanted / np.sqrt(1 + 1e-5), 0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("activation", "wanted"), [("leaky", [-0.2, 1, 9]), ("relu", [0, 1, 9]), ("relu6", [0, 1, 6])])
+def test_activations_by_name(activation, wanted):
+    image = keras.Input((3,))
+    model = keras.Model(image, blocks.activate(image, activation, "one"))
+    np.testing.assert_allclose(model(np.array([[-2.0, 1, 9]], "float32"))[0], wanted, rtol=1e-6)
+    assert model.layers[-1].name == f"one_{activation}"
+
+
+def test_an_unknown_activation():
+    with pytest.raises(UserError, match="unknown activation 'silu'; choose leaky, relu, relu6"):
+        blocks.activate(keras.Input((3,)), "silu", "one")

@@ -30,6 +30,21 @@ def test_every_second_pixel_is_the_strided_pool():
     np.testing.assert_array_equal(DilatedMaxPool(1)(x)[:, ::2, ::2], keras.layers.MaxPooling2D(2)(x))
 
 
+@pytest.mark.parametrize("dilation", [1, 2, 5])
+def test_three_by_three_without_padding(dilation):
+    """Every pixel where the window is whole: -inf beyond the sides shows where it is not."""
+    x = np.random.default_rng(2).normal(0, 1, (1, 14, 13, 2)).astype("float32")
+    layer, far = DilatedMaxPool(dilation, 3, whole=True), 2 * dilation
+    got = np.array(layer(x))
+    assert got.shape == layer.compute_output_shape(x.shape) == (1, 14 - far, 13 - far, 2)
+    starts = range(0, far + 1, dilation)
+    shifts = [x[:, row : row + 14 - far, column : column + 13 - far] for row in starts for column in starts]
+    np.testing.assert_array_equal(got, np.max(shifts, axis=0))
+    loose = np.array(DilatedMaxPool(dilation, 3)(x))
+    np.testing.assert_array_equal(loose[:, : 14 - far, : 13 - far], got)
+    assert loose.shape == x.shape
+
+
 def test_it_is_saved_with_a_model(tmp_path):
     image = keras.Input((None, None, 1))
     model = keras.Model(image, DilatedMaxPool(2, name="pool")(image))

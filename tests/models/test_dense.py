@@ -1,5 +1,6 @@
 """The detector on other strides, against the detector itself on all shifts of the image."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -35,7 +36,7 @@ def trained():
 @pytest.mark.parametrize("dilate", [True, False])
 @pytest.mark.parametrize("size", [(64, 64), (96, 64), (31, 50), (1, 3)])
 def test_output_is_as_large_as_the_image(trained, size, dilate):
-    assert dense(trained, 1, dilate=dilate, stages=FIVE)(pixels(*size)).shape == (1, *size, 2 + 10)
+    assert dense(trained, 1, dilate=dilate)(pixels(*size)).shape == (1, *size, 2 + 10)
 
 
 @pytest.mark.parametrize("size", [64, 96, 127])
@@ -48,7 +49,7 @@ def test_output_of_yolov1_is_as_large_as_the_image(size):
 @pytest.mark.parametrize("output_stride", [1, 2, 4, 8])
 def test_a_trous_sampled_is_the_detector(trained, output_stride):
     image = pixels(48, 64)
-    got = np.array(dense(trained, output_stride, stages=FIVE)(image))
+    got = np.array(dense(trained, output_stride)(image))
     step = 8 // output_stride
     np.testing.assert_allclose(got[:, ::step, ::step], trained(image), atol=1e-4)
 
@@ -57,7 +58,7 @@ def test_a_trous_is_the_detector_on_all_shifts(trained):
     """Away from the border: each shift sees zeros where the whole image has pixels."""
     side, stride = 160, 8
     image = pixels(side, side)
-    got = np.array(dense(trained, 1, stages=FIVE)(image))
+    got = np.array(dense(trained, 1)(image))
     edge = receptive_radius(trained)
     assert edge < side // 2 - stride
     for dy, dx in ((0, 0), (1, 0), (3, 6), (7, 7)):
@@ -74,7 +75,7 @@ def test_a_trous_is_the_detector_on_all_shifts(trained):
 
 def test_the_detector_itself_does_not_change(trained):
     before = [np.array(weight) for weight in trained.weights]
-    copy = dense(trained, 2, stages=FIVE)
+    copy = dense(trained, 2)
     copy.get_layer("encoder").get_layer("c1_1_conv").kernel.assign(np.zeros((5, 5, 3, 3)))
     for weight, old in zip(trained.weights, before, strict=True):
         np.testing.assert_array_equal(weight, old)
@@ -82,7 +83,7 @@ def test_the_detector_itself_does_not_change(trained):
 
 @pytest.mark.parametrize(("dilate", "output_stride"), [(True, 1), (True, 4), (False, 1), (True, 8)])
 def test_what_counts_lies_within_the_receptive_radius(trained, dilate, output_stride):
-    model = dense(trained, output_stride, dilate=dilate, stages=FIVE)
+    model = dense(trained, output_stride, dilate=dilate)
     radius, side = receptive_radius(model), 144
     base = pixels(side, side)
     other = base.copy()
@@ -94,7 +95,7 @@ def test_what_counts_lies_within_the_receptive_radius(trained, dilate, output_st
 
 
 def test_receptive_fields_of_the_paper():
-    """spec/01 section 6: 749 pixels, pools see 2 + 4 + 8 + 16 on one side only; 35 without strides."""
+    """749 pixels, pools see 2 + 4 + 8 + 16 on one side only; 35 without strides."""
     assert 2 * receptive_radius(yolov1_encoder()) + 1 - 30 == 749
     assert 2 * receptive_radius(yolov1_encoder(strides=[1] * 6)) + 1 == 35
     assert receptive_radius(yolov1_encoder(strides=[1] * 6, dilate=True)) == receptive_radius(yolov1_encoder())
@@ -102,12 +103,92 @@ def test_receptive_fields_of_the_paper():
 
 def test_dense_layers_cannot_be_dense():
     with pytest.raises(ValueError, match="train with --head fully_conv"):
-        dense(detector("paper_fc", grid=4, hidden=8), 1, stages=FIVE)
+        dense(detector("paper_fc", grid=4, hidden=8), 1)
 
 
-def test_an_unknown_encoder_needs_its_table(trained):
-    with pytest.raises(ValueError, match="give its own as `stages`"):
-        dense(trained)
+def test_an_output_stride_that_the_network_cannot_have(trained):
+    with pytest.raises(ValueError, match=r"choose one of 1, 2, 4, 8$"):
+        dense(trained, 3)
+    with pytest.raises(ValueError, match=r"choose one of 1, 2, 4, 8$"):
+        dense(trained, 16)
+
+
+def alive(model, seed=0):
+    """Random offsets and statistics, so that borders count; values stay of the order of 1."""
+    random = np.random.default_rng(seed)
+    for weight in model.weights:
+        if "gamma" in weight.path or "variance" in weight.path:
+            weight.assign(random.uniform(0.6, 1.4, weight.shape))
+        elif "beta" in weight.path or "moving_mean" in weight.path:
+            weight.assign(random.normal(0, 0.3, weight.shape))
+    return model
+
+
+def darknet_encoder():
+    from kerastransfer.models import darknet_cfg, darknet_nets
+    from kerastransfer.models.yolov3 import yolov3
+
+    cfg = darknet_nets.yolov3_cfg("yolov3", num_classes=1, width=0.0625, image_size=64)
+    return yolov3(darknet_cfg.parse(cfg)).get_layer("encoder")
+
+
+def tiny_encoder():
+    from kerastransfer.models import darknet_cfg, darknet_nets
+    from kerastransfer.models.yolov3 import yolov3
+
+    cfg = darknet_nets.yolov3_cfg("yolov3-tiny", num_classes=1, width=0.0625, image_size=64)
+    return yolov3(darknet_cfg.parse(cfg)).get_layer("encoder")
+
+
+def depthwise():
+    """The blocks of MobileNet, whose strides have zeros on the far sides alone, behind a pool of 3 x 3."""
+    image = keras.Input((None, None, 3), name="image")
+    x = keras.layers.ZeroPadding2D(1)(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.MaxPooling2D(3, 2)(x)
+    for number, stride in enumerate((1, 2, 1, 2, 1)):
+        if stride == 2:
+            x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(x)
+        padding = "same" if stride == 1 else "valid"
+        x = keras.layers.DepthwiseConv2D(3, stride, padding=padding, use_bias=False, name=f"deep{number}")(x)
+        x = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization(name=f"norm{number}")(x))
+        x = keras.layers.Conv2D(8, 1, name=f"point{number}")(x)
+    return keras.Model(image, {"c5": x}, name="encoder")
+
+
+def resnet():
+    base = keras.applications.ResNet50(input_shape=(64, 64, 3), include_top=False, weights=None)
+    return keras.Model(base.input, {"c5": base.get_layer("conv3_block2_out").output}, name="encoder")
+
+
+ENCODERS = {"yolov3": darknet_encoder, "yolov3-tiny": tiny_encoder, "depthwise": depthwise, "resnet": resnet}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_any_encoder_of_convolutions_and_pools(name):
+    keras.utils.set_random_seed(0)
+    encoder = ENCODERS[name]()
+    model = alive(yolov1(encoder, YoloV1Codec(1), hidden=(5, 4)))
+    (stride,) = {64 // shape[1] for shape in [encoder.compute_output_shape((1, 64, 64, 3))["c5"]]}
+    image = pixels(64, 64)
+    want = np.array(model(image))
+    assert want.std() > 0.01
+    for output_stride in (1, 4, stride):
+        got = np.array(dense(model, output_stride)(image))
+        assert got.shape[1:3] == (64 // output_stride, 64 // output_stride)
+        step = stride // output_stride
+        np.testing.assert_allclose(got[:, ::step, ::step], want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
+
+
+def test_what_has_no_dense_form_is_named():
+    image = keras.Input((None, None, 3))
+    for layer, words in (
+        (keras.layers.Conv2D(4, 3, 2, padding="same", name="uneven"), "'uneven' pads more on the far sides"),
+        (keras.layers.AveragePooling2D(2, name="average"), r"'average' \(AveragePooling2D\) has no dense form"),
+        (keras.layers.UpSampling2D(2, name="larger"), "'larger'"),
+    ):
+        encoder = keras.Model(image, {"c5": layer(keras.layers.Conv2D(4, 1)(image))}, name="encoder")
+        with pytest.raises(ValueError, match=words):
+            dense(yolov1(encoder, YoloV1Codec(1), hidden=(5, 4)))
 
 
 def looped_votes(codec, raw, step, stride, side):
@@ -150,10 +231,8 @@ def test_a_pixel_is_the_class_whose_votes_pass_its_threshold():
 
 
 def test_the_segmenter_is_saved_and_loaded(trained, tmp_path):
-    import keras
-
     vote = Vote(YoloV1Codec(2), 4, 8, (32, 48), merge=True, name="vote")
-    model = yolo_dense(dense(trained, 4, stages=FIVE), vote, [0.5])
+    model = yolo_dense(dense(trained, 4), vote, [0.5])
     model.save(tmp_path / "dense.keras")
     again = keras.saving.load_model(tmp_path / "dense.keras")
     image = pixels(32, 48)

@@ -17,6 +17,37 @@ def test_centres_and_corners_are_inverses():
     np.testing.assert_allclose(array(boxes.to_corners(centres)), corners, atol=1e-6)
 
 
+def test_darknets_numbers_and_back():
+    corners = np.array([[[0.1, 0.2, 0.5, 0.4], [0, 0, 1, 1], [0.3, 0.3, 0.3, 0.3]]], "float32")
+    xywh = boxes.to_xywh(ops.convert_to_tensor(corners))
+    np.testing.assert_allclose(array(xywh)[0, 0], [0.3, 0.3, 0.2, 0.4], atol=1e-6)
+    np.testing.assert_allclose(array(boxes.from_xywh(xywh)), corners, atol=1e-6)
+    np.testing.assert_allclose(array(boxes.to_xywh(ops.convert_to_tensor([[0.0, 2, 4, 8]])))[0], [5, 2, 6, 4])
+
+
+def test_deltas_by_hand():
+    """An anchor 4 high and 2 wide at (2, 1); the box is as wide, twice as high, half a height lower."""
+    found = array(boxes.deltas(ops.convert_to_tensor([[0.0, 0, 8, 2]]), ops.convert_to_tensor([[0.0, 0, 4, 2]])))
+    np.testing.assert_allclose(found, [[0.5, 0, np.log(2), 0]], atol=1e-6)
+
+
+def test_deltas_take_any_anchor_to_any_box():
+    random = np.random.default_rng(0)
+    near = random.uniform(0, 50, (2, 30, 1, 2))
+    some = np.concatenate([near, near + random.uniform(1, 50, near.shape)], -1).astype("float32")
+    anchors = np.moveaxis(some[:1, :20], 1, 2)  # every pair of a box and an anchor
+    back = boxes.apply_deltas(boxes.deltas(some, anchors), anchors)
+    np.testing.assert_allclose(array(back), np.broadcast_to(some, (2, 30, 20, 4)), atol=1e-3)
+    zero = boxes.apply_deltas(np.zeros((1, 1, 20, 4), "float32"), anchors)
+    np.testing.assert_allclose(array(zero), anchors, rtol=1e-5, atol=1e-5)
+
+
+def test_deltas_of_an_untrained_network_stay_finite():
+    found = array(boxes.apply_deltas(np.array([[0, 0, 800.0, 5]], "float32"), np.array([[0, 0, 2.0, 2]], "float32")))
+    np.testing.assert_allclose(found[0, 2] - found[0, 0], 2 * boxes.LARGEST, rtol=1e-5)
+    assert np.isfinite(found).all()
+
+
 def test_area_of_a_box_turned_inside_out_is_zero():
     cases = ops.convert_to_tensor([[0, 0, 2, 3], [2, 0, 0, 3], [2, 3, 0, 0], [1, 1, 1, 5]], dtype="float32")
     np.testing.assert_array_equal(array(boxes.area(cases)), [6, 0, 0, 0])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from kerastransfer.training import precision
 
 SMALL = [
     *("--data", "toy:20", "--image-size", "64", "--batch-size", "8"),
-    *("--detector-epochs", "2", "--decoder-epochs", "2"),
+    *("--detector-epochs", "2", "--decoder-epochs", "2", "--no-cache-features"),
 ]
 
 
@@ -102,7 +101,7 @@ YOLOV3 = ["--model", "yolov3-tiny", "--net.width", "0.25", "--net.loss", "ciou"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "flags"), [("yolov1", []), ("yolov3", YOLOV3)])
+@pytest.mark.parametrize(("name", "flags"), [("yolov1", ["--model", "small"]), ("yolov3", YOLOV3)])
 def test_the_detector_is_exported_and_checked(name, flags, tmp_path, capsys):
     """Two epochs give a poor model, whose int8 file may lose more than is allowed: then the run says so and exits
     with 1, and everything else is there all the same."""
@@ -267,6 +266,6 @@ def test_an_encoder_that_does_not_fit(tmp_path, capsys):
     for path, flags, words in (
         (whole, ["--image-size", "72"], "72 is not a multiple of 32"),
         (truncated, [], "not a .keras file, or truncated"),
-        (other, [], "has no encoder"),
+        (other, [], "or a detector's .keras file"),
     ):
-        assert re.search(re.escape(words), stopped(capsys, tmp_path / "run", "--encoder", path, *flags))
+        assert words in stopped(capsys, tmp_path / "run", "--encoder", path, *flags)

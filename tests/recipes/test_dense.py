@@ -123,12 +123,12 @@ def test_bad_input_is_one_line(case, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A detector, one of letterboxed images, one of several grids and a segmenter, narrow and untrained."""
+    """A detector, one of letterboxed images, one of several grids and a segmenter, untrained."""
     import keras
 
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.codecs.yolov3 import YoloV3Codec
-    from kerastransfer.encoders.yolov1 import yolov1_encoder
+    from kerastransfer.encoders.yolov1 import ENCODERS, yolov1_encoder
     from kerastransfer.models.yolo_unet import yolo_unet
     from kerastransfer.models.yolov1 import yolov1
     from kerastransfer.tasks.about import About
@@ -137,7 +137,7 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     labels, narrow = ("disc", "square", "triangle", "star"), [((4, 3, 2),)] * 5
     codec, grids = YoloV1Codec(4), YoloV3Codec(4, ((9.0, 9.0),), (("p5", 32, (0,)),))
-    network = yolov1(yolov1_encoder(narrow), codec)
+    network = yolov1(ENCODERS["small"](), codec)
     detector = {"task": "detection", "labels": labels, "image_size": (64, 64)}
     trained.write(network, folder / "detector.keras", About(**detector, decoder=codec))
     trained.write(network, folder / "letterbox.keras", About(**detector, decoder=codec, resize="letterbox"))

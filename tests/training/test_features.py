@@ -154,6 +154,19 @@ def test_batches_mirror_taps_and_maps_together_and_repeat():
         np.testing.assert_array_equal(y, targets["segmentation"])
 
 
+def test_evaluation_batches_hold_every_image_once_and_unmirrored():
+    images = decoded(5)
+    maps = images.arrays["segmentation"].astype("float16")[..., None]
+    taps = {"c1": np.stack([maps, maps[:, :, ::-1]], 1)}
+    found = list(features.evaluation_batches(taps, images, batch_size=3))
+    weights = np.concatenate([weights for _, _, weights in found])
+    assert weights.tolist() == [1] * 5 + [0] and all(list(inputs) == ["c1"] for inputs, _, _ in found)
+    shown = np.concatenate([inputs["c1"] for inputs, _, _ in found])[:5]
+    wanted = np.concatenate([targets["segmentation"] for _, targets, _ in found])[:5]
+    np.testing.assert_array_equal(shown[..., 0], images.arrays["segmentation"])
+    np.testing.assert_array_equal(wanted, images.arrays["segmentation"])
+
+
 def test_what_follows_the_encoder_is_the_rest_of_the_network():
     part = encoder()
     network = yolo_unet(part, 2)

@@ -27,7 +27,7 @@ tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConf
 import keras
 from keras import ops
 from kerastransfer.layers.blocks import conv_bn
-from kerastransfer.training import strategy, transfer
+from kerastransfer.training import callbacks, strategy, transfer
 from kerastransfer.training.optimizers import OPTIMIZERS
 
 def terms(targets, out):
@@ -64,9 +64,10 @@ for name in ("none", "mirrored"):
         targets = {"wanted": images.mean((1, 2, 3)), "count": counts}
         data = tf.data.Dataset.from_tensor_slices((images, targets)).batch(4)
         filled = tf.data.Dataset.from_tensor_slices((images, targets, (np.arange(16) < 13).astype("float32"))).batch(4)
-        history = model.fit(
-            data.repeat(), epochs=2, steps_per_epoch=4, shuffle=False, verbose=0, validation_data=filled
-        ).history
+        best = callbacks.Validation()
+        options = {"shuffle": False, "verbose": 0, "validation_data": filled, "callbacks": [best]}
+        history = model.fit(data.repeat(), epochs=3, steps_per_epoch=4, **options).history
+        best.put_back(network)
         weights = {key: value.tolist() for key, value in transfer.weights(network).items()}
         found[f"{name}, {case}"] = {"weights": weights, "history": history, "replicas": replicas}
 with open(sys.argv[1], "w") as file:
@@ -76,7 +77,8 @@ with open(sys.argv[1], "w") as file:
 
 def test_two_replicas_end_with_the_weights_of_one(tmp_path):
     """Of a loss over images; with batch statistics, which are those of the whole batch; and of a term that is divided
-    by counts, of which the replicas have unequal ones, with a part that rests at first."""
+    by counts, of which the replicas have unequal ones, with a part that rests at first. Both keep the weights of the
+    epoch that validates best, with a last batch that is only filled up."""
     environment = {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",

@@ -1,0 +1,141 @@
+"""The families of detectors: their settings, what help says without Keras, what they build."""
+
+import functools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kerastransfer import detectors
+from kerastransfer.data.toy import toy
+from kerastransfer.detectors import yolov1, yolov3
+from kerastransfer.detectors.detector import Purpose, require_multiple
+from kerastransfer.errors import UserError
+from kerastransfer.phases.detector import DetectorConfig
+from kerastransfer.phases.mask_branch import MaskConfig
+
+
+def test_every_net_belongs_to_one_family():
+    nets = [net for family in detectors.DETECTORS.values() for net in family.NETS]
+    assert len(nets) == len(set(nets)) and set(nets) == set(detectors.FAMILY)
+    assert detectors.FAMILY["small"] == "yolov1" and detectors.FAMILY["yolov3-spp"] == "yolov3"
+    assert detectors.family("yolov3-tiny") is yolov3 and detectors.settings_of("fast_yolo") is yolov1.Settings
+
+
+@pytest.mark.parametrize("lookup", [detectors.family, detectors.settings_of])
+def test_an_unknown_net_names_the_nearest(lookup):
+    with pytest.raises(UserError, match=r"unknown --model yolov3-tini; choose small, .*\(nearest: yolov3-tiny\)"):
+        lookup("yolov3-tini")
+
+
+def test_settings_follow_the_model():
+    assert DetectorConfig().net == yolov1.Settings()
+    assert DetectorConfig(model="yolov3-tiny").net == yolov3.Settings()
+    assert MaskConfig().net == yolov3.Settings()
+    given = yolov3.Settings(width=0.5, loss="ciou")
+    assert DetectorConfig(model="yolov3-small", net=given).net is given
+    with pytest.raises(UserError, match="the settings in net are not those of --model small"):
+        DetectorConfig(model="small", net=given)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: yolov1.Settings(boxes_per_cell=0), "--net.boxes-per-cell is 0"),
+        (lambda: yolov1.Settings(reach=-1.0), "--net.reach is -1.0; it must be at least 0"),
+        (lambda: yolov1.Settings(reach=float("nan")), "--net.reach is nan"),
+        (lambda: yolov3.Settings(reach=1.5), "YOLOv3 takes 0 to 1 cells"),
+        (lambda: yolov3.Settings(width=0.0), "--net.width is 0.0"),
+        (lambda: yolov3.Settings(anchors=(1.0, 2.0, 3.0)), "has 3 numbers"),
+        (lambda: yolov3.Settings(anchors=(1.0, -2.0)), "above 0"),
+        (lambda: yolov3.Settings(anchors=(1.0, 2.0), cfg="a.cfg"), "remove one of them"),
+    ],
+)
+def test_settings_that_cannot_work(make, told):
+    with pytest.raises(UserError) as caught:
+        make()
+    assert told in str(caught.value)
+
+
+def test_an_image_size_that_does_not_fit_suggests_the_nearest():
+    require_multiple(64, 32, "a net")
+    for size, near in ((70, 64), (81, 96), (5, 32)):
+        with pytest.raises(UserError, match=f"--image-size {size} is not a multiple of 32, .* try {near}"):
+            require_multiple(size, 32, "a net")
+
+
+def test_the_tables_need_neither_keras_nor_tensorflow():
+    code = "import sys, kerastransfer.detectors; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"keras", "tensorflow", "numpy"}.isdisjoint(loaded)
+
+
+@functools.cache
+def scenes():
+    return toy(count=6, image_size=64)
+
+
+def built(net, size, **settings):
+    family = detectors.family(net)
+    return family.build(family.Settings(**settings), net, Purpose(4, size, scenes()))
+
+
+@pytest.mark.parametrize("net", detectors.FAMILY)
+def test_the_strides_that_help_needs_are_those_of_the_nets(net):
+    """Told twice, so that --help need not build a network: of the encoder, and of the coarsest grid."""
+    stride = detectors.family(net).NETS[net]
+    if net in yolov1.NETS:
+        from kerastransfer.encoders import yolov1 as encoders
+
+        taps = encoders.ENCODERS[net]().compute_output_shape((1, 4 * stride, 4 * stride, 3))
+        assert min(shape[1] for shape in taps.values()) == 4
+    else:
+        assert built(net, 8 * stride).codec.levels[-1][1] == stride
+    assert built(net, 8 * stride).stride == stride
+
+
+@pytest.mark.parametrize(
+    ("net", "settings", "cells"), [("small", {}, 4 * 4), ("yolov3-tiny", {"width": 0.125}, 3 * (4 * 4 + 2 * 2))]
+)
+def test_a_detector_reads_images_and_learns(net, settings, cells):
+    """Raw predictions become boxes and scores, and every term of the loss is finite and has a weight."""
+    found = built(net, 64, **settings)
+    network = found.build()
+    assert {"encoder", "head"} <= {layer.name for layer in network.layers}
+    image = np.stack([sample.read()["image"] for sample in scenes().samples[:2]]).astype("float32")
+    raw = network(image)
+    boxes, scores = found.codec.decode(raw)
+    assert boxes.shape == (2, cells, 4) and scores.shape == (2, cells, 4)
+    truth = {
+        "boxes": np.tile(np.float32([[0.2, 0.3, 0.6, 0.8], [0, 0, 0, 0]]), (2, 1, 1)),
+        "labels": np.tile(np.int32([3, -1]), (2, 1)),
+    }
+    terms = found.terms(truth, raw)
+    assert terms.keys() == found.weights.keys()
+    for name, values in terms.items():
+        assert np.isfinite(np.asarray(values)).all(), name
+
+
+def test_sizes_and_anchors_that_do_not_fit():
+    for net, size in (("small", 70), ("yolov3-tiny", 80)):
+        with pytest.raises(UserError, match="is not a multiple of"):
+            built(net, size)
+    with pytest.raises(UserError, match=r"3 anchors for the 2 grids of yolov3-tiny"):
+        built("yolov3-tiny", 64, anchors=(9.0, 9.0, 20.0, 20.0, 30.0, 30.0))
+
+
+def test_anchors_are_fitted_unless_they_are_given():
+    fitted = built("yolov3-tiny", 64, width=0.125).codec.anchors
+    areas = [width * height for width, height in fitted]
+    assert len(fitted) == 6 and areas == sorted(areas)
+    again = built("yolov3-tiny", 64, width=0.125).codec.anchors
+    assert fitted == again
+    given = (9.0, 8.0, 20.0, 21.0)
+    assert built("yolov3-tiny", 64, width=0.125, anchors=given).codec.anchors == ((9, 8), (20, 21))
+
+
+@pytest.mark.parametrize(("head", "any_size"), [("fully_conv", True), ("paper_fc", False), ("darknet_local", False)])
+def test_which_networks_take_several_sizes(head, any_size):
+    assert yolov1.any_size(yolov1.Settings(head=head)) == any_size
+    assert yolov3.any_size(yolov3.Settings())
