@@ -40,8 +40,8 @@ class SegmenterConfig(fitting.TrainingConfig):
         require_positive(self, "decoder_epochs", "decoder_learning_rate")
         if self.cache_features and self.strategy != "none":
             raise UserError(
-                f"--cache-features does not work with --strategy {self.strategy}; add --no-cache-features, or leave out "
-                "--strategy"
+                f"--cache-features does not work with --strategy {self.strategy}; add --no-cache-features, or leave "
+                "out --strategy"
             )
 
 
