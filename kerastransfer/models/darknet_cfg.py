@@ -116,7 +116,7 @@ class Level(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """The contents of the [yolo] sections. anchors: (w, h) in pixels of the network's input. levels: from the finest."""
+    """The contents of the [yolo] sections. anchors: (w, h) in pixels of the network's input. levels: finest first."""
 
     num_classes: int
     anchors: tuple[tuple[float, float], ...]

@@ -60,8 +60,8 @@ def non_max_suppression(
     """Greedy non-maximum suppression within each class.
 
     From boxes (B, A, 4), scores (B, A, K) to {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M) int32,
-    "count": (B,) int32}, M = max_detections rows by descending score; rows after `count` are zeros with label -1. A score
-    must be above `score_threshold`. No gradient flows.
+    "count": (B,) int32}, M = max_detections rows by descending score; rows after `count` are zeros with label -1. All
+    scores are above `score_threshold`. No gradient flows.
 
     numbered: also return "candidates" (B, M) int32, the index of each row's box among the A boxes; 0 after `count`.
     choose: a function like `greedy`, for devices with their own implementation.
