@@ -102,5 +102,5 @@ def test_a_model_of_ones_own_needs_a_word(tmp_path):
 
     image = keras.Input((SIZE, SIZE, 3))
     model = keras.Model(image, keras.layers.Conv2D(2, 1)(image))
-    with pytest.raises(UserError, match="has no `about`"):
+    with pytest.raises(UserError, match=r"has no `about`; set model.about"):
         kt.save(model, tmp_path / "net.keras")

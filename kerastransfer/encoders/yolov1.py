@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import keras
 
-from kerastransfer.encoders import taps
 from kerastransfer.layers.blocks import conv_bn
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 
@@ -129,22 +128,6 @@ def strides_to(stages, output_stride: int) -> list[int]:
     return [2] * kept + [1] * (strided - kept)
 
 
-def stages_of(encoder: keras.Model) -> tuple:
-    """The table that an encoder was built from, recognised by the names, widths and kernels of its convolutions.
-
-    Raises ValueError if it is not in `TABLES`.
-    """
-    found = {
-        layer.name.removesuffix("_conv"): (layer.filters, layer.kernel_size[0])
-        for layer in encoder.layers
-        if isinstance(layer, keras.layers.Conv2D)
-    }
-    for stages in TABLES.values():
-        if {name: layer[:2] for name, layer in layers_by_name(stages).items() if layer != POOL} == found:
-            return stages
-    raise ValueError(f"{encoder.name!r} has the {len(found)} convolutions of no known table: give its own as `stages`")
-
-
 def fast_yolo_encoder(**options) -> keras.Model:
     """Fast YOLO's nine convolutions; `options` as for `yolov1_encoder`."""
     return yolov1_encoder(FAST_YOLO, **options)
@@ -159,5 +142,4 @@ def small_encoder(**options) -> keras.Model:
     return yolov1_encoder(SMALL, **{"activation": ACTIVATIONS["small"], **options})
 
 
-tap_strides = taps.strides
 ENCODERS = {"yolov1": yolov1_encoder, "fast_yolo": fast_yolo_encoder, "small": small_encoder}

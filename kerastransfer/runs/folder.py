@@ -96,8 +96,9 @@ class RunFolder:
 
     def _leave_no_trace(self) -> None:
         """Remove the folder of a new run that failed before it had trained anything."""
-        if {entry.name for entry in self.path.iterdir()} <= {"config.toml", LOCK}:
-            for name in ("config.toml", LOCK):
+        before_training = ("grid.json", "config.toml", LOCK)
+        if {entry.name for entry in self.path.iterdir()} <= set(before_training):
+            for name in before_training:
                 _remove(self.path / name)
             self.path.rmdir()
 

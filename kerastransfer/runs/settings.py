@@ -36,6 +36,7 @@ import tyro
 from kerastransfer.errors import UserError
 from kerastransfer.flags import flag, nearest, require_positive
 from kerastransfer.runs.flag_help import explain
+from kerastransfer.vocabulary import DRAWN
 
 TOY_HELP = (
     "Without --data and --config, a small demo runs on drawn scenes, with defaults of its own; for other data the "
@@ -142,7 +143,7 @@ def parse(Config: type, argv: Sequence[str], *, prog: str | None = None, descrip
     chosen = {name: value for name, value in vars(_before(*choosers).parse_known_args(flags)[0]).items() if value}
     if given.config is not None:
         default = read(Config, given.config, **chosen)
-    elif (_before("data").parse_known_args(flags)[0].data or "toy").startswith("toy"):
+    elif (_before("data").parse_known_args(flags)[0].data or "toy").partition(":")[0] in DRAWN:
         default = toy(Config, **chosen)
     else:
         default = Config(**chosen)

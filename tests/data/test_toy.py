@@ -149,3 +149,10 @@ def test_what_a_reader_changes_is_not_seen_by_the_next():
 def test_an_unknown_difficulty():
     with pytest.raises(KeyError, match="toy-easy"):
         toy(count=1, difficulty="toy-easy")
+
+
+def test_the_names_that_settings_know_are_those_that_can_be_drawn():
+    from kerastransfer.data.toy import DIFFICULTIES
+    from kerastransfer.vocabulary import DRAWN
+
+    assert tuple(DIFFICULTIES) == DRAWN

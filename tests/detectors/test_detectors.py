@@ -45,7 +45,7 @@ def test_settings_follow_the_model():
         (lambda: yolov1.Settings(boxes_per_cell=0), "--net.boxes-per-cell is 0"),
         (lambda: yolov1.Settings(reach=-1.0), "--net.reach is -1.0; it must be at least 0"),
         (lambda: yolov1.Settings(reach=float("nan")), "--net.reach is nan"),
-        (lambda: yolov3.Settings(reach=1.5), "YOLOv3 takes 0 to 1 cells"),
+        (lambda: yolov3.Settings(reach=1.5), "must be from 0 to 1"),
         (lambda: yolov3.Settings(width=0.0), "--net.width is 0.0"),
         (lambda: yolov3.Settings(anchors=(1.0, 2.0, 3.0)), "has 3 numbers"),
         (lambda: yolov3.Settings(anchors=(1.0, -2.0)), "above 0"),

@@ -4,15 +4,13 @@ import keras
 import numpy as np
 import pytest
 
+from kerastransfer.encoders.taps import strides
 from kerastransfer.encoders.yolov1 import (
     ENCODERS,
     FAST_YOLO,
     POOL,
     SMALL,
-    TABLES,
-    stages_of,
     strides_to,
-    tap_strides,
     yolov1_encoder,
 )
 
@@ -50,7 +48,7 @@ def test_taps_at_448(yolov1):
     sizes = {"c1": (112, 64), "c2": (56, 192), "c3": (28, 512), "c4": (14, 1024), "c5": (7, 1024)}
     wanted = {tap: (1, side, side, channels) for tap, (side, channels) in sizes.items()}
     assert yolov1.compute_output_shape((1, 448, 448, 3)) == wanted
-    assert tap_strides(yolov1) == {"c1": 4, "c2": 8, "c3": 16, "c4": 32, "c5": 64}
+    assert strides(yolov1) == {"c1": 4, "c2": 8, "c3": 16, "c4": 32, "c5": 64}
 
 
 def count(weights):
@@ -72,7 +70,7 @@ def test_fast_yolo_has_nine_convolutions():
 
 
 def test_small_keeps_the_stride_of_its_fourth_tap():
-    assert tap_strides(yolov1_encoder(SMALL)) == {"c1": 2, "c2": 4, "c3": 8, "c4": 16, "c5": 16}
+    assert strides(yolov1_encoder(SMALL)) == {"c1": 2, "c2": 4, "c3": 8, "c4": 16, "c5": 16}
 
 
 def test_a_residual_block_is_added_to_what_it_reads():
@@ -153,7 +151,7 @@ def test_a_trous_sampled_is_the_strided_encoder(stages, output_stride):
     dense.set_weights(strided.get_weights())
     pixels = image(64, 96)
     last = next(reversed(strided.output))
-    step = tap_strides(strided)[last] // output_stride
+    step = strides(strided)[last] // output_stride
     want, got = np.array(strided(pixels)[last]), np.array(dense(pixels)[last])
     assert got.shape[1:3] == (64 // output_stride, 96 // output_stride)
     np.testing.assert_allclose(got[:, ::step, ::step], want, atol=1e-5)
@@ -170,13 +168,3 @@ def test_strides_to():
     for wrong in (0, 3, 64, -2):
         with pytest.raises(ValueError, match="choose one of 1, 2, 4, 8, 16, 32"):
             strides_to(NARROW, wrong)
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_the_table_of_an_encoder_is_found(name):
-    assert stages_of(ENCODERS[name]()) is TABLES[name]
-
-
-def test_an_unknown_table_is_told():
-    with pytest.raises(ValueError, match="8 convolutions of no known table"):
-        stages_of(yolov1_encoder((*NARROW, ((4, 3),))))

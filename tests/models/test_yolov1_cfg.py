@@ -34,7 +34,9 @@ def test_net_and_codec(known):
     model, codec = yolov1_of_cfg(parse(CFG))
     assert (codec.num_classes, codec.boxes_per_cell, codec.sizes, codec.layout) == (2, 3, "root", "darknet")
     assert model.compute_output_shape((1, 48, 48, 3)) == (1, 3 * 3 * (2 + 3 * 5))
-    assert encoders.stages_of(model.get_layer("encoder")) == NARROW
+    widths = {layer.name: layer.filters for layer in model.get_layer("encoder").layers if hasattr(layer, "filters")}
+    table = encoders.layers_by_name(NARROW).items()
+    assert widths == {f"{name}_conv": layer[0] for name, layer in table if layer != encoders.POOL}
     assert model.get_layer("head").get_layer("local").filters == 3
 
 

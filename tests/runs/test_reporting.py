@@ -73,7 +73,7 @@ def test_the_page_opens_with_the_subjects_alone(outcome, text_of):
     outcome.add("random", {"iou_mean": 0.2}, {"a": 0.2, "b": 0.2}, "iou_mean", "IoU", "control")
     outcome.add("map", {"auc_mean": 0.8}, {"a": 0.3, "b": 0.3}, "auc_mean", "IoU", "beside")
     text = text_of(write(outcome))
-    assert "Two segmenters were trained. All scores are those of test images" in text
+    assert "Two segmenters were trained. All scores are measured on test images" in text
     start = text.partition("Results")[0]
     assert "iou mean of unet" in start and "random" not in start and "map" not in start
     assert "random" in text and "0.800" in text
