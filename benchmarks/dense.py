@@ -1,11 +1,11 @@
-"""What dense inference costs: multiply-adds, seconds, peak memory, and the share of the machine's own matrix rate.
+"""Cost of dense inference: multiply-adds, seconds, peak memory, and the share of the machine's matrix rate.
 
     python benchmarks/dense.py [--model yolov1] [--image-size 448] [--tile 224] [--output-stride 8]
 
-Random weights, float32, one image. Paper A's dense mode (every stride 1, nothing dilated) runs in tiles; a trous runs
-at the output stride; each in a process of its own, whose resident memory includes TensorFlow and the weights. The
-matrix rate is that of a product of two 2048 x 2048 matrices, in the same process, before and after. Multiply-adds of
-all shifts are those of the detector on every shift of the image by less than its stride.
+Random weights, float32, one image. The dense mode of ElSedfy 2025, section III-B (all strides 1, nothing dilated) runs
+in tiles, "a trous" runs at the output stride. Each has its own process, whose resident memory includes TensorFlow and
+the weights. The matrix rate is that of a product of two 2048 x 2048 matrices, measured in the same process before and
+after. The multiply-adds of all shifts are those of the detector on every shift of the image by less than its stride.
 """
 
 import argparse
@@ -19,7 +19,8 @@ import numpy as np
 from graph import flatten, multiply_adds
 from machine import describe
 
-SIDE = 2048  # of the matrices
+# Side of the matrices.
+SIDE = 2048
 VARIANTS = ("stride removed", "a trous")
 
 
@@ -44,14 +45,14 @@ def main():
 
 
 def costs(flags):
-    """Multiply-adds by shapes alone."""
+    """Multiply-adds, computed from the shapes."""
     from kerastransfer.models.dense import dense
 
     detector = build(flags.model)
     stride = flags.image_size // detector.compute_output_shape((1, flags.image_size, flags.image_size, 3))[1]
     once = count(detector, flags.image_size)
     all_shifts = once * stride**2
-    print("| multiply-adds | 1e9 | all shifts are so many times as many |\n|---|---|---|")
+    print("| multiply-adds | 1e9 | all shifts / this |\n|---|---|---|")
     print(f"| the detector, once | {once / 1e9:.1f} | |")
     print(f"| the detector on all {stride} x {stride} shifts | {all_shifts / 1e9:.0f} | 1 |")
     for name, dilate in (("a trous", True), ("stride removed", False)):
@@ -68,7 +69,7 @@ def build(model):
 
 
 def count(model, side: int) -> int:
-    """Multiply-adds for one image of side x side."""
+    """Multiply-adds for one image of side x side pixels."""
     return multiply_adds(flatten(model, (1, side, side, 3)).steps)
 
 
@@ -90,7 +91,8 @@ def measure(flags):
     del detector
     predictor = DensePredictor(network, Vote(None, stride, 1, (size, size)), tile)
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype("uint8")
-    network.predict_on_batch(image[None, :computed, :computed].astype("float32"))  # compiles for this size
+    # The first call compiles for this size.
+    network.predict_on_batch(image[None, :computed, :computed].astype("float32"))
     before = matrix_rate()
     start = time.perf_counter()
     predictor.predictions(image)
@@ -106,7 +108,7 @@ def measure(flags):
 
 
 def matrix_rate() -> float:
-    """GFLOP/s of a float32 matrix product: the median of a few."""
+    """GFLOP/s of a float32 matrix product: the median of five."""
     import tensorflow as tf
 
     left, right = tf.random.normal((SIDE, SIDE)), tf.random.normal((SIDE, SIDE))
@@ -120,10 +122,10 @@ def matrix_rate() -> float:
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=("yolov1", "fast_yolo", "small"), default="yolov1")
-    parser.add_argument("--image-size", type=int, default=448)
-    parser.add_argument("--tile", type=int, default=224, help="side in pixels; 0 takes the image whole")
-    parser.add_argument("--output-stride", type=int, default=8, help="of a trous")
+    parser.add_argument("--model", choices=("yolov1", "fast_yolo", "small"), default="yolov1", help="the detector")
+    parser.add_argument("--image-size", type=int, default=448, help="height and width in pixels")
+    parser.add_argument("--tile", type=int, default=224, help="side of a tile in pixels; 0 computes the whole image")
+    parser.add_argument("--output-stride", type=int, default=8, help='output stride of "a trous"')
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,9 +1,10 @@
-"""What cached features save: a step of decoder training on the 24-convolution encoder, frozen, with and without them.
+"""Benefit of cached features: decoder training on the frozen 24-convolution encoder, with and without the cache.
 
     python benchmarks/features.py [--image-size 448] [--batch-size 8] [--images 32] [--rounds 5] [--steps 4]
 
-Drawn scenes; each contestant trains a decoder through `fit`'s own step on the batches of its own pipeline, flips alone,
-so that reading the cache from the disk is counted. The cost of making it is told beside the table.
+Each contestant trains a decoder on drawn scenes with the step that `fit` uses, on the batches of its own pipeline, so
+that reading the cache from disk is included; flips are the only augmentation. The last two columns are the cost of the
+cache.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from pathlib import Path
 from machine import describe
 from rounds import Contestant, answer, spread
 
-WARM_UP = 2  # steps before the first that is timed
+# Number of steps before the first one that is timed.
+WARM_UP = 2
 CONTESTANTS = ("segnet", "segnet cached", "unet", "unet cached")
 
 
@@ -106,13 +108,13 @@ def prepare(flags):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image-size", type=int, default=448)
+    parser.add_argument("--image-size", type=int, default=448, help="height and width in pixels")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--images", type=int, default=32, help="number of scenes to draw")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4, help="in a round")
+    parser.add_argument("--steps", type=int, default=4, help="steps in a round")
     parser.add_argument("--precision", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
-    parser.add_argument("--folder", help="where the features are kept meanwhile; by itself the system's temporary one")
+    parser.add_argument("--folder", help="folder for the cached features; the default is a temporary one")
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,20 +1,21 @@
-"""Training step and inference of every model on a GPU, on JAX: TensorFlow is not imported and need not be installed.
+"""Training steps and inference of all models on a GPU, with JAX; TensorFlow is not imported and need not be installed.
 
     python benchmarks/gpu.py [--models segnet unet yolov3] [--encoders yolov1] [--image-size 448] [--batch-size 16]
     python benchmarks/gpu.py --models yolov3 yolov3-tiny --batch-size 1 --precision bfloat16
 
-A detector, a SegNet and a U-Net on each encoder, at 448 x 448; YOLOv3 and its mask branch with 80 classes, at 416 x
-416; in float32 and in bfloat16, which take turns. A detector trains whole, with Darknet's loss; under the decoders the
-encoder is frozen, as in `recipes.yolo_segnet`, and beside the mask branch the detector, as in `recipes.yolo_mask`. A
-training step is what `fit` compiles: forward, backward and AdamW, on a batch that lies on the device. Inference gives
-raw predictions or logits, with kernels that lie there in the type that it computes with. float32 on a GPU is JAX's
-default: its matrix units may round the factors of a product to TF32.
+The nets are a detector, a SegNet and a U-Net on each encoder, at 448 x 448, and YOLOv3 and its mask branch with 80
+classes, at 416 x 416; in float32 and in bfloat16, which take turns. Detectors are trained as a whole, with Darknet's
+loss; with the decoders the encoder is frozen, as in `recipes.yolo_segnet`, and with the mask branch the detector, as in
+`recipes.yolo_mask`. A training step is what `fit` compiles: forward, backward and AdamW, on a batch in the memory of
+the device. Inference returns raw predictions or logits; the kernels are in the memory of the device, in the type that
+is used for computing. float32 on a GPU is JAX's default, in which matrix units may round the factors of a product to
+TF32.
 
-The mask branch infers from maps and 20 boxes to logits; "instances" is all from image to masks, with the suppression of
-boxes between. The aim of YOLOv3 at 416, for one image in half precision: the detector in less than 1 ms, the mask
-branch in less than 2 (the paper: 2 and 8, on hardware that it does not name).
+Inference of the mask branch is from feature maps and 20 boxes to logits; "instances" is from image to masks, including
+non-maximum suppression. The aims for YOLOv3 at 416 x 416, for one image in half precision, are less than 1 ms for the
+detector and less than 2 ms for the mask branch (YOLO-Mask reports 2 and 8 ms, on hardware that it does not name).
 
-Without a GPU the script says so and ends with code 0; --cpu runs a tiny size on the processor, as proof that it works.
+Without a GPU the script says so and exits with code 0; --cpu runs a tiny size on the CPU, to check that it works.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from kerastransfer import detectors
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 SIZES = {"batch_size": 16, "rounds": 7, "steps": 10}
-TINY = {"image_size": 64, "batch_size": 2, "rounds": 2, "steps": 2}  # with --cpu
+# The sizes with --cpu.
+TINY = {"image_size": 64, "batch_size": 2, "rounds": 2, "steps": 2}
 
 
 def main():
@@ -93,26 +95,27 @@ def compare(flags, base, part):
 
 
 def ratio(plain, taken, what):
-    """How many times as fast as float32 in the same round."""
+    """Speed relative to float32 in the same round."""
     return spread([a[what] / b[what] for a, b in zip(plain, taken, strict=True)], ".2f") if plain else "-"
 
 
 def prepare(flags):
     """One contestant: the machine, which only reports itself, or a net in a precision."""
     os.environ["KERAS_BACKEND"] = "jax"
-    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the contestants share the device
+    # The contestants share the device, so none may allocate all of its memory.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     if flags.cpu:
         os.environ["JAX_PLATFORMS"] = "cpu"
     try:
         import jax
     except ImportError as error:
-        raise MissingError(f"JAX is missing ({error}); for a GPU of NVIDIA: pip install 'jax[cuda13]'") from error
+        raise MissingError(f"JAX is missing ({error}); for NVIDIA GPUs: pip install 'jax[cuda13]'") from error
     try:
         device = jax.devices()[0]
     except RuntimeError as error:
         raise MissingError(f"JAX finds no device: {' '.join(str(error).split())}") from error
     if device.platform == "cpu" and not flags.cpu:
-        raise MissingError("there is no GPU, JAX sees the processor alone; --cpu runs a tiny size on it, as proof")
+        raise MissingError("there is no GPU, JAX only sees the CPU; --cpu runs a tiny size on it")
     if flags.contestant == "machine":
         return {"device": f"{device.device_kind} ({device.platform})"}, None
     try:
@@ -128,7 +131,8 @@ def contestant(flags, base, part, precision):
     import keras
 
     keras.mixed_precision.set_global_policy(POLICIES[precision])
-    random.seed(1)  # Keras draws its seeds from here; its own set_random_seed imports TensorFlow where it is installed
+    # Keras draws its seeds from here; its own set_random_seed would import TensorFlow if it is installed.
+    random.seed(1)
     own = net(base, part, side(flags, base), flags.batch_size, tiny=flags.cpu)
     first, train = trainer(own) if own.network else ({}, None)
     values, given = held(own.inference), jax.device_put(own.given)
@@ -137,8 +141,9 @@ def contestant(flags, base, part, precision):
     assert "tensorflow" not in sys.modules, "something has imported TensorFlow"
 
     def timed(step, steps):
-        """Seconds of a step: they are queued on the device, and only the last is waited for."""
-        jax.block_until_ready(step())  # compiles, the first time
+        """Seconds per step: steps are queued on the device, and only the last one is waited for."""
+        # The first step compiles.
+        jax.block_until_ready(step())
         started = time.perf_counter()
         for _ in range(steps):
             result = step()
@@ -156,7 +161,7 @@ def contestant(flags, base, part, precision):
 
 
 def trainer(own):
-    """The first loss, and a function that does a step of training."""
+    """The first loss, and a function that runs a training step."""
     import jax
     import keras
 
@@ -167,7 +172,8 @@ def trainer(own):
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, jit_compile=True)
     batch = jax.device_put((own.inputs, own.targets))
-    loss = model.train_on_batch(*batch)  # builds what `fit` builds
+    # This builds what `fit` builds.
+    loss = model.train_on_batch(*batch)
     loss = float(loss[0] if isinstance(loss, list) else loss)
 
     variables = (
@@ -188,8 +194,8 @@ def trainer(own):
 
 
 def held(model):
-    """Copies of the variables' values, as training uses them up: trainable and not, kernels in the type that their
-    layers compute with."""
+    """Copies of the values of trainable and other variables, because training consumes them; kernels are in the type
+    that their layers compute with."""
     import jax
 
     computed = {id(layer.kernel): layer.compute_dtype for layer in model._flatten_layers() if hasattr(layer, "kernel")}
@@ -200,21 +206,21 @@ def held(model):
 
 
 def side(flags, base):
-    """Of an image, in pixels."""
+    """The side of an image, in pixels."""
     return flags.image_size or SIDES[base]
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image-size", type=int, help="by default 448, of YOLOv3 416, with --cpu 64")
+    parser.add_argument("--image-size", type=int, help="default: 448; 416 for YOLOv3; 64 with --cpu")
     for name, size in SIZES.items():
         flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=int, help=f"by default {size}, with --cpu {TINY[name]}")
+        parser.add_argument(flag, type=int, help=f"default: {size}; {TINY[name]} with --cpu")
     parser.add_argument("--precision", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=ENCODERS)
-    models, told = (*DECODERS, *YOLOV3), "what stands on each encoder, and of YOLOv3's family"
+    models, told = (*DECODERS, *YOLOV3), "models to run on each encoder, and nets of the YOLOv3 family"
     parser.add_argument("--models", nargs="+", choices=models, default=models, help=told)
-    parser.add_argument("--cpu", action="store_true", help="run on the processor")
+    parser.add_argument("--cpu", action="store_true", help="run a tiny size on the CPU")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     for name, size in (TINY if flags.cpu else SIZES).items():
@@ -222,15 +228,15 @@ def arguments():
             setattr(flags, name, size)
     for name in TINY:
         if (getattr(flags, name) or 1) < 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(flags, name)}: it must be above 0")
+            parser.error(f"--{name.replace('_', '-')} is {getattr(flags, name)}; it must be above 0")
     stride = max(detectors.family(base).NETS[base] for base, _ in chosen(flags))
     if (flags.image_size or 0) % stride:
-        parser.error(f"--image-size {flags.image_size} is no multiple of {stride}, the stride of a net")
+        parser.error(f"--image-size {flags.image_size} is not a multiple of {stride}, the stride of a net")
     return flags
 
 
 def settings(flags, contestant):
-    """Flags of a contestant's process."""
+    """The flags for a contestant's process."""
     sizes = [*(["--image-size", str(flags.image_size)] if flags.image_size else [])]
     sizes += ["--batch-size", str(flags.batch_size)]
     own = ["--encoders", *flags.encoders, "--models", *flags.models]

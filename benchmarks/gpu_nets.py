@@ -1,4 +1,4 @@
-"""The nets of gpu.py, written for any backend of Keras: what each is trained on, and what it infers from."""
+"""The nets of gpu.py, for any backend of Keras, with the data for training and inference."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,22 +8,34 @@ from graph import flatten, multiply_adds
 from small_detector import NUM_CLASSES
 
 ENCODERS = ("small", "fast_yolo", "yolov1")
-DECODERS = ("detector", "segnet", "unet")  # on each encoder
+# For each encoder.
+DECODERS = ("detector", "segnet", "unet")
 YOLOV3 = ("yolov3", "yolov3-tiny")
-PARTS = ("detector", "mask branch", "instances")  # of each of YOLOv3's family
-SIDES = dict.fromkeys(ENCODERS, 448) | dict.fromkeys(YOLOV3, 416)  # of an image, as published
-COCO = 80  # classes of YOLOv3
-OBJECTS = 8  # boxes of an image that is trained on
-DETECTIONS = 20  # boxes of an image that get a mask
-CROP = 112  # side of the masks that a branch is trained on, as in data/mask_crops.py, which imports TensorFlow
-NARROW = 0.125  # width of YOLOv3 and its branch where the size is to be tiny
+# For each net of the YOLOv3 family.
+PARTS = ("detector", "mask branch", "instances")
+# Side of the images, as published.
+SIDES = dict.fromkeys(ENCODERS, 448) | dict.fromkeys(YOLOV3, 416)
+# Number of classes of YOLOv3.
+COCO = 80
+# Number of boxes in a training image.
+OBJECTS = 8
+# Number of boxes in an image that get a mask.
+DETECTIONS = 20
+# Side of the masks that a branch is trained on, as in data/mask_crops.py, which imports TensorFlow.
+CROP = 112
+# Width of YOLOv3 and its branch for tiny sizes.
+NARROW = 0.125
 
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """inference: the graph that is timed forward, on `given`, of a batch. multiply_adds: counts its, for an image, by
-    the configs of its layers; to write one Keras imports TensorFlow where it is installed.
-    network, terms, weights: what `TermModel` trains, on `inputs` and `targets`; no network where nothing is trained."""
+    """A net to measure.
+
+    inference: the graph whose inference is timed, on the batch `given`.
+    multiply_adds: a function that counts those of `inference` for one image, from the configs of its layers. It is
+        called last, because Keras imports TensorFlow to write a config, if it is installed.
+    network, terms, weights: what `TermModel` trains, on `inputs` and `targets`; network is None if nothing is trained.
+    """
 
     inference: Any
     given: Any
@@ -36,7 +48,8 @@ class Net:
 
 
 def net(base: str, part: str, image_size: int, batch_size: int, *, tiny: bool = False) -> Net:
-    """base: of ENCODERS, with a part of DECODERS, or of YOLOV3, with one of PARTS. tiny: YOLOv3 an eighth as wide."""
+    """The net for a base of ENCODERS and a part of DECODERS, or a base of YOLOV3 and a part of PARTS. tiny: make YOLOv3
+    an eighth as wide."""
     if base in YOLOV3:
         return of_yolov3(base, part, image_size, batch_size, NARROW if tiny else 1.0)
     network, terms, weights = on_encoder(base, part)
@@ -45,7 +58,7 @@ def net(base: str, part: str, image_size: int, batch_size: int, *, tiny: bool = 
 
 
 def on_encoder(encoder: str, decoder: str):
-    """The network, its loss and the weights of the loss's terms."""
+    """The network, its loss and the weights of the terms."""
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.encoders.yolov1 import ACTIVATIONS
     from kerastransfer.encoders.yolov1 import ENCODERS as builders
@@ -65,8 +78,8 @@ def on_encoder(encoder: str, decoder: str):
 
 
 def of_yolov3(name: str, part: str, image_size: int, batch_size: int, width: float) -> Net:
-    """The detector, to raw maps; the mask branch, from the detector's maps and boxes to logits, which trains as in
-    `recipes.yolo_mask`; or all from image to masks, suppression included, of which nothing is left to train."""
+    """The detector, to raw maps; the mask branch, from the detector's maps and boxes to logits, which is trained as in
+    `recipes.yolo_mask`; or the whole graph from image to masks, suppression included, which is not trained."""
     from kerastransfer.codecs.mask import MaskCodec
     from kerastransfer.codecs.yolov3 import YoloV3Codec
     from kerastransfer.losses.mask import mask_loss
@@ -108,7 +121,7 @@ def count(model, image_size: int) -> int:
 
 
 def batch(image_size: int, batch_size: int, num_classes: int):
-    """Random images (B, H, W, 3) float32, and the annotations of every loss."""
+    """Random images (B, H, W, 3) float32, and the annotations for all losses."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -119,13 +132,14 @@ def batch(image_size: int, batch_size: int, num_classes: int):
         "boxes": boxes,
         "labels": rng.integers(0, num_classes, boxes.shape[:2]).astype("int32"),
         "segmentation": rng.integers(0, num_classes + 1, shape).astype("uint8"),
-        "masks": np.full((*boxes.shape[:2], CROP, CROP), 255, "uint8"),  # as large as their boxes
+        # Masks that fill their boxes.
+        "masks": np.full((*boxes.shape[:2], CROP, CROP), 255, "uint8"),
         "frames": boxes,
     }
 
 
 def pyramid(branch, levels, image_size: int, batch_size: int) -> dict:
-    """What a mask branch reads: random maps of each level, boxes, and the level of each."""
+    """Inputs of a mask branch: random maps of each level, boxes, and the level of each box."""
     import numpy as np
 
     rng = np.random.default_rng(1)
@@ -140,7 +154,7 @@ def pyramid(branch, levels, image_size: int, batch_size: int) -> dict:
 
 
 def drawn_boxes(rng, batch_size: int, number: int):
-    """(B, N, 4), sides from a tenth to four tenths of the image."""
+    """Boxes (B, N, 4) whose sides are from 0.1 to 0.4 of the image."""
     import numpy as np
 
     near = rng.uniform(0, 0.6, (batch_size, number, 2))

@@ -1,4 +1,4 @@
-"""A Keras model as a flat list of steps: to count its multiply-adds, and to build the same net elsewhere."""
+"""A Keras model as a flat list of steps, for counting its multiply-adds and for building the same net elsewhere."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One layer, called once. Tensors have numbers; the image is 0.
+    """A call of a layer. Tensors are identified by numbers; the image is 0.
 
-    layer: the name of its class. config, weights: as Keras gives them. shapes, output_shapes: of what it reads and
-    gives, the batch first.
+    layer: the name of its class. config, weights: as returned by Keras. shapes, output_shapes: those of its inputs and
+    outputs, batch first.
     """
 
     layer: str
@@ -28,21 +28,22 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """Steps in the order in which they run; outputs: {name: tensor}."""
+    """steps: in the order in which they run. outputs: {name: tensor}."""
 
     steps: list[Step]
     outputs: dict[str, int]
 
 
 def flatten(model, image_shape: Shape) -> Graph:
-    """The layers of a functional model, those of its parts included, for images (B, H, W, 3) of `image_shape`."""
+    """The layers of a functional model, including those of its parts, for images of `image_shape` (B, H, W, 3)."""
     import keras
 
     tree = keras.tree
     steps, numbers = [], {}
     image = keras.KerasTensor(image_shape, name="image")
     numbers[id(image)] = 0
-    alive = [image]  # an id is a tensor's own only while it lives
+    # Tensors are kept alive, because an id is unique only while its object exists.
+    alive = [image]
 
     def recorded(operation):
         def call(*arguments, **keywords):
@@ -74,25 +75,29 @@ def flatten(model, image_shape: Shape) -> Graph:
 
 
 def multiply_adds(steps: Sequence[Step]) -> int:
-    """Products of a weight and a value: of convolutions, plain, transposed and locally connected, and dense layers.
+    """The number of products of a weight and a value, in convolutions (plain, transposed and locally connected) and
+    dense layers.
 
-    All else (batch norm, activations, decoding) is not counted, as is usual; products with the zeros of a padding are.
-    Raises ValueError for another layer with weights.
+    Other operations (batch normalization, activations, decoding) are not counted, as is usual; products with zeros of a
+    padding are. Raises ValueError for other layers with weights.
     """
     total = 0
     for step in steps:
         if step.layer == "BatchNorm" or not step.weights:
             continue
         kernel, (batch, *read), (_, *made) = step.weights[0], step.shapes[0], step.output_shapes[0]
-        if step.layer == "Conv2D":  # the kernel stands once at each place of the output, and
+        if step.layer == "Conv2D":
+            # The kernel is applied once at each position of the output.
             places = made[:2]
-        elif step.layer == "Conv2DTranspose":  # at each place of the input
+        elif step.layer == "Conv2DTranspose":
+            # The kernel is applied once at each position of the input.
             places = read[:2]
         elif step.layer == "Dense":
             places = made[:-1]
-        elif step.layer == "LocallyConnected":  # a kernel for each place
+        elif step.layer == "LocallyConnected":
+            # The weights include a kernel for each position.
             places = ()
         else:
-            raise ValueError(f"no rule counts the multiply-adds of a layer {step.layer}: add it here")
+            raise ValueError(f"there is no rule for the multiply-adds of a layer {step.layer}; add it here")
         total += batch * int(np.prod(places, dtype=int)) * kernel.size
     return total

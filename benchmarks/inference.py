@@ -1,15 +1,16 @@
-"""Milliseconds that a trained net takes for one image: its exported files, compiled Keras, PyTorch, ONNX Runtime.
+"""Time of a trained net for one image: its exported files, compiled Keras, PyTorch and ONNX Runtime.
 
     python benchmarks/inference.py [saved_models/RUN | NAME.keras ...] [--threads 1 2] [--rounds 7] [--steps 10]
 
-By default the small detector, the SegNet and the U-Net on its encoder, with random weights, at --image-size. Of a run
-the exported files are taken from its folder `tflite`; those that are not there are made, calibrated on drawn scenes:
-that leaves int8 less accurate, but as fast.
+By default the nets are the small detector, and the SegNet and the U-Net on its encoder, with random weights, at
+--image-size. For a run, the exported files are taken from its folder `tflite`; those that are missing are made and
+calibrated on drawn scenes, which makes int8 less accurate but not slower or faster.
 
-Only the net itself is timed, from pixels in memory to boxes and scores, or to probabilities: a batch of one, warm. All
-compute the same graph with the same weights; the last column is the largest difference of any output from Keras's, for
-a drawn scene. A share of the machine's rate is that of its fastest matrix product of the same type on as many threads,
-which takes its turns among the nets: float32 for all that computes in it, float16 files included.
+Only the net itself is timed, from pixels in memory to boxes and scores or to probabilities, with a batch of one and
+after a warm-up. All runtimes compute the same graph with the same weights; the last column is the largest difference of
+any output from that of Keras, for a drawn scene. The machine's rate is that of its fastest matrix product of the same
+type with the same number of threads, measured in turns with the nets: float32 for all that compute in it, including
+float16 files.
 """
 
 import argparse
@@ -26,7 +27,8 @@ from runtimes import PRODUCTS, TYPES, prepare
 
 from kerastransfer.runs.command_line import one_line_errors
 
-OWN = "LiteRT"  # what the runtimes that run our files begin with; the others are whom they are held against
+# The names of runtimes for our exported files begin with this; the others are what they are compared with.
+OWN = "LiteRT"
 
 
 def main():
@@ -44,7 +46,7 @@ def main():
 
 
 def compare(flags, nets: list[Net], threads: int, folder: Path) -> None:
-    """The machine's rates on so many threads, and a table of all nets."""
+    """Print the machine's rates with this number of threads, and a table of all nets."""
     print(f"\n{threads} {'threads' if threads > 1 else 'thread'}\n")
     with contextlib.ExitStack() as stack:
         print("| matrix product | | GFLOP/s |\n|---|---|---|", flush=True)
@@ -70,8 +72,8 @@ def compare(flags, nets: list[Net], threads: int, folder: Path) -> None:
 
 
 def start(stack, asked: dict[str, str], folder: Path, threads: int, missing: Callable[[str, str], None]):
-    """{name: Contestant} of {name: contestant}, closed with `stack`; `missing(name, reason)` hears of those that cannot
-    take part."""
+    """{name: Contestant} for {name: contestant}, closed by `stack`; `missing(name, reason)` is called for those that
+    cannot take part."""
     started = {}
     for name, contestant in asked.items():
         command = ["--contestant", contestant, "--folder", str(folder), "--threads", str(threads)]
@@ -87,7 +89,7 @@ def left_out(title: str, name: str, reason: str, columns: int) -> None:
 
 
 def table(flags, net: Net, threads: int, fastest: dict[str, Contestant]) -> None:
-    """A net's rows."""
+    """Print the rows of a net."""
     title = f"{net.name}, {net.size[0]} x {net.size[1]}, {net.multiply_adds / 1e9:.2f} GMAC"
     with contextlib.ExitStack() as stack:
         asked = {name: name for name in flags.runtimes}
@@ -116,8 +118,8 @@ def table(flags, net: Net, threads: int, fastest: dict[str, Contestant]) -> None
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", type=Path, nargs="*", help="a run's folder, or .keras files")
-    parser.add_argument("--image-size", type=positive, default=320, help="of the nets that are built here")
+    parser.add_argument("models", type=Path, nargs="*", help="folders of runs, or .keras files")
+    parser.add_argument("--image-size", type=positive, default=320, help="image size of nets with random weights")
     parser.add_argument("--threads", type=positive, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--steps", type=positive, default=10, help="runs in a round")
@@ -131,7 +133,7 @@ def arguments():
 def positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: it must be above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
 
 

@@ -1,10 +1,10 @@
-"""What the data pipeline costs: images per second alone, and how long a training step waits for it.
+"""Cost of the data pipeline: its images per second, and how long a training step waits for it.
 
     python benchmarks/loader.py [--image-sizes 224 320] [--batch-size 16] [--rounds 5] [--steps 10]
 
-Drawn scenes with the augmentation of `recipes.detector` and mosaics in half of each batch. The detector of training.py
-trains on the pipeline and, in another process, on one batch in memory: the difference is what the data cost, time in
-which a step waited for its batch and processor time that was taken from the training.
+The data are drawn scenes, with the augmentation of `recipes.detector` and mosaics in half of each batch. The detector
+of training.py is trained on the pipeline and, in another process, on a single batch in memory. The difference is the
+cost of the data: the time that a step waits for its batch, and the CPU time that is taken from the training.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from machine import describe
 from rounds import Contestant, answer, spread
 
 MOSAIC = 0.5
-WARM_UP = 4  # steps before the first that is timed
+# Number of steps before the first one that is timed.
+WARM_UP = 4
 CONTESTANTS = ("loader", "memory", "pipeline")
 
 
@@ -83,7 +84,7 @@ def compare(flags, size, precision):
 
 
 def prepare(flags):
-    """One contestant: the pipeline's batches, thrown away or trained on, or its first batch again and again."""
+    """One contestant: the batches of the pipeline, discarded or trained on, or its first batch repeatedly."""
     import tensorflow as tf
     from rounds import cpu_seconds
     from small_detector import compiled
@@ -127,7 +128,7 @@ def arguments():
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--images", type=int, default=160, help="scenes to draw")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10, help="in a round")
+    parser.add_argument("--steps", type=int, default=10, help="steps in a round")
     parser.add_argument("--precision", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""What a measurement was made on, in two lines."""
+"""A description of the machine, in two lines."""
 
 import importlib.metadata
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def describe(*packages: str) -> str:
-    """Processor, cores this process may use, vector and matrix units; versions of Python and of `packages`."""
+    """The CPU, the cores that this process may use, vector and matrix units; versions of Python and of `packages`."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*: (.*)", info)
     flags = set(re.search(r"^flags\s*: (.*)", info, re.MULTILINE)[1].split()) if "flags" in info else set()

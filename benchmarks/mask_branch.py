@@ -1,14 +1,14 @@
-"""What the mask branch costs on a processor: an exported file in LiteRT, against the same file without masks.
+"""Cost of the mask branch on a CPU: an exported file in LiteRT, compared with the same file without masks.
 
     python benchmarks/mask_branch.py [RUN/models/yolo_mask.keras] [--threads 1 2] [--kinds float32 int8] [--rounds 9]
 
-By default a yolov3-small at 320 x 320 that draws masks in 20 boxes, by a branch of four convolutions, 32 wide, that
-pools from c3 as well; with random weights, whose statistics are those of drawn scenes. int8 is calibrated on drawn
-scenes.
+By default the net is a yolov3-small at 320 x 320 that predicts masks in 20 boxes, with a branch of four convolutions
+with 32 filters that also pools from c3. Its weights are random, with batch statistics from drawn scenes, which also
+calibrate int8.
 
-Both files go from pixels to what is left after non-maximum suppression. They take turns, and the branch's time is what
-the one takes more than the other in the same round. The aim is half of the detector's time on two threads: the paper's
-branch takes four times its detector's, 8 ms and 2.
+Both files compute from pixels to the boxes that remain after non-maximum suppression. They take turns, and the time of
+the branch is the difference between them in the same round. The aim is half of the detector's time on two threads; in
+YOLO-Mask the branch takes four times as long as the detector, 8 ms and 2 ms.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main():
 
 
 def compare(flags, kind: str, threads: int, folder: Path) -> list[str]:
-    """A row's cells."""
+    """The cells of a row."""
     with contextlib.ExitStack() as stack:
         contestants = {}
         for name in FILES:
@@ -64,7 +64,7 @@ def compare(flags, kind: str, threads: int, folder: Path) -> list[str]:
 
 
 def cells(detector: Sequence[float], with_masks: Sequence[float]) -> list[str]:
-    """Milliseconds of each round to: detector, with masks, the difference, and its share of the detector."""
+    """The cells for the milliseconds of each round: detector, with masks, difference, difference / detector."""
     branch = [whole - part for whole, part in zip(with_masks, detector, strict=True)]
     shares = [own / part for own, part in zip(branch, detector, strict=True)]
     return [*(spread(values, ".2f") for values in (detector, with_masks, branch, shares))]
@@ -75,7 +75,7 @@ def trained_graph(path: Path):
 
     graph, about = trained.exported(path)
     if about.task != "instances":
-        raise UserError(f"{path} draws no masks of boxes; give RUN/models/yolo_mask.keras")
+        raise UserError(f"{path} does not predict masks in boxes; give RUN/models/yolo_mask.keras")
     return graph, about.image_size
 
 
@@ -100,7 +100,7 @@ def random_graph(flags):
 
 
 def without_masks(graph):
-    """The same graph, but for its masks and what they alone need."""
+    """The same graph without masks, and without whatever only they need."""
     import keras
 
     found = {name: value for name, value in graph.output.items() if name != "masks"}
@@ -108,7 +108,7 @@ def without_masks(graph):
 
 
 def write(graphs: dict, size: tuple[int, int], kinds: Sequence[str], folder: Path) -> dict[str, int]:
-    """A file for each graph and kind, and beside them a scene to run; returns each graph's multiply-adds."""
+    """Write a file for each graph and kind, and a scene to run them on. Returns the multiply-adds of each graph."""
     import numpy as np
     from graph import flatten, multiply_adds
 
@@ -128,7 +128,7 @@ def path_of(folder: Path, name: str, kind: str) -> Path:
 
 
 def prepare(path: str, threads: int):
-    """A contestant: a file, ready to run."""
+    """A contestant: a file that is ready to run."""
     import numpy as np
     from runtimes import litert, timed
 
@@ -139,14 +139,14 @@ def prepare(path: str, threads: int):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, nargs="?", help="a trained net; the other flags of nets are then not used")
+    parser.add_argument("model", type=Path, nargs="?", help="a trained net; the flags that describe a net are ignored")
     parser.add_argument("--detector", choices=MODELS, default="yolov3-small")
-    parser.add_argument("--width", type=float, default=1.0, help="of the detector")
-    parser.add_argument("--image-size", type=int, default=320)
-    parser.add_argument("--mask-filters", type=int, default=32, help="width of the branch")
-    parser.add_argument("--mask-convs", type=int, default=4)
+    parser.add_argument("--width", type=float, default=1.0, help="width factor of the detector")
+    parser.add_argument("--image-size", type=int, default=320, help="height and width in pixels")
+    parser.add_argument("--mask-filters", type=int, default=32, help="filters in each layer of the branch")
+    parser.add_argument("--mask-convs", type=int, default=4, help="3 x 3 convolutions in the branch")
     parser.add_argument("--fine", nargs="*", choices=("c1", "c2", "c3", "c4"), default=["c3"])
-    parser.add_argument("--detections", type=int, default=20, help="boxes that get a mask")
+    parser.add_argument("--detections", type=int, default=20, help="number of boxes that get a mask")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["float32", "int8"])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=9)

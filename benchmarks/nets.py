@@ -1,4 +1,4 @@
-"""What inference.py compares: trained nets, or nets with random weights, and all that a contestant needs of each."""
+"""The nets that inference.py compares, trained or with random weights, and the files that contestants need."""
 
 import dataclasses
 import json
@@ -9,13 +9,14 @@ from pathlib import Path
 
 from kerastransfer.errors import UserError
 
-CALIBRATION = 8  # drawn scenes, for int8 files that a run has not exported
+# Number of drawn scenes that calibrate int8 files, if a run has not exported one.
+CALIBRATION = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """A net in a folder of its own: `graph.pickle` (graph.py), `expected.npz` (a scene, and what Keras says of it),
-    `float32.tflite` and so on, and `model.json`, which tells where the .keras file is."""
+    """A net and its folder, which has `graph.pickle` (graph.py), `expected.npz` (a scene, and the outputs of Keras for
+    it), `float32.tflite` and so on, and `model.json` with the path of the .keras file."""
 
     name: str
     folder: Path
@@ -24,7 +25,8 @@ class Net:
 
 
 def gather(models: Sequence[Path], image_size: int, folder: Path) -> list[Net]:
-    """The nets in runs' folders and .keras files, or random ones of `image_size`. Raises UserError."""
+    """The nets in folders of runs and in .keras files, or, without any, random ones at `image_size`. Raises UserError
+    for a path without nets."""
     paths = [model for path in models for model in models_in(path)] or random_models(folder, image_size)
     nets = []
     for number, path in enumerate(paths):
@@ -34,18 +36,18 @@ def gather(models: Sequence[Path], image_size: int, folder: Path) -> list[Net]:
 
 
 def models_in(path: Path) -> list[Path]:
-    """The .keras files of a run's folder, or the one that is given. Raises UserError where there are none."""
+    """The .keras files in the folder of a run, or `path` itself. Raises UserError if there are none."""
     if path.suffix == ".keras":
         return [path]
     # A part that a run keeps, such as its encoder, has no NAME.json.
     found = [model for model in sorted((path / "models").glob("*.keras")) if model.with_suffix(".json").exists()]
     if not found:
-        raise UserError(f"{path}: not a .keras file, and has no models/*.keras; give a run's folder")
+        raise UserError(f"{path} is not a .keras file and has no models/*.keras; give the folder of a run")
     return found
 
 
 def random_models(folder: Path, image_size: int) -> list[Path]:
-    """The small detector, SegNet and U-Net with random weights, as a run leaves them."""
+    """The small detector, SegNet and U-Net with random weights, in the files that a run would write."""
     keras = quiet_keras()
     from small_detector import NUM_CLASSES
 
@@ -79,7 +81,7 @@ def random_models(folder: Path, image_size: int) -> list[Path]:
 
 
 def settle(net, images) -> None:
-    """Batch statistics for random weights: without them activations fade, and int8 has little to resolve."""
+    """Estimate batch statistics for random weights: without them activations fade, and int8 has little to resolve."""
     import numpy as np
 
     from kerastransfer.training import statistics as batch_statistics
@@ -94,7 +96,7 @@ def settle(net, images) -> None:
 
 
 def quiet_keras():
-    """Keras, once it has looked for a GPU: without one it complains."""
+    """Keras, after it has looked for a GPU silently: it prints warnings if there is none."""
     from kerastransfer.silence import silenced
 
     with silenced():
@@ -112,7 +114,7 @@ def scenes(count: int, image_size: int) -> list:
 
 
 def prepared(path: Path, folder: Path) -> Net:
-    """Write to `folder` what a `Net` has there: of the exported files those that a run has, and the others anew."""
+    """Write the files of a `Net` to `folder`: exported files are copied from the run, or made if it has none."""
     quiet_keras()
     import numpy as np
     from graph import flatten, multiply_adds
@@ -139,7 +141,8 @@ def prepared(path: Path, folder: Path) -> Net:
         suffix = "" if kind == "float32" else f"_{kind}"
         exported = path.parent.parent / "tflite" / f"{path.stem}{suffix}.tflite"
         if path.parent.name == "models" and exported.exists():
-            metadata.read(exported)  # whole, and ours
+            # Raises UserError unless the file is complete and ours.
+            metadata.read(exported)
             shutil.copy(exported, folder / f"{kind}.tflite")
         else:
             content = tflite.convert(model, about.image_size, kind, scenes(CALIBRATION, max(height, width)))
@@ -149,8 +152,8 @@ def prepared(path: Path, folder: Path) -> Net:
 
 
 def large_convolutions(path: Path) -> None:
-    """Write an int8 file of nearly nothing but matrix products, 1 x 1 convolutions of 1024 to 1024 channels, and beside
-    it, as JSON, how many multiply-adds it has."""
+    """Write an int8 file that consists almost entirely of matrix products, 1 x 1 convolutions from 1024 to 1024
+    channels, and beside it the number of its multiply-adds as JSON."""
     keras = quiet_keras()
     from graph import flatten, multiply_adds
 

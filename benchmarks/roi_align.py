@@ -1,15 +1,16 @@
-"""RoIAlign: by interpolation matrices, by corrected crop_and_resize, by gathers of four neighbours for every sample.
+"""RoIAlign with interpolation matrices, with corrected crop_and_resize, and by gathering the neighbours of each sample.
 
     python benchmarks/roi_align.py [--boxes 100] [--map 52 52 256] [--size 14] [--samples 2] [--rounds 7] [--steps 10]
 
-float32, one image, compiled with tf.function without XLA, for which crop_and_resize has no kernel. The sides of the
-boxes are spread evenly from a tenth to six tenths of the map's. `crop_and_resize` is the layer's method of that name,
-which takes its gradient from the matrices; TensorFlow's own gradient loses some of what several threads add at once.
+The computation is float32, for one image, compiled with tf.function but without XLA, for which crop_and_resize has no
+kernel. The sides of the boxes are uniform between 0.1 and 0.6 of those of the map. `crop_and_resize` is the layer's
+method of that name, which computes its gradient with the matrices, because TensorFlow's own gradient loses some values
+when several threads add to the same place.
 
-Each contestant runs in a process of its own for each pass; its peak memory is how far its resident memory rises above
-where it stands before the first step. `of the best` is its time over that of the fastest other one in the same round:
-below 1 is faster. The largest difference from the matrices is that of the outputs, or of the gradients as a share of
-the largest.
+Each contestant has its own process for each pass; its peak memory is the increase of its resident memory over that
+before the first step. `of the best` is its time divided by that of the fastest other one in the same round; below 1 is
+faster. The largest difference from the matrices is that of the outputs, or of the gradients as a share of the largest
+gradient.
 """
 
 import argparse
@@ -82,14 +83,15 @@ def prepare(flags):
     def run(steps):
         for _ in range(steps):
             result = pool(features, boxes)
-        result.numpy()  # has come to its end
+        # Waits until the last step has finished.
+        result.numpy()
         return {"mebibytes": resident() - before}
 
     return {}, run
 
 
 def drawn(size, number):
-    """A map (1, H, W, D) and boxes (1, N, 4) inside it."""
+    """A random map (1, H, W, D), and random boxes (1, N, 4) inside it."""
     random = np.random.default_rng(0)
     sides = random.uniform(0.1, 0.6, (1, number, 2))
     near = random.uniform(0, 1 - sides)
@@ -97,7 +99,7 @@ def drawn(size, number):
 
 
 def step(contestant, size, samples, *, backward):
-    """A function of features and boxes: to what is pooled, or to the gradient of half its sum of squares."""
+    """A function from features and boxes to the pooled values, or to the gradient of half their sum of squares."""
     import tensorflow as tf
 
     from kerastransfer.layers.roi_align import RoIAlign, crop_and_resize
@@ -121,14 +123,14 @@ def step(contestant, size, samples, *, backward):
 
 
 def by_gather(features, boxes, size, samples):
-    """The four neighbours of every sample, weighed and summed. For boxes inside the map of one image."""
+    """RoIAlign as a weighted sum of the four neighbours of each sample, for boxes inside the map of one image."""
     import tensorflow as tf
 
     _, height, width, depth = features.shape
     number, count = boxes.shape[1], size * samples
 
     def neighbours(near, far, length):
-        """Pixels before and behind each sample, and how far from the first it lies."""
+        """The first of the two pixels around each sample, and the distance of the sample from it."""
         place = near[:, None] + (far - near)[:, None] * (tf.range(count, dtype="float32") + 0.5) / count
         place = tf.clip_by_value(place * length - 0.5, 0, length - 1)
         first = tf.minimum(tf.floor(place), length - 2)
@@ -155,12 +157,12 @@ def resident():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--boxes", type=int, default=100)
-    parser.add_argument("--map", type=int, nargs=3, default=(52, 52, 256), metavar=("H", "W", "D"))
-    parser.add_argument("--size", type=int, default=14, help="P: bins along each side")
-    parser.add_argument("--samples", type=int, default=2, help="s: samples along each side of a bin")
+    parser.add_argument("--boxes", type=int, default=100, help="number of boxes")
+    parser.add_argument("--map", type=int, nargs=3, default=(52, 52, 256), metavar=("H", "W", "D"), help="its shape")
+    parser.add_argument("--size", type=int, default=14, help="P, the number of bins along each side")
+    parser.add_argument("--samples", type=int, default=2, help="s, the number of samples along each side of a bin")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=10, help="in a round")
+    parser.add_argument("--steps", type=int, default=10, help="steps in a round")
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     parser.add_argument("--pass", dest="which", choices=PASSES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)

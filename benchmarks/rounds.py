@@ -1,7 +1,7 @@
-"""Contestants that take turns, each in a process of its own, so that a change of the machine's mood hits all alike.
+"""Contestants that take turns, each in its own process, so that changes in the machine's speed affect all equally.
 
-A contestant is a script that prepares itself, prints a line of JSON, and then answers every line on its standard input,
-a number of steps, with a line of JSON {"seconds", "cpu_seconds", ...}: what those steps took.
+A contestant is a script that prepares itself, prints a line of JSON, and then answers each line on its standard input,
+a number of steps, with a line of JSON, {"seconds", "cpu_seconds", ...}, for these steps.
 """
 
 import json
@@ -13,7 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-PAUSE = 0.3  # seconds between turns: threads that wait by spinning have gone to sleep by then
+# Seconds between turns, long enough for threads that wait by spinning to go to sleep.
+PAUSE = 0.3
 
 
 class MissingError(Exception):
@@ -21,9 +22,10 @@ class MissingError(Exception):
 
 
 def answer(prepare: Callable[[], tuple[dict, Callable[[int], dict | None]]]) -> None:
-    """The life of a contestant: `prepare()` gives what to report at first, and a function that runs some steps and may
-    report more."""
-    out, sys.stdout = sys.stdout, sys.stderr  # a library that prints must not break into the conversation
+    """The main loop of a contestant. `prepare()` returns the first report, and a function that runs a number of steps
+    and may return more to report."""
+    # A library that prints must not write into the answers.
+    out, sys.stdout = sys.stdout, sys.stderr
     try:
         first, run = prepare()
     except (ImportError, MissingError) as error:
@@ -37,13 +39,13 @@ def answer(prepare: Callable[[], tuple[dict, Callable[[int], dict | None]]]) -> 
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process so far, of all its threads."""
+    """CPU time of this process so far, over all its threads."""
     times = os.times()
     return times.user + times.system
 
 
 class Contestant:
-    """The other end of `answer`. Raises MissingError where the contestant lacks a package."""
+    """The other end of `answer`. Raises MissingError if the contestant lacks a package."""
 
     def __init__(self, *command: str):
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by `close`)
@@ -61,7 +63,7 @@ class Contestant:
             raise MissingError(self.first["missing"])
 
     def turn(self, steps: int) -> dict:
-        """Let it run `steps` steps, alone."""
+        """Let it run `steps` steps while the others wait."""
         time.sleep(PAUSE)
         self._process.stdin.write(f"{steps}\n")
         self._process.stdin.flush()
@@ -81,7 +83,8 @@ class Contestant:
 
 
 def take_turns(contestants: Mapping[str, Contestant], rounds: int, steps: int) -> dict[str, list[dict]]:
-    """What each contestant's turns took: `rounds` of `steps` after one to warm up, in an order that turns around."""
+    """The answers of each contestant for `rounds` turns of `steps` steps, after one to warm up. The order of the
+    contestants is reversed in each round."""
     for contestant in contestants.values():
         contestant.turn(steps)
     turns = {name: [] for name in contestants}
@@ -92,5 +95,5 @@ def take_turns(contestants: Mapping[str, Contestant], rounds: int, steps: int) -
 
 
 def spread(values: Sequence[float], form: str = ".1f") -> str:
-    """The median, and the smallest and largest in brackets."""
+    """The median, and the smallest and largest value in parentheses."""
     return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"

@@ -1,4 +1,4 @@
-"""The contestants of inference.py: an image through a net in a runtime, and the machine's fastest matrix products."""
+"""The contestants of inference.py: nets in several runtimes, and the machine's fastest matrix products."""
 
 import importlib.util
 import json
@@ -14,13 +14,16 @@ from rounds import MissingError, cpu_seconds
 
 from kerastransfer.errors import UserError
 
-MATRIX = 2048  # rows and columns of the matrices whose product gives the machine's rate
-PRODUCTS = {  # who is asked for it
+# Number of rows and columns of the matrices whose product gives the machine's rate.
+MATRIX = 2048
+# {type: libraries that compute the product}
+PRODUCTS = {
     "float32": ("numpy", "TensorFlow", "PyTorch"),
     "bfloat16": ("TensorFlow", "PyTorch"),
     "int8": ("LiteRT", "PyTorch"),
 }
-TYPES = {  # runtime: the type that it computes in
+# {runtime: the type that it computes in}
+TYPES = {
     "LiteRT float32": "float32",
     "LiteRT float16": "float32",
     "LiteRT int8": "int8",
@@ -34,8 +37,10 @@ TYPES = {  # runtime: the type that it computes in
 
 
 def prepare(contestant: str, folder: Path, threads: int) -> tuple[dict, Callable[[int], dict]]:
-    """What a contestant reports at first, and how it runs: a runtime, or a type and who multiplies matrices of it."""
-    for library in ("OMP", "OPENBLAS", "MKL"):  # read when numpy and PyTorch are imported
+    """The first report of a contestant, and a function that runs it. contestant: a runtime, or a type and the library
+    that multiplies matrices of this type."""
+    # NumPy and PyTorch read these when they are imported.
+    for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = str(threads)
     if contestant not in TYPES:
         kind, name = contestant.split()
@@ -51,13 +56,13 @@ def prepare(contestant: str, folder: Path, threads: int) -> tuple[dict, Callable
         raise MissingError(str(error)) from error
     shapes = [{name: values[name].shape for name in sorted(values)} for values in (outputs, expected)]
     if shapes[0] != shapes[1]:
-        raise MissingError(f"it gives {shapes[0]} where the .keras file gives {shapes[1]}")
+        raise MissingError(f"it returns {shapes[0]} where the .keras file returns {shapes[1]}")
     difference = max(float(np.abs(outputs[name] - expected[name]).max()) for name in expected)
     return {"difference": difference}, timed(call)
 
 
 def timed(call: Callable[[], object]) -> Callable[[int], dict]:
-    """Runs of `call`, each timed alone, after one that brings its data back into the caches."""
+    """A function that times several runs of `call`, after one that brings its data back into the caches."""
 
     def run(steps):
         call()
@@ -117,7 +122,7 @@ def litert_product(kind, folder, threads):
 
 
 def litert(path, threads):
-    """An interpreter, ready to run, and what it says of its input."""
+    """An interpreter that is ready to run, and the details of its input."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
@@ -127,7 +132,7 @@ def litert(path, threads):
 
 
 def tensorflow(threads):
-    """TensorFlow with so many threads."""
+    """TensorFlow with this number of threads."""
     import tensorflow as tf
 
     from kerastransfer.runs.command_line import import_keras
@@ -175,7 +180,8 @@ def run_torch(kind="float32", compiled=False):
 
         torch.set_num_threads(threads)
         network = torch_network(folder).to(getattr(torch, kind), memory_format=torch.channels_last)
-        pixels = torch.from_numpy(image[None]).to(getattr(torch, kind)).permute(0, 3, 1, 2)  # channels last in memory
+        # Channels stay last in memory.
+        pixels = torch.from_numpy(image[None]).to(getattr(torch, kind)).permute(0, 3, 1, 2)
         forward = compiled_torch(network, pixels) if compiled else network
 
         def call():
@@ -194,7 +200,7 @@ def torch_network(folder):
 
 
 def by_name(network, outputs):
-    """{name: value} of an image's outputs; maps with channels last, as Keras has them."""
+    """{name: value} of the outputs for an image, with channels last, as in Keras."""
     return {
         name: value[0].transpose(1, 2, 0) if value.ndim == 4 else value[0]
         for name, value in zip(network.names, outputs, strict=True)
@@ -202,16 +208,18 @@ def by_name(network, outputs):
 
 
 def compiled_torch(network, pixels):
-    """torch.compile with the weights as constants. Raises MissingError where it cannot compile."""
+    """torch.compile with the weights as constants. Raises MissingError if it cannot compile."""
     import torch
     import torch._inductor.config
 
-    torch._inductor.config.freezing = True  # lets it lay out the weights as the convolutions want them
+    # With frozen weights it can choose the memory layout that suits the convolutions.
+    torch._inductor.config.freezing = True
     forward = torch.compile(network)
     try:
         with torch.inference_mode():
             forward(pixels)
-    except Exception as error:  # no compiler, no headers of Python, ...: each raises another type
+    # A missing compiler, missing headers of Python and so on raise different types of errors.
+    except Exception as error:
         raise MissingError(f"torch.compile: {first_line(error)}") from error
     return forward
 
@@ -227,7 +235,8 @@ def run_onnx(folder, image, threads):
     with tempfile.TemporaryDirectory() as temporary:
         path = str(Path(temporary) / "net.onnx")
         names = {"input_names": ["image"], "output_names": network.names}
-        by_export = importlib.util.find_spec("onnxscript") is not None  # PyTorch's newer exporter is written in it
+        # PyTorch's newer exporter needs onnxscript.
+        by_export = importlib.util.find_spec("onnxscript") is not None
         try:
             with torch.no_grad():
                 torch.onnx.export(network, (pixels,), path, dynamo=by_export, **names)

@@ -1,10 +1,10 @@
-"""What several workers bring: images per second of 1 and 2 processes, a core each, and bytes all-reduced beyond.
+"""Scaling to several workers: images per second of 1 and 2 processes with a core each, and bytes to all-reduce.
 
     python benchmarks/scale.py [--image-size 224] [--batch-size 8] [--steps 20]
 
-Each worker trains the detector of small_detector.py on `batch-size` images of its own, so that two have twice the
-global batch (weak scaling), over TensorFlow's MultiWorkerMirroredStrategy on loopback. The second table is arithmetic:
-a ring sends 2 (n - 1) / n times the gradients, in float32, from each worker at every step.
+Each worker trains the detector of small_detector.py on its own --batch-size images, so that two workers have twice the
+global batch (weak scaling), with TensorFlow's MultiWorkerMirroredStrategy over loopback. The second table is computed:
+in a ring, each worker sends 2 (n - 1) / n times the gradients, in float32, in each step.
 """
 
 import argparse
@@ -20,7 +20,8 @@ import numpy as np
 from machine import describe
 from rounds import spread
 
-WARM_UP = 4  # steps before the first that is timed
+# Number of steps before the first one that is timed.
+WARM_UP = 4
 NETWORKS = {"1 Gbit/s": 1e9 / 8, "10 Gbit/s": 1e10 / 8, "100 Gbit/s": 1e11 / 8}
 
 
@@ -51,7 +52,7 @@ def main():
 
 
 def run(flags, count):
-    """Seconds of each step of `count` workers, at the first of them."""
+    """Seconds of each step with `count` workers, measured by the first of them."""
     sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
     cluster = {"worker": [f"localhost:{opened.getsockname()[1]}" for opened in sockets]}
     for opened in sockets:
@@ -72,12 +73,12 @@ def run(flags, count):
     ]
     answers = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
-        raise SystemExit("a worker ended with an error, see above")
+        raise SystemExit("a worker ended with an error; see above")
     return json.loads(answers[0].splitlines()[-1])
 
 
 def work(flags):
-    """One worker: seconds of its steps as a line of JSON."""
+    """One worker: prints the seconds of its steps as a line of JSON."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[(flags.worker - 1) % len(cores)]})
     from kerastransfer.training import strategy
@@ -106,7 +107,7 @@ def work(flags):
 
 
 def trained_weights():
-    """(name, number of weights that are trained) of detectors and of decoders on a frozen encoder."""
+    """(name, number of trained weights) for detectors, and for decoders on a frozen encoder."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.encoders.yolov1 import ENCODERS
@@ -126,7 +127,7 @@ def trained_weights():
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--batch-size", type=int, default=8, help="of a worker")
+    parser.add_argument("--batch-size", type=int, default=8, help="images per worker")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""What the benchmarks train: the small encoder under YOLOv1's head, two boxes a cell, Darknet's loss, AdamW."""
+"""The detector that the benchmarks train: YOLOv1's head on the small encoder, two boxes per cell, Darknet's loss."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-2
 
 
 def kernel(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """A convolution kernel (height, width, in, out) as He would draw it."""
+    """A convolution kernel (height, width, in, out) with He initialization."""
     return rng.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype("float32")
 
 
@@ -24,7 +24,7 @@ def detector_parts():
 
 
 def compiled(precision: str, *, plain: bool = False, jit: bool = False):
-    """The detector, ready to train; its kernels come from one seed. plain: with Keras's own layers in place of ours."""
+    """The detector, ready to train; its kernels are always the same. plain: use Keras's own layers in place of ours."""
     import keras
 
     from kerastransfer.training import strategy
@@ -47,7 +47,7 @@ def compiled(precision: str, *, plain: bool = False, jit: bool = False):
 
 
 def plain_layer(layer):
-    """A copy of a layer, or the layer of Keras that ours replaces."""
+    """A copy of a layer, or the Keras layer that ours replaces."""
     import keras
 
     from kerastransfer.layers.batch_norm import BatchNorm

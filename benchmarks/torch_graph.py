@@ -1,6 +1,6 @@
-"""A flattened Keras model (graph.py) in PyTorch, with the same weights, as one would deploy it there.
+"""A flattened Keras model (graph.py) in PyTorch, with the same weights, as it would be deployed there.
 
-Batch norm is folded into the convolution before it, zero padding is the convolution's own, activations work in place.
+Batch normalization and zero padding are merged into convolutions, and activations work in place.
 """
 
 from collections import Counter
@@ -14,16 +14,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class Network(nn.Module):
-    """Image (B, 3, H, W) in 0..255 to a tuple of outputs; `names` are theirs. Maps are (B, D, H, W).
+    """From image (B, 3, H, W) in 0..255 to a tuple of outputs, whose names are `names`. Maps are (B, D, H, W).
 
-    Raises MissingError for a layer that has no counterpart here.
+    Raises MissingError for a layer without a counterpart here.
     """
 
     def __init__(self, graph: Graph):
         super().__init__()
         self.names = list(graph.outputs)
         self.parts = nn.ModuleList()
-        self._plan = []  # of each part: tensors that it reads, tensors that it gives
+        # For each part, the tensors that it reads and the tensors that it returns.
+        self._plan = []
         readers = Counter([tensor for step in graph.steps for tensor in step.inputs] + list(graph.outputs.values()))
         same, padded, maker = {}, {}, {}
 
@@ -65,7 +66,8 @@ class Network(nn.Module):
         for part, (read, made), done in zip(self.parts, self._plan, self._done, strict=True):
             given = part(*[values[tensor] for tensor in read])
             for tensor in done:
-                del values[tensor]  # its memory, still in the cache, is what the next step gets
+                # The next step can use its memory, which is still in the cache.
+                del values[tensor]
             values.update(zip(made, given if isinstance(given, tuple) else (given,), strict=True))
         return tuple(values[tensor] for tensor in self._outputs)
 
@@ -82,10 +84,10 @@ class Apply(nn.Module):
 
 
 def module(step: Step, *, padding: int, in_place: bool) -> nn.Module:
-    """The counterpart of a step. padding: zeros around its input. in_place: nobody else reads that input."""
+    """The counterpart of a step. padding: zeros around its input. in_place: whether no other step reads the input."""
     config, maps = step.config, len(step.shapes[0]) == 4
     if padding and step.layer != "Conv2D":
-        raise MissingError(f"zero padding before a layer {step.layer} is not in torch_graph.py")
+        raise MissingError(f"torch_graph.py does not support zero padding before a layer {step.layer}")
     match step.layer:
         case "Rescaling":
             return Apply(lambda x: x * config["scale"] + config["offset"])
@@ -115,7 +117,7 @@ def module(step: Step, *, padding: int, in_place: bool) -> nn.Module:
             return dense(step)
         case "Decode" if config["codec"]["config"]["layout"] == "cells":
             return Decode(config["codec"]["config"], step.shapes[0][1:3])
-    raise MissingError(f"a layer {step.layer} like this one is not in torch_graph.py")
+    raise MissingError(f"torch_graph.py does not support this layer {step.layer}")
 
 
 def convolution(step: Step, padding: int) -> nn.Conv2d:
@@ -123,7 +125,7 @@ def convolution(step: Step, padding: int) -> nn.Conv2d:
     height, width, inputs, filters = kernel.shape
     if config["padding"] == "same":
         if max(config["strides"]) > 1 or height % 2 == 0 or width % 2 == 0:
-            raise MissingError("Keras's 'same' padding of a strided convolution is not PyTorch's")
+            raise MissingError("Keras's 'same' padding of a strided convolution differs from PyTorch's")
         padding = (height // 2, width // 2)
     layer = nn.Conv2d(inputs, filters, (height, width), config["strides"], padding, bias=bool(bias))
     return filled(layer, kernel.transpose(3, 2, 0, 1), *bias)
@@ -158,22 +160,23 @@ def filled(layer: nn.Module, weight, bias=None) -> nn.Module:
 
 
 def symmetric(step: Step) -> int:
-    """The padding of a ZeroPadding2D that is the same on all sides."""
+    """The padding of a ZeroPadding2D with equal sides."""
     sides = {side for pair in step.config["padding"] for side in pair}
     if len(sides) > 1:
-        raise MissingError("zero padding that differs from side to side is not in torch_graph.py")
+        raise MissingError("torch_graph.py does not support zero padding that differs between sides")
     return sides.pop()
 
 
 class Decode(nn.Module):
-    """What kerastransfer.codecs.yolov1 decodes: (B, C + 5 b, S, S) to boxes (B, A, 4) and scores (B, A, C)."""
+    """Decoding as in kerastransfer.codecs.yolov1: (B, C + 5 b, S, S) to boxes (B, A, 4) and scores (B, A, C)."""
 
     def __init__(self, codec: Mapping, grid: tuple[int, int]):
         super().__init__()
         self.codec = dict(codec)
         rows, columns = grid
         y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        self.cells = torch.stack([x, y], -1)[:, :, None].float()  # no buffer: stays float32 in a net of bfloat16
+        # Not a buffer, so that it stays float32 in a bfloat16 net.
+        self.cells = torch.stack([x, y], -1)[:, :, None].float()
         self.size = torch.tensor([columns, rows]).float()
 
     def forward(self, predictions):

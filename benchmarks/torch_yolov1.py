@@ -1,4 +1,4 @@
-"""The small YOLOv1 detector and its loss ("darknet", sizes as roots) once more, in PyTorch: the peer of training.py."""
+"""The small YOLOv1 detector and its loss ("darknet", sizes as roots) in PyTorch, for comparison in training.py."""
 
 import numpy as np
 import torch
@@ -41,12 +41,13 @@ class Detector(nn.Module):
 
     def forward(self, image):
         features = self.features(image / 255)
-        with torch.autocast("cpu", enabled=False):  # our head, too, ends in float32
+        # Our head also ends in float32.
+        with torch.autocast("cpu", enabled=False):
             return self.predictions(features.float()).permute(0, 2, 3, 1)
 
 
 def set_kernels(network: nn.Module, kernels: list[np.ndarray]) -> None:
-    """Convolution kernels (height, width, in, out), in the order of the layers."""
+    """Set the convolution kernels (height, width, in, out), in the order of the layers; biases become 0."""
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     for convolution, kernel in zip(convolutions, kernels, strict=True):
         convolution.weight.data.copy_(torch.from_numpy(kernel.transpose(3, 2, 0, 1)))
@@ -55,14 +56,16 @@ def set_kernels(network: nn.Module, kernels: list[np.ndarray]) -> None:
 
 
 def encode(boxes, labels, num_classes: int, size: int):
-    """boxes (B, N, 4), labels (B, N) to state (B, S, S), boxes (B, S, S, (x, y, w, h)), classes (B, S, S, C)."""
+    """From boxes (B, N, 4), labels (B, N) to state (B, S, S), boxes (B, S, S, (x, y, w, h)), classes (B, S, S, C)."""
     near, far = boxes[..., :2], boxes[..., 2:]
     xy = ((near + far) / 2).flip(-1) * size
     wh = (far - near).flip(-1).clamp_min(0).sqrt()
     cell = xy.floor().clamp(0, size - 1)
     place = (cell[..., 1] * size + cell[..., 0]).long()
-    claims = functional.one_hot(place, size * size) * (labels >= 0)[..., None]  # (B, N, S * S)
-    first = claims.argmax(1)  # argmax gives the first of equals
+    # (B, N, S * S)
+    claims = functional.one_hot(place, size * size) * (labels >= 0)[..., None]
+    # The first of several objects in a cell: argmax returns the first of equals.
+    first = claims.argmax(1)
     owned = (claims.sum(1) > 0).float()[..., None]
     rows = torch.arange(len(boxes))[:, None]
     targets = torch.cat([xy - cell, wh], -1)[rows, first] * owned

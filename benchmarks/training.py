@@ -1,9 +1,9 @@
-"""Images per second of a training step: ours, the same net in plain Keras layers, and the same in PyTorch.
+"""Images per second in training: ours, the same net with plain Keras layers, and the same net in PyTorch.
 
     python benchmarks/training.py [--image-size 224] [--batch-size 16] [--rounds 5] [--steps 10]
 
-The detector of small_detector.py with its loss and AdamW, forward, backward and update, on one batch in memory. All
-start from the same kernels, so the loss of the first step shows that they compute the same.
+The detector of small_detector.py is trained with its loss and AdamW (forward, backward and update) on one batch in
+memory. All contestants start from the same kernels, so the loss of the first step shows that they compute the same.
 """
 
 import argparse
@@ -15,8 +15,10 @@ from machine import describe
 from rounds import Contestant, MissingError, answer, spread
 from small_detector import LEARNING_RATE, NUM_CLASSES, WEIGHT_DECAY, compiled, kernel
 
-OBJECTS = 8  # boxes of an image
-WARM_UP = 3  # steps before the first that is timed
+# Number of boxes in an image.
+OBJECTS = 8
+# Number of steps before the first one that is timed.
+WARM_UP = 3
 CONTESTANTS = ("kerastransfer", "plain Keras", "PyTorch")
 
 
@@ -34,7 +36,7 @@ def main():
 
 
 def compare(flags, precision):
-    """A row of the table for each contestant."""
+    """Print a row of the table for each contestant."""
     contestants, turns = {}, {}
     try:
         for name in flags.contestants:
@@ -79,7 +81,8 @@ def prepare_keras(flags, plain=False):
     model = compiled(flags.precision[0], plain=plain, jit=flags.jit)
     image, boxes, labels = batch(flags)
     batches = iter(tf.data.Dataset.from_tensors((image, {"boxes": boxes, "labels": labels})).repeat())
-    model.make_train_function()  # what `fit` calls
+    # The function that `fit` calls.
+    model.make_train_function()
 
     def run(steps):
         for _ in range(steps):
@@ -109,7 +112,8 @@ def prepare_torch(flags):
         fused=True,
     )
     image, boxes, labels = (torch.from_numpy(array) for array in batch(flags))
-    image = image.permute(0, 3, 1, 2)  # channels last in memory already
+    # Channels are already last in memory.
+    image = image.permute(0, 3, 1, 2)
 
     def run(steps):
         for _ in range(steps):
@@ -136,7 +140,7 @@ def arguments():
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=10, help="in a round")
+    parser.add_argument("--steps", type=int, default=10, help="steps in a round")
     parser.add_argument("--precision", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
     parser.add_argument("--jit", action="store_true", help="compile ours with XLA")
@@ -145,7 +149,7 @@ def arguments():
 
 
 def settings(flags, precision):
-    """Flags of a contestant's process."""
+    """The flags for a contestant's process."""
     sizes = ["--image-size", str(flags.image_size), "--batch-size", str(flags.batch_size)]
     return [*sizes, "--precision", precision, *(["--jit"] if flags.jit else [])]
 

@@ -1,4 +1,4 @@
-"""Layers around a codec: raw predictions to annotations, and annotations to what a network learns, inside a graph."""
+"""Layers around a codec, which decode raw predictions or encode annotations inside a graph."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Rule = Literal["scale", "fpn"]
 
 
 class CodecLayer(keras.layers.Layer):
-    """A layer that computes in float32 and is stored together with the codecs that its attributes in HOLDS name."""
+    """A layer that computes in float32 and is saved together with its codecs, the attributes named in HOLDS."""
 
     HOLDS: ClassVar[tuple[str, ...]] = ("codec",)
 
@@ -34,7 +34,7 @@ class CodecLayer(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Decode(CodecLayer):
-    """Raw predictions to {"boxes": (B, A, 4), "scores": (B, A, K)} of all candidates."""
+    """From raw predictions to all candidates, {"boxes": (B, A, 4), "scores": (B, A, K)}."""
 
     def __init__(self, codec, **kwargs):
         super().__init__(**kwargs)
@@ -47,10 +47,10 @@ class Decode(CodecLayer):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Levels(CodecLayer):
-    """The map that each detection is pooled from: {"boxes": (B, N, 4), "candidates": (B, N)} of a numbered `Suppress`
-    and the raw maps to (B, N) int32, the finest map being number 0.
+    """The map that each detection is pooled from: from {"boxes": (B, N, 4), "candidates": (B, N)} of a numbered
+    `Suppress` and the raw maps to (B, N) int32, 0 being the finest map.
 
-    rule: "scale": the map whose grid found the box; "fpn": by the box's area (`ops.fpn`).
+    rule: with "scale", the map whose grid found the box; with "fpn", by the area of the box (`ops.fpn`).
     """
 
     def __init__(self, codec, rule: Rule = "scale", **kwargs):
@@ -72,12 +72,12 @@ class Levels(CodecLayer):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Rois(CodecLayer):
-    """The boxes that masks are learnt in: annotations, proposals (B, A, 4), their levels (B, A) and the raw maps to
-    what `MaskCodec.encode` gives, "levels" (B, R) included. Where an image has more boxes than are trained on at once,
-    each step draws others.
+    """The boxes in which masks are learnt: from annotations, proposals (B, A, 4), their levels (B, A) and the raw maps
+    to the result of `MaskCodec.encode`, "levels" (B, R) included. If an image has more boxes than are trained on at
+    once, each step draws different ones.
 
-    A proposal is pooled from the map that found it, as in inference. An object of the truth was found by none: it is
-    pooled from the map of the anchor nearest to its shape, the one that learns it under every rule of the codec.
+    A proposal is pooled from the map that found it, as in inference. A true box was not found by any map, so it is
+    pooled from the map of the anchor with the nearest shape, which learns it under all rules of the codec.
     """
 
     HOLDS = ("codec", "mask_codec")
@@ -109,7 +109,7 @@ class Rois(CodecLayer):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class DecodeMasks(CodecLayer):
-    """Logits (B, N, M, M, K) and labels (B, N) to probabilities (B, N, M, M), zeros where the label is -1."""
+    """From logits (B, N, M, M, K) and labels (B, N) to probabilities (B, N, M, M), zeros if the label is -1."""
 
     HOLDS = ("mask_codec",)
 
@@ -127,11 +127,11 @@ class DecodeMasks(CodecLayer):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Vote(CodecLayer):
-    """Raw predictions (B, h, w, C + 5 B) at every `output_stride`-th pixel to (B, H, W, K), H = h * output_stride: box
-    voting (ours). Every location paints the box that it predicts with its score.
+    """Box voting (ours): from raw predictions (B, h, w, C + 5 B) at every `output_stride`-th pixel to (B, H, W, K),
+    H = h * output_stride. Each location adds its score to all pixels of the box that it predicts.
 
-    The unit is the score of one cell at the trained stride, so that maps of different output strides compare.
-    stride, image_size: the detector's, as `YoloV1Codec.decode_dense` reads them. merge: all classes vote in one map.
+    The unit is the score of one cell at the trained stride, so that maps of different output strides are comparable.
+    stride, image_size: those of the detector, as in `YoloV1Codec.decode_dense`. merge: all classes vote in one map.
     """
 
     def __init__(self, codec, output_stride: int, stride: int, image_size, merge: bool = False, **kwargs):
@@ -162,15 +162,15 @@ class Vote(CodecLayer):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Odds(keras.layers.Layer):
-    """Votes (B, H, W, K) to logits (B, H, W, 1 + K): background 0, class k the logarithm of its votes over
-    `thresholds[k]`. Of one class the probability is votes / (votes + threshold)."""
+    """From votes (B, H, W, K) to logits (B, H, W, 1 + K): 0 for background, and for class k the logarithm of its votes
+    / `thresholds[k]`. With a single class its probability is votes / (votes + threshold)."""
 
     def __init__(self, thresholds: Sequence[float], **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.thresholds = [float(threshold) for threshold in thresholds]
 
     def call(self, votes):
-        # Votes are sums of signed terms: where there are none, rounding may leave a trace below 0.
+        # Votes are sums of signed terms, so rounding errors may make them slightly negative where there are none.
         classes = ops.log(ops.maximum(votes, 1e-4)) - ops.log(ops.convert_to_tensor(self.thresholds, "float32"))
         return ops.concatenate([ops.zeros_like(classes[..., :1]), classes], axis=-1)
 
@@ -179,17 +179,18 @@ class Odds(keras.layers.Layer):
 
 
 def levels_by_shape(codec, boxes, grids):
-    """(B, N, 4) to (B, N): the number of the level that learns boxes of this shape."""
+    """From boxes (B, N, 4) to (B, N), the index of the level that learns boxes of this shape."""
     return codec.levels_of(boxes, _pixels(codec, grids))
 
 
 def levels_by_area(codec, boxes, grids):
-    """(B, N, 4) to (B, N): the number of the level by the rule of feature pyramids, as far as there are such."""
+    """From boxes (B, N, 4) to (B, N), the index of the level by the rule of feature pyramids, clipped to the codec's
+    levels."""
     smallest, largest = (int(math.log2(codec.levels[end][1])) for end in (0, -1))
     return fpn_level(boxes, _pixels(codec, grids), smallest=smallest, largest=largest) - smallest
 
 
 def _pixels(codec, grids):
-    """(H, W) of the network's input."""
+    """(H, W) of the network's input, in pixels."""
     (rows, columns), (_, stride, _) = grids[0], codec.levels[0]
     return rows * stride, columns * stride

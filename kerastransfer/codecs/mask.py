@@ -1,5 +1,5 @@
-"""Masks of boxes: which boxes a mask head learns from and what it is to draw in them, and its masks back (Mask R-CNN,
-He et al. 2017, section 3; YOLO-Mask, sections 3 and 4)."""
+"""Masks in boxes: the boxes and targets that a mask head learns from, and decoding its masks (Mask R-CNN, He et al.
+2017, section 3; YOLO-Mask, sections 3 and 4)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,10 +17,14 @@ from kerastransfer.vocabulary import FULL
 @keras.saving.register_keras_serializable(package="kerastransfer")
 @dataclasses.dataclass(frozen=True)
 class MaskCodec:
-    """mask_size: M, the side of a mask. most: R, the boxes of an image that are trained on at once. iou: a proposal
-    that overlaps some truth so much is trained on. level: the map that a box is pooled from, "scale": of the grid that
-    found it, and for an object of the truth the one that learns boxes of its shape (YOLO-Mask, section 3.4); "fpn": by
-    its area (`ops.fpn`)."""
+    """Encodes and decodes masks in boxes.
+
+    mask_size: M, the side of a mask.
+    most: R, the largest number of boxes in an image that are trained on at once.
+    iou: a proposal is trained on if its IoU with a true box is at least this.
+    level: the map that a box is pooled from. With "scale", the map whose grid found the box, and for a true box the one
+        that learns boxes of its shape (YOLO-Mask, section 3.4); with "fpn", by the area of the box (`ops.fpn`).
+    """
 
     mask_size: int = 28
     most: int = 100
@@ -28,7 +32,7 @@ class MaskCodec:
     level: Literal["scale", "fpn"] = "scale"
 
     def get_config(self) -> dict:
-        """The fields, as Keras stores them with a model."""
+        """The fields, for saving with a Keras model."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -36,16 +40,17 @@ class MaskCodec:
         return cls(**config)
 
     def encode(self, annotations: Mapping, proposals=None, *, levels=None, seed=None) -> dict:
-        """annotations {"boxes": (B, N, 4), "labels": (B, N), "masks": (B, N, m, m) crops, "frames": (B, N, 4)} and
+        """From annotations {"boxes": (B, N, 4), "labels": (B, N), "masks": (B, N, m, m) crops, "frames": (B, N, 4)} and
         proposals (B, A, 4) to {"boxes": (B, R, 4), "labels": (B, R), "targets": (B, R, M, M) float32 0 or 1}.
 
-        The boxes are those of the truth, and after them the proposals that overlap a truth enough, in their order, up
-        to R (or N + A, if that is less). Label and mask are those of the truth that a box overlaps most; the target is
-        what the mask fills of the box itself, where it covers at least half of a cell. Truths without a mask (frames
-        of zeros) and what overlaps them most are left out. Zeros and -1 pad.
-        levels: (B, N + A), a number for each truth and each proposal; adds "levels" (B, R), the numbers of the boxes.
-        seed: a `keras.random.SeedGenerator`; where there are more than R boxes they are drawn with it, so that over the
-            steps every one is learnt from. Without it the first R are taken.
+        The boxes are the true ones, followed by the proposals that overlap a true box enough, in their order, up to R
+        (or N + A, if that is less). Label and mask are those of the true box that a box overlaps most; a cell of the
+        target is 1 if the mask covers at least half of it. True boxes without a mask (frames of zeros), and proposals
+        that overlap these most, are left out. Results are padded with zeros and -1.
+
+        levels: (B, N + A), a number for each true box and proposal; adds "levels" (B, R), those of the chosen boxes.
+        seed: a `keras.random.SeedGenerator`. If there are more than R boxes they are drawn with it, so that all of them
+            are learnt from in the course of training. Without it the first R are taken.
         """
         truths, labels, frames = (annotations[name] for name in ("boxes", "labels", "frames"))
         truths = ops.cast(truths, "float32")
@@ -64,7 +69,8 @@ class MaskCodec:
         if seed is not None:
             draw = ops.where(good, keras.random.uniform(ops.shape(good), seed=seed), -1.0)
             good = ops.logical_and(good, draw >= ops.top_k(draw, most)[0][:, -1:])
-        rank = ops.where(good, total - ops.arange(total), 0)  # the first first
+        # In the order of the boxes.
+        rank = ops.where(good, total - ops.arange(total), 0)
         rank, order = ops.top_k(rank, most)
         chosen, best = rank > 0, _rows(best, order)
         boxes = ops.where(ops.expand_dims(chosen, -1), _rows(boxes, order), 0.0)
@@ -77,11 +83,13 @@ class MaskCodec:
         return found if levels is None else {**found, "levels": ops.where(chosen, _rows(levels, order), 0)}
 
     def decode(self, logits, labels):
-        """logits (B, N, M, M, K) and the class of each box (B, N) to the probability of that class (B, N, M, M)."""
+        """From logits (B, N, M, M, K) and the class of each box (B, N) to the probability of that class,
+        (B, N, M, M)."""
         return ops.sigmoid(of_class(logits, labels))
 
     def _targets(self, crops, frames, boxes):
-        """Crops (B, R, m, m) over frames (B, R, 4), which a mirror has turned inside out, seen in boxes (B, R, 4)."""
+        """Crops (B, R, m, m) over frames (B, R, 4), which are inside out in mirrored images, resampled to boxes
+        (B, R, 4)."""
         near, span = frames[..., :2], frames[..., 2:] - frames[..., :2]
         span = ops.where(ops.equal(span, 0), 1.0, span)
         within = ops.concatenate([(boxes[..., :2] - near) / span, (boxes[..., 2:] - near) / span], axis=-1)
@@ -90,14 +98,15 @@ class MaskCodec:
             ops.cast(ops.reshape(crops, (-1, side, side, 1)), "float32"),
             ops.reshape(within, (-1, 1, 4)),
             self.mask_size,
-            sampling_ratio=-(-side // self.mask_size),  # every cell of the crop counts, once in the object's own box
+            # With this ratio every cell of the crop has a sample; in the object's own box exactly one.
+            sampling_ratio=-(-side // self.mask_size),
         )
         covered = ops.reshape(covered, (*shape, self.mask_size, self.mask_size))
         return ops.cast(covered >= FULL / 2, "float32")
 
 
 def _rows(values, index):
-    """Rows of each image: (B, N, ...), (B, R) to (B, R, ...)."""
+    """The rows of each image with these indices: from (B, N, ...), (B, R) to (B, R, ...)."""
     batch, number = ops.shape(values)[:2]
     first = ops.expand_dims(ops.arange(batch) * number, 1)
     flat = ops.reshape(values, (batch * number, *values.shape[2:]))

@@ -1,4 +1,4 @@
-"""What decodes a detector that also draws a mask in each of its boxes."""
+"""The decoder of detectors that also predict a mask in each box."""
 
 import dataclasses
 from typing import Any
@@ -11,14 +11,15 @@ from kerastransfer.codecs.mask import MaskCodec
 @keras.saving.register_keras_serializable(package="kerastransfer")
 @dataclasses.dataclass(frozen=True)
 class MaskedBoxes:
-    """codec: of the boxes. masks: of the mask branch. detections: how many boxes of an image get a mask."""
+    """codec: for the boxes. masks: for the mask branch. detections: the largest number of boxes with a mask in an
+    image."""
 
     codec: Any
     masks: MaskCodec
     detections: int = 100
 
     def get_config(self) -> dict:
-        """The fields, as Keras stores them with a model."""
+        """The fields, for saving with a Keras model."""
         codecs = {"codec": self.codec, "masks": self.masks}
         return {name: keras.saving.serialize_keras_object(codec) for name, codec in codecs.items()} | {
             "detections": self.detections

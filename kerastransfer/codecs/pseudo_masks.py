@@ -1,7 +1,7 @@
-"""Masks for training, from boxes: an ellipse in each, sharpened by the colours in and around it.
+"""Masks for training that are made from boxes: an ellipse in each, refined by the colours in and around it.
 
-A histogram of colours for the object and one for what surrounds it (Boykov and Jolly 2001), taken in turns with the
-mask, as GrabCut does with mixtures (Rother et al. 2004). In place of a graph cut, neighbours agree by smoothing.
+There is a histogram of colours for the object and one for its surroundings (Boykov and Jolly 2001), which are estimated
+in turns with the mask, as GrabCut (Rother et al. 2004) does with mixtures. Smoothing replaces the graph cut.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,30 @@ from scipy.special import expit
 from kerastransfer.codecs.votes import inside_boxes
 from kerastransfer.vocabulary import VOID
 
-CROP = 96  # pixels, the longer side of a box and its surroundings as the histograms see them
-AROUND = 0.25  # of a box's sides, how far its surroundings reach
-BINS = 16  # of each colour channel; neighbouring bins share what they hold
-FEWEST = 20  # pixels of a crop in the box, and around it
-SHAPE = 0.5  # log odds of the shape at the middle of a box; below 0 outside the ellipse that touches its sides
-CORE = 6.0  # how much steeper the shape is by which the first histograms are taken: the middle alone is the object's
+# Longer side, in pixels, to which a box and its surroundings are reduced for the histograms.
+CROP = 96
+# How far the surroundings extend, as a share of the sides of the box.
+AROUND = 0.25
+# Number of bins of each colour channel; the histogram is smoothed over neighbouring bins.
+BINS = 16
+# Smallest number of pixels of a crop in the box, and around it.
+FEWEST = 20
+# Log odds of the shape at the centre of a box; they are below 0 outside the ellipse that touches the sides of the box.
+SHAPE = 0.5
+# How much steeper the shape is for the first histogram of the object, so that it is taken only from the centre.
+CORE = 6.0
 ROUNDS = 4
-STRONGEST = 4.0  # log odds that the colour of a pixel may claim
-SMOOTHING = 1.0, 1.5  # pixels of a crop: of the odds of colours, and of neighbours
-UNSURE = (0.35, 0.65)  # probabilities between which a pixel is void
+# Largest log odds from the colour of a pixel.
+STRONGEST = 4.0
+# In pixels of a crop: smoothing of the log odds of colours, and of the mask of neighbours.
+SMOOTHING = 1.0, 1.5
+# A pixel with a probability between these is void.
+UNSURE = (0.35, 0.65)
 
 
 def pseudo_mask(image: np.ndarray, boxes: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """image (H, W, 3) uint8, boxes (N, 4) as fractions and their classes (from 1) to a segmentation (H, W) uint8:
-    background outside every box, VOID where odds are nearly even."""
+    """From image (H, W, 3) uint8, boxes (N, 4) as fractions and their classes (from 1) to a segmentation (H, W) uint8:
+    background outside all boxes, and VOID where the odds are nearly even."""
     size = image.shape[:2]
     outside = ~inside_boxes(boxes, size)
     best = np.zeros(size, np.float32)
@@ -45,9 +54,9 @@ def pseudo_mask(image: np.ndarray, boxes: np.ndarray, classes: Sequence[int]) ->
 
 
 def in_box(image: np.ndarray, box: np.ndarray, outside: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray]:
-    """The pixels of a box as slices, and the probability (h, w) of each to be the object's.
+    """The pixels of a box as slices, and the probability (h, w) that each belongs to the object.
 
-    outside (H, W) bool: pixels in no box at all.
+    outside: (H, W) bool, pixels that are in no box.
     """
     size = image.shape[:2]
     y1, x1, y2, x2 = np.clip(np.round(box * np.tile(size, 2)), 0, np.tile(size, 2)).astype(int)
@@ -76,12 +85,13 @@ def in_box(image: np.ndarray, box: np.ndarray, outside: np.ndarray) -> tuple[tup
 
 
 def sharpened(colours: np.ndarray, prior: np.ndarray, inside: np.ndarray, around: np.ndarray) -> np.ndarray:
-    """Probabilities (h, w) from bins of colours (h, w, 3), prior log odds (h, w), and where the box and its
-    surroundings are. Where either has too few pixels for a histogram the prior stands alone."""
+    """Probabilities (h, w) from bins of colours (h, w, 3), prior log odds (h, w), and the pixels of the box and of its
+    surroundings. If either has too few pixels for a histogram, only the prior is used."""
     probability = np.where(inside, expit(prior), 0.0)
     if min(inside.sum(), around.sum()) < FEWEST:
         return probability
-    share = np.where(inside, expit(CORE * (prior - SHAPE)), 0.0)  # of a pixel that the object's histogram takes
+    # The share of a pixel that is added to the object's histogram.
+    share = np.where(inside, expit(CORE * (prior - SHAPE)), 0.0)
     for _ in range(ROUNDS):
         ours = histogram(colours[inside], share[inside])
         others = histogram(colours[inside | around], 1 - probability[inside | around])
@@ -93,7 +103,7 @@ def sharpened(colours: np.ndarray, prior: np.ndarray, inside: np.ndarray, around
 
 
 def histogram(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Bins of pixels (n, 3) with their weights (n,) to the share of each colour (BINS, BINS, BINS), none of them 0."""
+    """From bins of pixels (n, 3) and weights (n,) to the share of each colour (BINS, BINS, BINS), which is never 0."""
     counts = np.zeros((BINS,) * 3)
     np.add.at(counts, tuple(colours.T), weights)
     return ndimage.gaussian_filter(counts, 1.0, mode="nearest") / max(weights.sum(), 1e-6) + 1e-4

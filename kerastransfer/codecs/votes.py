@@ -1,25 +1,27 @@
-"""Maps of votes to masks, by boxes alone."""
+"""Masks from maps of votes, with thresholds that are chosen only by boxes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-CANDIDATES = 200  # thresholds that are tried
+# The number of thresholds to try.
+CANDIDATES = 200
 
 
 def threshold_by_boxes(votes: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> float:
-    """The threshold above which maps of votes (H, W) reach as far as the boxes (N, (y1, x1, y2, x2)) of their images.
+    """The threshold above which maps of votes (H, W) extend as far as the boxes (N, (y1, x1, y2, x2)) of their images.
 
-    A mask touches the sides of its box and need not fill it: so that what is above the threshold and what is in a box
-    are compared as shadows on the two axes, by IoU (what BoxInst's projection term trains; Tian et al. 2021), and
-    the best mean over images and axes wins.
+    A mask touches the sides of its box but need not fill it. So the pixels above the threshold and those in boxes are
+    projected on the two axes and compared by IoU (as in the projection loss of BoxInst, Tian et al. 2021); the one with
+    the best mean over images and axes is chosen.
     """
     shadows = [_shadows(values, own) for values, own in zip(votes, boxes, strict=True)]
     heights = np.concatenate([height for image in shadows for height, _ in image])
     candidates = np.unique(np.quantile(heights, np.linspace(0, 1, CANDIDATES), method="lower"))[:-1]
     candidates = candidates[candidates > 0]
     if not len(candidates):
-        return 1.0  # nobody votes, so that no threshold is better than another
+        # Without votes no threshold is better than another.
+        return 1.0
     scores = [
         np.mean([_iou(height > threshold, inside) for image in shadows for height, inside in image])
         for threshold in candidates
@@ -28,13 +30,14 @@ def threshold_by_boxes(votes: Sequence[np.ndarray], boxes: Sequence[np.ndarray])
 
 
 def classes_by_votes(votes: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
-    """Votes (H, W, K) to classes (H, W) uint8: the one that is furthest above its threshold, by ratio; else 0."""
+    """From votes (H, W, K) to classes (H, W) uint8: the class that exceeds its threshold by the largest factor, or
+    0."""
     odds = votes / np.asarray(thresholds, np.float32)
     return np.where(odds.max(axis=-1) > 1, odds.argmax(axis=-1) + 1, 0).astype(np.uint8)
 
 
 def inside_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Boxes (N, 4) as fractions to the pixels (H, W) whose centres lie in one of them."""
+    """From boxes (N, 4) as fractions to (H, W) bool, the pixels whose centres are in one of them."""
     inside = np.zeros(size, bool)
     for y1, x1, y2, x2 in np.ceil(np.asarray(boxes) * np.tile(size, 2) - 0.5).astype(int):
         inside[max(0, y1) : max(0, y2), max(0, x1) : max(0, x2)] = True
@@ -42,7 +45,7 @@ def inside_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _shadows(values, boxes):
-    """(highest vote, whether in a box) of each row, and of each column."""
+    """The projections (highest vote, whether in a box) on rows and on columns."""
     inside = inside_boxes(boxes, values.shape)
     return [(values.max(axis=axis), inside.any(axis=axis)) for axis in (1, 0)]
 

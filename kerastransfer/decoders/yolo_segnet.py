@@ -1,4 +1,4 @@
-"""The decoder of YoloSegNet: up from the last tap alone (YOLO encoder transfer, ElSedfy 2025, section III)."""
+"""The decoder of YoloSegNet, which upsamples only the last tap (ElSedfy 2025, section III-C)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,8 @@ import keras
 from kerastransfer.decoders.widths import in_proportion, last
 from kerastransfer.layers.blocks import up
 
-WIDTHS = (512, 256, 128, 64, 32)  # on an encoder whose last tap has 1024 channels
+# For an encoder whose last tap has 1024 channels.
+WIDTHS = (512, 256, 128, 64, 32)
 
 
 def segnet(
@@ -17,14 +18,16 @@ def segnet(
     widths: Sequence[int] | None = None,
     name: str = "decoder",
 ) -> keras.Model:
-    """{"c5": (B, H / s, W / s, D)} to {"pixels": (B, H / 2, W / 2, widths[-1])}; the head makes the last step up.
+    """From {"c5": (B, H / s, W / s, D)} to {"pixels": (B, H / 2, W / 2, widths[-1])}; the head does the last upsampling
+    step.
 
-    channels, strides: of the encoder's taps. widths: by default WIDTHS, in proportion to the last tap's channels. A
-    tap of smaller stride takes the last of them.
+    channels, strides: those of the encoder's taps. widths: by default WIDTHS, in proportion to the channels of the last
+    tap. For a smaller stride only the last widths are used.
     """
     tap = deepest(strides)
     widths = widths or in_proportion(WIDTHS, channels[tap])
-    steps = strides[tap].bit_length() - 2  # one of the steps is the head's
+    # The head does one of the steps.
+    steps = strides[tap].bit_length() - 2
     features = keras.Input((None, None, channels[tap]), name=tap)
     x = features
     for step, filters in enumerate(last(widths, steps), start=1):
@@ -33,5 +36,5 @@ def segnet(
 
 
 def deepest(strides: Mapping[str, int]) -> str:
-    """The tap of the largest stride; of several such taps the last."""
+    """The tap with the largest stride; of several such taps, the last."""
     return max(reversed(strides), key=strides.get)

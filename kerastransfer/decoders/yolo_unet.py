@@ -1,5 +1,5 @@
-"""The decoder of YoloUNet: every step up is followed by the tap of its size (YOLO encoder transfer,
-ElSedfy 2025, section III)."""
+"""The decoder of YoloUNet, in which each upsampling step is followed by the tap of its size (ElSedfy 2025, section
+III-D)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,8 @@ import keras
 from kerastransfer.decoders.widths import in_proportion, last
 from kerastransfer.layers.blocks import up
 
-WIDTHS = (512, 512, 256, 128, 64, 32)  # on an encoder whose last tap has 1024 channels
+# For an encoder whose last tap has 1024 channels.
+WIDTHS = (512, 512, 256, 128, 64, 32)
 
 
 def unet(
@@ -18,11 +19,11 @@ def unet(
     widths: Sequence[int] | None = None,
     name: str = "decoder",
 ) -> keras.Model:
-    """Taps {"c1".."c5"} to {"pixels": (B, H, W, widths[-1])}.
+    """From taps {"c1".."c5"} to {"pixels": (B, H, W, widths[-1])}.
 
-    channels, strides: of the encoder's taps. Concatenation is [decoder, skip]; after it comes the next transposed
-    convolution and no other. Taps of one stride come in together, the last first. widths: by default WIDTHS, in
-    proportion to the last tap's channels. A tap of smaller total stride takes the last of them.
+    channels, strides: those of the encoder's taps. Concatenation is [decoder, skip], and is directly followed by the
+    next transposed convolution. Taps with the same stride are concatenated together, the last first. widths: by default
+    WIDTHS, in proportion to the channels of the last tap. For a smaller stride only the last widths are used.
     """
     inputs = {tap: keras.Input((None, None, channels[tap]), name=tap) for tap in strides}
     skips = {stride: [inputs[tap] for tap in strides if strides[tap] == stride][::-1] for stride in strides.values()}

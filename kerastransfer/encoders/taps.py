@@ -1,4 +1,4 @@
-"""What a decoder needs to know of an encoder, whichever it is: its taps, their strides and channels."""
+"""What a decoder needs to know about any encoder: its taps, their strides and channels."""
 
 import math
 import re
@@ -15,9 +15,9 @@ SIDE = 1024
 
 
 def taps(encoder: keras.Model) -> dict[str, keras.KerasTensor]:
-    """{"c1": (B, h, w, D), ...}: the maps of an encoder, by stage; other outputs it has are ignored.
+    """{"c1": (B, h, w, D), ...}: the maps of an encoder, by stage; other outputs are ignored.
 
-    Raises UserError for what is not an encoder.
+    Raises UserError if it is not an encoder.
     """
     if not isinstance(encoder, keras.Model):
         raise UserError(f"the encoder is a {type(encoder).__name__}, not a model; {WANTED}")
@@ -40,7 +40,7 @@ def channels(encoder: keras.Model) -> dict[str, int]:
 
 
 def strides(encoder: keras.Model) -> dict[str, int]:
-    """{"c1": 4, ...}: how many pixels of the image one position of each tap stands for, along a side; powers of two."""
+    """{"c1": 4, ...}: the pixels of the image between two positions of each tap, rounded to powers of two."""
     names, (_, *sides, _) = list(taps(encoder)), encoder.input.shape
     if None in sides:
         sides = [side or SIDE for side in sides]
@@ -51,7 +51,7 @@ def strides(encoder: keras.Model) -> dict[str, int]:
 
 
 def check_size(encoder: keras.Model) -> None:
-    """Raises UserError for an encoder of a fixed image size that its largest stride does not divide."""
+    """Raises UserError if the encoder has a fixed image size that is not a multiple of its largest stride."""
     stride, (_, height, width, _) = max(strides(encoder).values()), encoder.input.shape
     if (height or 0) % stride or (width or 0) % stride:
         raise UserError(

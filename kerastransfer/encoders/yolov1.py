@@ -1,4 +1,4 @@
-"""YOLOv1's convolutional encoders: one table each, one builder (YOLOv1, Redmon et al. 2016, section 2.1)."""
+"""YOLOv1's convolutional encoders, built from tables (YOLOv1, Redmon et al. 2016, section 2.1)."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,10 +8,11 @@ import keras
 from kerastransfer.layers.blocks import conv_bn
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 
-POOL = "pool"  # max-pool 2 x 2 of stride 2
+# A 2 x 2 max-pool of stride 2.
+POOL = "pool"
 
-# Five stages; a row is (filters, kernel), (filters, kernel, 2), POOL, or a residual block: several of these, whose
-# output is added to what they read. A stage's output is its tap.
+# Tables of five stages. A row is (filters, kernel), (filters, kernel, 2), POOL, or a residual block: several of these,
+# whose output is added to their input. The output of a stage is its tap.
 YOLOV1 = (
     ((64, 7, 2), POOL),
     ((192, 3), POOL),
@@ -26,9 +27,9 @@ FAST_YOLO = (
     ((256, 3), POOL),
     ((512, 3), POOL, (1024, 3), (1024, 3), (1024, 3)),
 )
-# Ours, for two cores: YOLOv1's alternation of 1 x 1 and 3 x 3, with YOLOv3's shortcuts (its section 2.4). The last
-# stage keeps the stride of 16. Without either, a small data set is not even learnt by heart; and a decoder gains by
-# depth at stride 8 (docs/results.md).
+# Ours, for two CPU cores: YOLOv1's alternation of 1 x 1 and 3 x 3, with the shortcuts of YOLOv3 (Redmon and Farhadi
+# 2018, section 2.4). The last stage keeps the stride of 16. Without either, the encoder cannot even fit a small data
+# set; and decoders benefit from depth at stride 8 (docs/results.md).
 SMALL = (
     ((32, 3, 2),),
     ((64, 3, 2), ((32, 1), (64, 3))),
@@ -49,15 +50,15 @@ def yolov1_encoder(
     activation: str = "leaky",
     name: str = "encoder",
 ) -> keras.Model:
-    """Image (B, H, W, 3) in 0..255 to taps {"c1".."c5"}, each (B, H / s, W / s, D).
+    """From image (B, H, W, 3) in 0..255 to taps {"c1".."c5"}, each (B, H / s, W / s, D).
 
-    strides: one for each layer that has stride 2 in the table, in order; 2 each by default. With 1 a pool is of size
-        1 x 1. No weight depends on them, so a trained encoder may be rebuilt with others (`strides_to`).
-    dilate: carry each stride taken away by dilating what follows, a trous, max-pools included: a tap then holds, at
-        every offset, what the strided encoder has at every s-th pixel.
+    strides: the stride of each layer that has stride 2 in the table, in order; by default 2. A pool of stride 1 has the
+        size 1 x 1. No weight depends on the strides, so a trained encoder can be rebuilt with others (`strides_to`).
+    dilate: replace each removed stride by dilating all following layers, max-pools included ("a trous"). A tap then has
+        at every offset what the strided encoder has at every s-th pixel.
     activation: "leaky" (Darknet's) or "relu6".
     YOLOv1 at 448: c1 112 x 112 x 64, c2 56 x 56 x 192, c3 28 x 28 x 512, c4 14 x 14 x 1024, c5 7 x 7 x 1024.
-    Raises ValueError when the number of strides does not fit the table, and when a stride remains behind a dilation.
+    Raises ValueError if the number of strides does not fit the table, or if a stride remains after a dilation.
     """
     strided = sum(map(is_strided, layers_by_name(stages).values()))
     strides = [2] * strided if strides is None else list(strides)
@@ -66,7 +67,8 @@ def yolov1_encoder(
     if dilate and sorted(strides, reverse=True) != strides:
         raise ValueError(f"strides {strides} have one behind a dilation, which no convolution has: take the last away")
     remaining = iter(strides)
-    dilation = 1  # of the layers to come
+    # The dilation of the following layers.
+    dilation = 1
 
     def apply(x, layer, layer_name):
         nonlocal dilation
@@ -95,17 +97,17 @@ def yolov1_encoder(
 
 
 def block(row) -> tuple:
-    """The layers of a table's row: a residual block has several, any other row is one itself."""
+    """The layers of a row: a residual block has several, any other row is a single layer."""
     return row if isinstance(row[0], tuple) else (row,)
 
 
 def is_strided(layer) -> bool:
-    """Whether a table's layer has a stride that may be taken away."""
+    """Whether a layer of a table has a stride, which can be removed."""
     return layer == POOL or len(layer) == 3
 
 
 def layers_by_name(stages) -> dict[str, tuple | str]:
-    """{"c1_1": (filters, kernel, 2), "c1_2": POOL, ...}: a table's layers, by the names that the builder gives them."""
+    """{"c1_1": (filters, kernel, 2), "c1_2": POOL, ...}: the layers of a table, by the names that the builder uses."""
     return {
         f"c{number}_{index}": layer
         for number, stage in enumerate(stages, start=1)
@@ -114,9 +116,9 @@ def layers_by_name(stages) -> dict[str, tuple | str]:
 
 
 def strides_to(stages, output_stride: int) -> list[int]:
-    """Strides for `yolov1_encoder` that leave a total of `output_stride`: the last ones are taken away.
+    """Strides for `yolov1_encoder` with a total of `output_stride`, from which the last ones are removed.
 
-    Raises ValueError for what is no power of two up to the table's own total stride.
+    Raises ValueError unless it is a power of two, up to the total stride of the table.
     """
     strided = sum(map(is_strided, layers_by_name(stages).values()))
     kept = output_stride.bit_length() - 1
@@ -132,10 +134,10 @@ def fast_yolo_encoder(**options) -> keras.Model:
 
 
 def small_encoder(**options) -> keras.Model:
-    """Nineteen convolutions of stride 16, for two cores; `options` as for `yolov1_encoder`.
+    """Nineteen convolutions with a total stride of 16, for two CPU cores; `options` as for `yolov1_encoder`.
 
-    With ReLU6, for an int8 file's sake: it is fused into the convolution, and no rare large value takes the 256 steps
-    from all others. A detector's boxes survive neither a leaky ReLU nor an unbounded one.
+    ReLU6 suits int8 files (MobileNetV2, Sandler et al. 2018): it is fused into the convolution, and no rare large value
+    uses up the 256 steps. With a leaky or an unbounded ReLU, the boxes of an int8 detector are useless.
     """
     return yolov1_encoder(SMALL, **{"activation": ACTIVATIONS["small"], **options})
 

@@ -1,4 +1,4 @@
-"""A head that gives the whole image a logit per class."""
+"""A head with one logit per class for the whole image."""
 
 import keras
 
@@ -6,7 +6,7 @@ import keras
 def pooled(
     features: int, num_classes: int, *, tap: str = "c5", dropout: float = 0.0, name: str = "head"
 ) -> keras.Model:
-    """{tap: (B, h, w, D)} to logits (B, K): the mean over all positions, dropout, one dense layer."""
+    """From {tap: (B, h, w, D)} to logits (B, K): the mean over all positions, dropout, and a dense layer."""
     maps = keras.Input((None, None, features), name=tap)
     x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(maps)
     if dropout:

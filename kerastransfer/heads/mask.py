@@ -1,4 +1,4 @@
-"""The head that draws the masks of boxes (Mask R-CNN, He et al. 2017, figure 4; YOLO-Mask, section 3)."""
+"""The head that predicts masks in boxes (Mask R-CNN, He et al. 2017, figure 4; YOLO-Mask, section 3)."""
 
 import keras
 
@@ -19,15 +19,15 @@ def fcn(
     batch_norm: bool = False,
     name: str = "head",
 ) -> keras.Model:
-    """{"rois": (B, N, P, P, D)} to logits (B, N, M, M, K): `convs` 3 x 3 convolutions, a transposed one that doubles
-    the side, and one mask per class.
+    """From {"rois": (B, N, P, P, D)} to logits (B, N, M, M, K): `convs` 3 x 3 convolutions, a transposed one that
+    doubles the side, and one mask per class.
 
-    num_classes: K; 1 for one mask whatever the class.
+    num_classes: K; 1 for a class-agnostic mask.
     pool: P, the side of the pooled features.
-    mask_size: M, 2 P or a whole part of it. Where it is less, the last convolution has a kernel and a stride of
-        2 P / M, so that no part of the map is left out (7 is the paper's choice; it names no kernel).
+    mask_size: M, 2 P or a divisor of it. If it is smaller, the last convolution has a kernel and a stride of 2 P / M,
+        so that no part of the map is left out (YOLO-Mask, section 4, uses 7 and does not name a kernel).
     activation: one of `layers.blocks.ACTIVATIONS`; "relu6" suits int8.
-    batch_norm: after each 3 x 3 convolution. Rows of padding then count in its statistics.
+    batch_norm: whether batch normalization follows each 3 x 3 convolution. Its statistics then include padding rows.
     """
     if 2 * pool % mask_size:
         raise ValueError(f"mask_size {mask_size}: give {2 * pool}, or a whole part of it, for a pool of {pool}")
@@ -48,5 +48,5 @@ def fcn(
 
 
 def _he():
-    """He's normal of the outgoing connections, not cut off."""
+    """He normal initialization by the number of output connections, not truncated."""
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")

@@ -1,4 +1,4 @@
-"""The three heads of YOLOv1 (Redmon et al. 2016, section 2.1; Darknet; ElSedfy 2025): last tap to raw predictions."""
+"""The three heads of YOLOv1 (Redmon et al. 2016, section 2.1; Darknet; ElSedfy 2025), from last tap to predictions."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,12 @@ def fully_conv(
     activation: str = "leaky",
     name: str = "head",
 ) -> keras.Model:
-    """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B), any S (ElSedfy 2025): a prediction per cell, usable densely.
+    """From {"c5": (B, S, S, D)} to (B, S, S, C + 5 B), for any S (ElSedfy 2025): a prediction for each cell, which also
+    works densely.
 
     hidden: widths of the two 3 x 3 convolutions, by default D / 2 and D / 4 (512 and 256 on YOLOv1's encoder).
-    dilation: of the 3 x 3 convolutions, above 1 where strides of the encoder were taken away.
-    activation: "leaky" or "relu6", best the encoder's.
+    dilation: that of the 3 x 3 convolutions; above 1 if strides of the encoder were removed.
+    activation: "leaky" or "relu6", preferably that of the encoder.
     """
     features = keras.Input((None, None, channels), name="c5")
     x = features
@@ -32,7 +33,7 @@ def fully_conv(
 
 
 def paper_fc(channels: int, outputs: int, *, grid: int = 7, hidden: int = 4096, name: str = "head") -> keras.Model:
-    """{"c5": (B, S, S, D)} to (B, S, S, C + 5 B) through two dense layers, S = grid (YOLOv1 section 2.1)."""
+    """From {"c5": (B, S, S, D)} to (B, S, S, C + 5 B), S = grid: two dense layers (Redmon et al. 2016, section 2.1)."""
     features = keras.Input((grid, grid, channels), name="c5")
     x = keras.layers.Flatten(name="flatten")(features)
     x = keras.layers.Dense(hidden, name="hidden")(x)
@@ -44,9 +45,9 @@ def paper_fc(channels: int, outputs: int, *, grid: int = 7, hidden: int = 4096, 
 
 
 def darknet_local(channels: int, outputs: int, *, grid: int = 7, hidden: int = 256, name: str = "head") -> keras.Model:
-    """{"c5": (B, S, S, D)} to the flat vector (B, S * S * (C + 5 B)) of Darknet's `yolov1.weights`, S = grid.
+    """From {"c5": (B, S, S, D)}, S = grid, to the flat vector (B, S * S * (C + 5 B)) of Darknet's `yolov1.weights`.
 
-    The vector holds all class scores, then all confidences, then all boxes: read it with a codec of layout "darknet".
+    The vector has all class scores, then all confidences, then all boxes: decode it with a codec of layout "darknet".
     """
     features = keras.Input((grid, grid, channels), name="c5")
     x = LocallyConnected(hidden, 3, name="local")(features)

@@ -1,4 +1,4 @@
-"""Layers that Keras lacks. Importing the room registers them, so that a saved model that holds them can be loaded."""
+"""Layers that Keras lacks. Importing this package registers them, so that saved models with them can be loaded."""
 
 from kerastransfer.layers.batch_norm import BatchNorm
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool

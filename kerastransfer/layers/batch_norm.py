@@ -1,20 +1,20 @@
-"""Batch normalisation that trains through TensorFlow's fused kernel, and whose freezing comes in two kinds."""
+"""Batch normalization that is trained with TensorFlow's fused kernel, and that can be frozen in two ways."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalisation over the last axis of (B, H, W, D), momentum and epsilon of Darknet by default.
+    """Batch normalization over the last axis of (B, H, W, D), by default with the momentum and epsilon of Darknet.
 
-    Keras computes the statistics with separate operations; TensorFlow's fused kernel does the same in one, and keeps
-    bfloat16 inputs in bfloat16. On other backends this is the Keras layer.
+    Keras computes the statistics with separate operations; TensorFlow's fused kernel does the same in one operation,
+    and keeps bfloat16 inputs in bfloat16. On other backends this is the Keras layer.
 
-    A frozen layer (`trainable=False`) normalises with its moving statistics and keeps them. With `drift=True` it keeps
-    only scale and offset: in training it normalises with the batch and moves its statistics (what happens when
-    gradients are switched off but train mode is not).
+    A frozen layer (`trainable=False`) normalizes with its moving statistics and does not change them. With `drift=True`
+    only scale and offset are frozen: in training the layer normalizes with the statistics of the batch and updates its
+    moving statistics (which is what happens if gradients are switched off in training mode).
 
-    Over several replicas the statistics are those of the whole batch, so that they train as one does.
+    With several replicas the statistics are those of the whole batch, so that training is the same as with one.
 
     The moving variance is unbiased (n / (n - 1)) on TensorFlow, as in PyTorch and Darknet, and biased elsewhere.
     """
@@ -48,8 +48,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         return normalised
 
     def _over_replicas(self, inputs, replica):
-        """Normalise with the statistics of the whole batch, of which each replica holds an equal part: the fused kernel
-        knows its own part alone."""
+        """Normalize with the statistics of the whole batch, of which each replica has an equal part; the fused kernel
+        only sees its own part."""
         import tensorflow as tf
 
         x = tf.cast(inputs, "float32")

@@ -13,29 +13,30 @@ ACTIVATIONS = {
 
 
 def activate(x, activation: str, name: str):
-    """The layer NAME_ACTIVATION, one of ACTIVATIONS: "leaky" is Darknet's, of slope 0.1; "relu6" suits int8."""
+    """Apply the layer NAME_ACTIVATION. activation: one of ACTIVATIONS; "leaky" is Darknet's, with a slope of 0.1, and
+    "relu6" suits int8."""
     if activation not in ACTIVATIONS:
         raise UserError(f"unknown activation {activation!r}; choose {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[activation](f"{name}_{activation}")(x)
 
 
 def pad(x, size: int, name: str):
-    """`size` zero pixels on every side. Keras's "same" pads a strided convolution on the far sides only, which is not
-    Darknet's padding."""
+    """Pad with `size` zero pixels on all sides, as Darknet does. Keras's "same" pads a strided convolution only on the
+    far sides."""
     return keras.layers.ZeroPadding2D(size, name=f"{name}_pad")(x) if size else x
 
 
 def conv_bn(x, filters: int, kernel: int, stride: int = 1, *, dilation: int = 1, name: str, activation: str = "leaky"):
-    """Darknet's convolution: symmetric padding of dilation * (kernel // 2), no bias, batch norm, activation.
+    """Darknet's convolution: symmetric padding of dilation * (kernel // 2), no bias, batch normalization, activation.
 
-    (B, H, W, D) to (B, ceil(H / stride), ceil(W / stride), filters) for odd kernels. activation: as for `activate`.
-    Either stride or dilation is 1.
+    From (B, H, W, D) to (B, ceil(H / stride), ceil(W / stride), filters), for odd kernels. activation: as for
+    `activate`. Either stride or dilation must be 1.
     """
     padding = "same"
     if stride > 1:
         x, padding = pad(x, kernel // 2, name), "valid"
     if kernel == 1:
-        # It changes nothing, and TensorFlow would rearrange the whole map for it.
+        # Dilation has no effect here, but TensorFlow would rearrange the whole map for it.
         dilation = 1
     x = keras.layers.Conv2D(
         filters, kernel, stride, padding=padding, dilation_rate=dilation, use_bias=False, name=f"{name}_conv"
@@ -45,6 +46,7 @@ def conv_bn(x, filters: int, kernel: int, stride: int = 1, *, dilation: int = 1,
 
 
 def up(x, filters: int, *, name: str):
-    """Transposed convolution 2 x 2 of stride 2 with bias, batch norm, ReLU: (B, H, W, D) to (B, 2H, 2W, filters)."""
+    """A 2 x 2 transposed convolution of stride 2 with bias, batch normalization and ReLU: from (B, H, W, D) to
+    (B, 2H, 2W, filters)."""
     x = keras.layers.Conv2DTranspose(filters, 2, 2, name=f"{name}_conv")(x)
     return activate(BatchNorm(name=f"{name}_bn")(x), "relu", name)

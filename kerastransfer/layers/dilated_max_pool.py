@@ -1,4 +1,4 @@
-"""The max-pool of a network whose strides were taken away."""
+"""Max-pooling in a network whose strides were removed."""
 
 import functools
 
@@ -8,11 +8,11 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class DilatedMaxPool(keras.layers.Layer):
-    """Max over `size` x `size` pixels that lie `dilation` apart, at every pixel: (B, H, W, D) to the same shape.
+    """The maximum over `size` x `size` pixels with a distance of `dilation`, at every pixel of (B, H, W, D).
 
-    What a pool of stride 2 becomes in a trous inference. Pixels beyond the far sides are left out, as if padded with
-    -inf. whole: windows that reach beyond the far sides are left out instead, which takes (size - 1) * dilation from
-    each side, as a pool without padding behind a layer that pads.
+    This replaces a pool of stride 2 in "a trous" inference. Pixels beyond the far sides are ignored, as if padded with
+    -inf, and the shape does not change. whole: instead, windows that reach beyond the far sides are left out, which
+    shortens each side by (size - 1) * dilation; this replaces a pool without padding after a layer that pads.
     """
 
     def __init__(self, dilation: int, size: int = 2, *, whole: bool = False, **kwargs):
@@ -27,7 +27,7 @@ class DilatedMaxPool(keras.layers.Layer):
         return x
 
     def _shifted(self, x, step, rest, axis):
-        """What lies `step` further along an axis."""
+        """The pixels that are `step` further along an axis."""
 
         def cut(near, far):
             span = slice(near, far or None)
@@ -35,8 +35,8 @@ class DilatedMaxPool(keras.layers.Layer):
 
         if self.whole:
             return cut(step, -rest)
-        # Where there is no neighbour the pixel stands for it: a maximum takes no notice, and an int8 file need not
-        # hold -inf.
+        # A missing neighbour is replaced by the pixel itself, which does not change the maximum and, unlike -inf, can
+        # be represented in an int8 file.
         return ops.concatenate([cut(step, 0), cut(-step, 0)], axis=axis) if step else x
 
     def compute_output_shape(self, shape):

@@ -1,4 +1,4 @@
-"""A convolution whose kernel differs from place to place; Keras 3 has none."""
+"""A convolution with a different kernel at each position, which Keras 3 does not have."""
 
 import keras
 from keras import ops
@@ -6,8 +6,9 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class LocallyConnected(keras.layers.Layer):
-    """(B, H, W, D) to (B, H, W, filters) with a `kernel` x `kernel` window, zero padding of kernel // 2 and weights of
-    their own at each of the H x W places, which must be known. Weights: (H * W, kernel * kernel * D, filters)."""
+    """From (B, H, W, D) to (B, H, W, filters) with a `kernel` x `kernel` window, zero padding of kernel // 2, and
+    different weights at each of the H x W positions. H and W must be fixed. Weights: (H * W, kernel * kernel * D,
+    filters)."""
 
     def __init__(self, filters: int, kernel: int = 3, **kwargs):
         super().__init__(**kwargs)

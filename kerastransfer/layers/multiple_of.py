@@ -1,11 +1,11 @@
-"""A guard against images that a network of strides cannot return to their size."""
+"""Refuses images whose size a network with strides could not restore."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class MultipleOf(keras.layers.Layer):
-    """Passes images (B, H, W, D) on. Raises ValueError where H or W is known and not a multiple of `stride`."""
+    """Returns images (B, H, W, D) unchanged. Raises ValueError if H or W is known and not a multiple of `stride`."""
 
     def __init__(self, stride: int, **kwargs):
         super().__init__(**{"name": f"multiple_of_{stride}", "autocast": False, **kwargs})

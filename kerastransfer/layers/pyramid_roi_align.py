@@ -1,4 +1,4 @@
-"""RoIAlign over several maps, each box on its own."""
+"""RoIAlign on several maps, from one of which each box is pooled."""
 
 import keras
 from keras import ops
@@ -8,11 +8,11 @@ from kerastransfer.ops.roi_align import roi_align
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class PyramidRoIAlign(keras.layers.Layer):
-    """Called with maps [(B, h, w, D), ...], boxes (B, N, (y1, x1, y2, x2)) as fractions of the image and levels (B, N),
-    the number of each box's map: gives (B, N, P, P, D). Boxes stay in float32, whatever the layer computes in.
+    """From maps [(B, h, w, D), ...], boxes (B, N, (y1, x1, y2, x2)) as fractions of the image, and levels (B, N), the
+    index of each box's map, to (B, N, P, P, D). Boxes stay in float32, whatever the layer computes in.
 
-    All boxes are pooled from all maps, and what is of another level counts 0: static shapes, for a compiler's sake.
-    size, sampling_ratio: as in `kerastransfer.ops.roi_align`.
+    All boxes are pooled from all maps and multiplied by 0 for other levels, so that shapes are static, which compilers
+    need. size, sampling_ratio: as in `kerastransfer.ops.roi_align`.
     """
 
     def __init__(self, size: int, *, sampling_ratio: int = 2, **kwargs):

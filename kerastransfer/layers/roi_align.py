@@ -1,4 +1,4 @@
-"""RoIAlign as a layer, by interpolation matrices or by TensorFlow's crop_and_resize."""
+"""RoIAlign as a layer, with interpolation matrices or with TensorFlow's crop_and_resize."""
 
 import keras
 from keras import ops
@@ -10,16 +10,16 @@ METHODS = ("matrices", "crop_and_resize")
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class RoIAlign(keras.layers.Layer):
-    """Pool boxes from maps: called with features (B, H, W, D) and boxes (B, N, (y1, x1, y2, x2)) as fractions of the
-    map, gives (B, N, P, P, D).
+    """Pools boxes from maps: from features (B, H, W, D) and boxes (B, N, (y1, x1, y2, x2)) as fractions of the map, to
+    (B, N, P, P, D).
 
     size, sampling_ratio, aligned, reduce: as in `kerastransfer.ops.roi_align`.
-    method: "matrices" runs on every backend, compiles and exports. "crop_and_resize" gives the same values for aligned
-        boxes and 1 or more samples, in less time on a processor, but on TensorFlow alone: it
-        neither compiles with XLA nor converts to LiteRT. A sample just a pixel outside the map, where values end, may
-        round to either side.
+    method: "matrices" runs on every backend, compiles and can be exported. "crop_and_resize" gives the same values for
+        aligned boxes and at least one sample, and is faster on CPUs, but it only runs on TensorFlow, does not compile
+        with XLA and does not convert to LiteRT. A sample exactly one pixel outside the map, where values end, may be
+        rounded to either side.
 
-    Boxes stay in the precision they come in, whatever the layer computes in, and get no gradient.
+    Boxes are cast to float32, whatever the layer computes in, and receive no gradient.
     """
 
     def __init__(
@@ -32,7 +32,8 @@ class RoIAlign(keras.layers.Layer):
         method: str = "matrices",
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)  # half precision would move boxes by pixels
+        # Half precision would move boxes by pixels.
+        super().__init__(autocast=False, **kwargs)
         if reduce not in REDUCTIONS:
             raise ValueError(f"reduce {reduce!r}: choose from {REDUCTIONS}")
         if method not in METHODS:
@@ -62,8 +63,8 @@ class RoIAlign(keras.layers.Layer):
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     def _by_crop_and_resize(self, features, boxes):
-        """The gradient is that of the matrices: on several threads TensorFlow's own loses some of what boxes that
-        overlap add to a pixel."""
+        """The gradient is computed with the matrices: with several threads, TensorFlow's own gradient loses some of the
+        values that overlapping boxes add to a pixel."""
         import tensorflow as tf
 
         @tf.custom_gradient
@@ -85,10 +86,10 @@ class RoIAlign(keras.layers.Layer):
 
 
 def crop_and_resize(features, boxes, bins: tuple[int, int], sampling_ratio: int, reduce: str = "mean"):
-    """Aligned RoIAlign by TensorFlow's operator of that name, in float32.
+    """Aligned RoIAlign with TensorFlow's operator of that name, in float32.
 
-    That one samples from corner to corner and has no samples outside the map, so it gets the places of the first and
-    the last sample, on a map that repeats its edges.
+    The operator samples from corner to corner and not outside the map, so it is given the positions of the first and
+    the last sample, on a map whose edges are repeated.
     """
     import tensorflow as tf
 
@@ -97,7 +98,8 @@ def crop_and_resize(features, boxes, bins: tuple[int, int], sampling_ratio: int,
     samples = [count * sampling_ratio for count in bins]
     bordered = tf.pad(tf.cast(features, "float32"), ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
     lengths = tf.cast([height, width], "float32")
-    near, far = (sides * lengths + 0.5 for sides in (boxes[..., :2], boxes[..., 2:]))  # 1 for the border
+    # 1 for the border minus 0.5 for the centre of a pixel.
+    near, far = (sides * lengths + 0.5 for sides in (boxes[..., :2], boxes[..., 2:]))
     half_step = (far - near) / (2 * tf.constant(samples, "float32"))
     ends = tf.concat([near + half_step, far - half_step], -1) / tf.tile(lengths + 1, (2,))
     ends = tf.stop_gradient(tf.reshape(ends, (-1, 4)))

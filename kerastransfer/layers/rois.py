@@ -1,4 +1,4 @@
-"""Boxes of a batch as one long batch and back, for the layers that know only one axis of them."""
+"""Merges the axes of batch and boxes and splits them again, for layers with a single batch axis."""
 
 import keras
 from keras import ops
@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Fold(keras.layers.Layer):
-    """(B, N, ...) to (B * N, ...)."""
+    """From (B, N, ...) to (B * N, ...)."""
 
     def call(self, x):
         return ops.reshape(x, (-1, *x.shape[2:]))
@@ -17,7 +17,7 @@ class Fold(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Unfold(keras.layers.Layer):
-    """(B * N, ...) to (B, N, ...), B and N those of a second input (B, N, ...)."""
+    """From (B * N, ...) to (B, N, ...), with B and N of a second input (B, N, ...)."""
 
     def call(self, x, like):
         return ops.reshape(x, (*ops.shape(like)[:2], *x.shape[1:]))

@@ -7,11 +7,11 @@ from kerastransfer.ops import nms
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class Suppress(keras.layers.Layer):
-    """{"boxes": (B, A, 4), "scores": (B, A, K)} of all candidates to the detections that greedy suppression leaves:
-    {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M), "count": (B,)}, and "candidates" (B, M) where `numbered`
-    (`ops.nms.non_max_suppression`).
+    """From all candidates, {"boxes": (B, A, 4), "scores": (B, A, K)}, to the detections that remain after greedy
+    suppression, {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M), "count": (B,)}; with `numbered` also
+    "candidates" (B, M) (`ops.nms.non_max_suppression`).
 
-    Every suppression in a graph is one of these, so that `export.portable` can put a device's own in its place.
+    All suppression in graphs uses this layer, so that `export.portable` can replace it with a device's own operator.
     """
 
     choose = staticmethod(nms.greedy)

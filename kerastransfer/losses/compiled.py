@@ -1,4 +1,4 @@
-"""Losses that go into `model.compile`."""
+"""Losses for `model.compile`."""
 
 import keras
 
@@ -7,7 +7,7 @@ from kerastransfer.losses.pixels import cross_entropy, soft_dice
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class PixelLoss(keras.losses.Loss):
-    """Cross-entropy plus Dice of a segmenter: classes (B, H, W), 255 where unknown, and logits (B, H, W, K).
+    """Cross-entropy plus Dice loss for segmenters, from classes (B, H, W), 255 being void, and logits (B, H, W, K).
 
     dice: weight of the Dice loss; 0 leaves it out.
     """

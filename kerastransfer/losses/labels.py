@@ -1,4 +1,4 @@
-"""Loss on the class of a whole image."""
+"""The loss for classes of whole images."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from keras import ops
 
 
 def label_loss(targets: Mapping, logits, *, smoothing: float = 0.0) -> dict:
-    """targets {"label": (B,) int32 in [0, K)}, logits (B, K) to {"cross_entropy": (B,)}.
+    """Terms for TermModel, from targets {"label": (B,) int32 in [0, K)} and logits (B, K): {"cross_entropy": (B,)}.
 
     smoothing: share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
     """

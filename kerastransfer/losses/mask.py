@@ -8,10 +8,11 @@ from kerastransfer.ops.masks import of_class
 
 
 def mask_loss(targets: Mapping, logits) -> dict:
-    """Terms: targets {"labels": (B, R), "targets": (B, R, M, M)}, logits (B, R, M, M, K) to {"mask": (B,)}.
+    """Terms for TermModel, from targets {"labels": (B, R), "targets": (B, R, M, M)} and logits (B, R, M, M, K):
+    {"mask": (B,)}.
 
-    The mean binary cross-entropy over the cells of all boxes of an image, of the truth's class alone: classes do not
-    compete. Boxes with label -1 are ignored; an image without any other has a loss of 0.
+    The term is the mean binary cross-entropy over the cells of all boxes of an image, for the true class only, so that
+    classes do not compete. Boxes with label -1 are ignored; an image without other boxes has a loss of 0.
     """
     labels, truth = targets["labels"], targets["targets"]
     own = of_class(ops.cast(logits, "float32"), labels)

@@ -1,4 +1,4 @@
-"""Losses on maps of classes; void pixels are ignored."""
+"""Losses for maps of classes; void pixels are ignored."""
 
 from keras import ops
 
@@ -6,7 +6,8 @@ from kerastransfer.vocabulary import VOID
 
 
 def cross_entropy(segmentation, logits):
-    """segmentation (B, H, W) in [0, K) or 255, logits (B, H, W, K) to (B,): mean over the image's known pixels."""
+    """Cross-entropy (B,) of segmentation (B, H, W) in [0, K) or 255 and logits (B, H, W, K): the mean over the pixels
+    of an image that are not void."""
     known, truth = _truth(segmentation, logits.shape[-1])
     shifted, powers = _softmax(logits)
     values = known * ops.log(ops.sum(powers, axis=0)) - ops.sum(truth * shifted, axis=0)
@@ -14,9 +15,9 @@ def cross_entropy(segmentation, logits):
 
 
 def soft_dice(segmentation, logits):
-    """1 - soft Dice of each foreground class in the image's truth, averaged over them: (B, H, W), logits to (B,).
+    """Dice loss (B,), 1 - soft Dice (V-Net, Milletari et al. 2016), averaged over the foreground classes of an image.
 
-    A class absent from an image's truth is left out; an image of background alone has a loss of 0.
+    A class that is absent from the truth of an image is left out; an image with only background has a loss of 0.
     """
     known, truth = _truth(segmentation, logits.shape[-1])
     _, powers = _softmax(logits)
@@ -28,23 +29,23 @@ def soft_dice(segmentation, logits):
 
 
 def pixel_loss(targets, logits) -> dict:
-    """Terms for TermModel: {"cross_entropy": (B,), "dice": (B,)} of targets {"segmentation"}."""
+    """Terms for TermModel, from targets {"segmentation"} and logits: {"cross_entropy": (B,), "dice": (B,)}."""
     segmentation = targets["segmentation"]
     return {"cross_entropy": cross_entropy(segmentation, logits), "dice": soft_dice(segmentation, logits)}
 
 
-# Classes come first below: over a last axis of two or three TensorFlow's softmax takes twice the time on a CPU.
+# Below, classes are the first axis: on CPUs TensorFlow's softmax takes twice as long over a last axis of two or three.
 
 
 def _truth(segmentation, num_classes):
-    """(B, H, W) to the known pixels (B, H, W) and those of each class (K, B, H, W), as 0 or 1."""
+    """From (B, H, W) to the pixels that are not void (B, H, W) and those of each class (K, B, H, W), as 0 or 1."""
     segmentation = ops.cast(segmentation, "int32")
     classes = ops.reshape(ops.arange(num_classes, dtype="int32"), (-1, 1, 1, 1))
     return ops.cast(segmentation != VOID, "float32"), ops.cast(ops.equal(segmentation, classes), "float32")
 
 
 def _softmax(logits):
-    """(B, H, W, K) to logits whose largest is 0, and their exponentials: (K, B, H, W) each."""
+    """From (B, H, W, K) to logits shifted so that the largest is 0, and their exponentials, (K, B, H, W) each."""
     planes = ops.moveaxis(ops.cast(logits, "float32"), -1, 0)
     shifted = planes - ops.stop_gradient(ops.max(planes, axis=0))
     return shifted, ops.exp(shifted)

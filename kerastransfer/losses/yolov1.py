@@ -1,5 +1,5 @@
-"""YOLOv1's loss in the three forms that its sources give (YOLOv1, Redmon et al. 2016, section 2.2; Darknet;
-ElSedfy 2025), and one of ours."""
+"""YOLOv1's loss in the three forms of its sources (YOLOv1, Redmon et al. 2016, section 2.2; Darknet; ElSedfy 2025), and
+one of ours."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -13,13 +13,13 @@ WEIGHTS = {"coordinates": 5.0, "objectness": 1.0, "background": 0.5, "classes": 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Where the sources differ.
+    """The differences between the sources.
 
-    rescore: the confidence of the responsible box is to equal its IoU, and not 1.
-    closest: where no box of the cell meets the truth, the one at the smallest distance in (x, y, w, h), as fractions of
-        the image, is responsible, and not the first.
-    others: a box that is not responsible counts as background in a cell with an object too.
-    giou: 1 - generalised IoU is added to the squares of the coordinates, which alone are blind to overlap.
+    rescore: the target of the responsible box's confidence is its IoU instead of 1.
+    closest: if no box of the cell overlaps the truth, the one with the smallest distance in (x, y, w, h), as fractions
+        of the image, is responsible instead of the first.
+    others: boxes that are not responsible are background in cells with an object too.
+    giou: 1 - GIoU (Rezatofighi et al. 2019) is added to the squared coordinate errors, which do not measure overlap.
     """
 
     rescore: bool
@@ -37,15 +37,15 @@ RULES = {
 
 
 def signed_root(x):
-    """sign(x) * sqrt(|x| + 1e-6): a predicted size may be negative, and its gradient must stay finite."""
+    """sign(x) * sqrt(|x| + 1e-6), because a predicted size may be negative and its gradient must be finite."""
     return ops.sign(x) * ops.sqrt(ops.abs(x) + 1e-6)
 
 
 def yolov1_loss(codec, rule: str = "author") -> Callable[[Mapping, object], dict]:
     """Terms of the loss: `terms({"boxes": (B, N, 4), "labels": (B, N)}, predictions) -> {name: (B,)}`.
 
-    Each term is the sum over cells of one image; WEIGHTS are the paper's. rule: a name in RULES. The root of the sizes
-    is taken here unless the codec's network predicts roots already.
+    Each term is the sum over the cells of an image; WEIGHTS are those of Redmon et al. 2016. rule: a name in RULES. The
+    square root of sizes is taken here, unless the network already predicts roots (see the codec's `sizes`).
     """
     rule = RULES[rule]
 
@@ -89,7 +89,7 @@ def yolov1_loss(codec, rule: str = "author") -> Callable[[Mapping, object], dict
 
 
 def _corners(codec, boxes, grid):
-    """(..., (x, y, w, h)) as corners in cells, relative to each one's own cell."""
+    """(..., (x, y, w, h)) as corners in units of cells, relative to the cell of each box."""
     xy, wh = boxes[..., :2], boxes[..., 2:]
     if codec.sizes != "cell":
         size = ops.cast(ops.stack([grid[1], grid[0]]), "float32")

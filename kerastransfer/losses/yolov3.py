@@ -1,5 +1,4 @@
-"""YOLOv3's loss as Darknet trains it (Redmon and Farhadi 2018, section 2), and one of ours with a box term that sees
-overlap."""
+"""YOLOv3's loss as in Darknet (Redmon and Farhadi 2018, section 2), and variants whose box term measures overlap."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,11 +11,12 @@ from kerastransfer.ops.truths import fold, packed
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Where the forms differ.
+    """The differences between the variants.
 
-    boxes: "squares" (Darknet: cross-entropy of x and y, half the squares of the sizes' logarithms), "giou" or "ciou"
-        (1 - the generalised, or the complete, IoU); each weighted by 2 - the box's share of the image.
-    rescore: the objectness of an object is to equal the IoU of its predicted box, and not 1.
+    boxes: "squares" (Darknet: cross-entropy of x and y, and half the squared errors of the logarithms of the sizes),
+        "giou" (1 - GIoU, Rezatofighi et al. 2019) or "ciou" (1 - CIoU, Zheng et al. 2020); each is weighted by 2 - the
+        share of the image that the box covers.
+    rescore: the target of an object's objectness is the IoU of the predicted box instead of 1.
     """
 
     boxes: str
@@ -35,8 +35,8 @@ def yolov3_loss(codec, rule: str = "darknet", *, ignore: float = 0.7) -> Callabl
     """Terms of the loss: `terms({"boxes": (B, N, 4), "labels": (B, N)}, raw maps) -> {name: (B,)}`, each the sum over
     the candidates of an image.
 
-    rule: a name in RULES. ignore: a candidate that learns no object, but whose box meets one by more than this IoU, is
-    not taught to be background (0.7 in Darknet's files; the report says 0.5).
+    rule: a name in RULES. ignore: a candidate that does not learn an object, but whose box overlaps one by more than
+    this IoU, is not trained to be background (0.7 in Darknet's files; 0.5 in Redmon and Farhadi 2018, section 2.1).
     """
     rule = RULES[rule]
 
@@ -83,5 +83,5 @@ def yolov3_loss(codec, rule: str = "darknet", *, ignore: float = 0.7) -> Callabl
 
 
 def _cross_entropy(logits, targets):
-    """Of sigmoids, element by element."""
+    """Elementwise binary cross-entropy of logits."""
     return ops.maximum(logits, 0) - logits * targets + ops.softplus(-ops.abs(logits))

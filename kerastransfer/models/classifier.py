@@ -9,7 +9,8 @@ from kerastransfer.models.parts import feed
 def classifier(
     encoder: keras.Model, num_classes: int, *, dropout: float = 0.0, name: str = "classifier"
 ) -> keras.Model:
-    """Image (B, H, W, 3) to logits (B, num_classes). Freeze the encoder before `compile` with `models.parts.freeze`."""
+    """From image (B, H, W, 3) to logits (B, num_classes). To freeze the encoder, call `models.parts.freeze` before
+    `compile`."""
     image = keras.Input(encoder.input.shape[1:], name="image")
     last = max(encoder.output)
     head = pooled(encoder.output[last].shape[-1], num_classes, tap=last, dropout=dropout)

@@ -1,4 +1,4 @@
-"""Darknet's cfg text, read into sections and checked."""
+"""Parses and checks Darknet's cfg text."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from kerastransfer.errors import UserError
 
 KINDS = ("net", "convolutional", "maxpool", "route", "shortcut", "upsample", "yolo")
-# A file may use these; no model is built from them here.
+# A file may have these, but no model is built from them here.
 OTHER_KINDS = (
     "local",
     "connected",
@@ -24,7 +24,7 @@ OTHER_KINDS = (
     "region",
 )
 ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool", "conn": "connected", "avg": "avgpool"}
-# Options of other Darknets that would change the result; anything but this value is refused.
+# Options of other versions of Darknet that would change the result; any other value is refused.
 CHANGES = {
     "convolutional": {"dilation": "1", "binary": "0", "xnor": "0"},
     "route": {"groups": "1"},
@@ -35,8 +35,8 @@ CHANGES = {
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One section of a cfg. kind: "convolutional", ...; line: of its [header], from 1; index: Darknet's, which counts
-    every section after [net] from 0 ([net] itself has -1)."""
+    """A section of a cfg. kind: "convolutional", ... line: line number of its [header], from 1. index: Darknet's, which
+    counts all sections after [net] from 0 ([net] itself has -1)."""
 
     kind: str
     options: dict[str, str]
@@ -58,7 +58,7 @@ class Section:
         return self.numbers(key, (default,))[0]
 
     def numbers(self, key: str, default: Sequence[float] = ()) -> tuple[float, ...]:
-        """The option `key` as numbers between commas. Raises UserError for anything else."""
+        """The option `key` as numbers separated by commas. Raises UserError for anything else."""
         if key not in self.options:
             return tuple(default)
         try:
@@ -68,19 +68,19 @@ class Section:
 
     @property
     def activation(self) -> str:
-        """Darknet's name of the activation; a shortcut has none unless it says so."""
+        """Darknet's name of the activation; the default of a shortcut is none."""
         return self.options.get("activation", "linear" if self.kind == "shortcut" else "logistic")
 
     @property
     def padding(self) -> int:
-        """Zeros on each side of a convolution's map; places in total around a max-pool's."""
+        """For a convolution, the zeros on each side of the map; for a max-pool, the total padding along an axis."""
         if self.kind == "maxpool":
             return self.integer("padding", self.integer("size", self.integer("stride", 1)) - 1)
         return self.integer("size", 1) // 2 if self.integer("pad", 0) else self.integer("padding", 0)
 
     @property
     def sources(self) -> tuple[int, ...]:
-        """Indices of the sections that this one reads; -1 is the image. Raises UserError for one that is not before."""
+        """Indices of the sections that this one reads; -1 is the image. Raises UserError unless they come before it."""
         if self.kind == "route":
             if not self.options.get("layers"):
                 raise UserError(f"{self}: has no layers=; name the sections that it joins")
@@ -99,7 +99,7 @@ class Section:
 
 
 class Shape(NamedTuple):
-    """What a section gives: (height, width, channels), and how many pixels of the image one place stands for."""
+    """The output of a section: height, width, channels, and stride, the pixels of the image between two positions."""
 
     height: int
     width: int
@@ -108,7 +108,7 @@ class Shape(NamedTuple):
 
 
 class Level(NamedTuple):
-    """One [yolo]: name of its raw map ("p5" for stride 32), pixels of the image per cell, anchors that it predicts."""
+    """A [yolo]: the name of its raw map ("p5" for stride 32), the pixels of the image per cell, and its anchors."""
 
     name: str
     stride: int
@@ -116,8 +116,7 @@ class Level(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """What a cfg's [yolo] sections say together; anchors: (w, h) in pixels of the network's input; levels: the finest
-    first."""
+    """The contents of the [yolo] sections. anchors: (w, h) in pixels of the network's input. levels: finest first."""
 
     num_classes: int
     anchors: tuple[tuple[float, float], ...]
@@ -126,8 +125,8 @@ class Detections(NamedTuple):
 
 
 def parse(text: str) -> tuple[Section, ...]:
-    """The sections of a cfg, [net] first. Comments begin with # or ; and spaces count nothing; of a key that comes
-    twice in a section the first holds, as in Darknet. Raises UserError with the number of the line."""
+    """The sections of a cfg, [net] first. Comments begin with # or ; and spaces are ignored. If a key occurs twice in a
+    section, the first one holds, as in Darknet. Raises UserError with the line number."""
     sections: list[Section] = []
     for number, raw in enumerate(text.splitlines(), start=1):
         line = re.sub(r"\s+", "", re.split("[#;]", raw)[0])
@@ -154,12 +153,12 @@ def parse(text: str) -> tuple[Section, ...]:
 
 
 def sections_of(cfg: str | Sequence[Section]) -> tuple[Section, ...]:
-    """`parse` of a text; sections as they are."""
+    """The sections of a cfg text; sections are returned unchanged."""
     return parse(cfg) if isinstance(cfg, str) else tuple(cfg)
 
 
 def image_size(sections: Sequence[Section]) -> tuple[int, int]:
-    """(height, width) in [net]. Raises UserError when they are missing or no sizes."""
+    """(height, width) in [net]. Raises UserError if they are missing or invalid."""
     net = sections[0]
     height, width = net.integer("height", 0), net.integer("width", 0)
     if height < 1 or width < 1 or net.integer("channels", 3) != 3:
@@ -168,9 +167,9 @@ def image_size(sections: Sequence[Section]) -> tuple[int, int]:
 
 
 def shapes(sections: Sequence[Section], size: tuple[int, int] | None = None) -> tuple[Shape, ...]:
-    """What each section after [net] gives for an image of `size` = (H, W), by itself the cfg's own.
+    """The output shape of each section after [net], for an image of `size` = (H, W), by default that of the cfg.
 
-    Raises UserError that names the first section whose inputs do not fit together, or that no net is built from.
+    Raises UserError, naming the first section whose inputs do not fit together or that is not supported.
     """
     image = Shape(*(size or image_size(sections)), 3, Fraction(1))
     found: list[Shape] = []
@@ -222,8 +221,8 @@ def _shape(section: Section, read: list[Shape]) -> Shape:
 def anchors_of(sections: Sequence[Section]) -> Detections:
     """Classes, anchors and levels of the [yolo] sections.
 
-    Raises UserError when there is none, when they disagree, when anchors are no pairs, when a mask names an anchor that
-    is not there, and when the convolution before one has other filters than anchors * (5 + classes).
+    Raises UserError if there are none, if they disagree, if anchors are not pairs, if a mask names an anchor that does
+    not exist, or if the convolution before a [yolo] does not have anchors * (5 + classes) filters.
     """
     found = shapes(sections)
     levels: dict[str, Level] = {}

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from kerastransfer.errors import UserError
 
-# The tables. A row is a convolution (filters, kernel) or (filters, kernel, stride); ("maxpool", kernel, stride);
-# ("route", sections...); "shortcut", of the third section back; "upsample"; or "yolo": the linear convolution and
-# [yolo].
+# The tables. A row is a convolution, (filters, kernel) or (filters, kernel, stride); ("maxpool", kernel, stride);
+# ("route", sections...); "shortcut", from the third section back; "upsample"; or "yolo", which is the linear
+# convolution and [yolo].
 
 
 def _stage(filters, blocks):
@@ -37,8 +37,8 @@ TABLES = {
         *((16, 3), _HALVE, (32, 3), _HALVE, (64, 3), _HALVE, (128, 3), _HALVE, (256, 3), _HALVE, (512, 3)),
         *(("maxpool", 2, 1), (1024, 3), (256, 1), (512, 3), "yolo", *_up(13, 128, 8), (256, 3), "yolo"),
     ),
-    # As yolov3, but fewer blocks, a quarter of the filters and no layer of stride 1: it trains as fast as a yolov3-tiny
-    # of half width, and has shortcuts and a grid of stride 8.
+    # Like yolov3, but with fewer blocks, a quarter of the filters and no layer of stride 1: it trains as fast as a
+    # yolov3-tiny of half width, and has shortcuts and a grid of stride 8.
     "yolov3-small": (
         *((16, 3, 2), *_stage(32, 1), *_stage(64, 2), *_stage(128, 3), *_stage(256, 2)),
         *(*_neck(128, 2), *_up(31, 64, 21), *_neck(64, 2), *_up(41, 32, 11), *_neck(32, 2)),
@@ -82,14 +82,16 @@ def yolov3_cfg(
     image_size: int | tuple[int, int] = 416,
     activation: str = "leaky",
 ) -> str:
-    """Darknet cfg text of a net in TABLES, which Darknet and OpenCV read too.
+    """The Darknet cfg text of a net in TABLES, which Darknet and OpenCV can also read.
 
-    anchors: (w, h) in pixels of the network's input, small ones first; by default the published ones.
-    masks: numbers of the anchors of each [yolo], in the cfg's order, coarsest first; by default the last share, the one
-        before, and so on: (6, 7, 8), (3, 4, 5), (0, 1, 2). The published yolov3-tiny.weights were trained with
+    anchors: (w, h) in pixels of the network's input, from small to large; by default the published ones.
+    masks: indices of the anchors of each [yolo], in the order of the cfg, coarsest first; by default equal shares from
+        the largest: (6, 7, 8), (3, 4, 5), (0, 1, 2). The published yolov3-tiny.weights were trained with
         ((3, 4, 5), (1, 2, 3)).
-    width: scales every number of filters but those of the linear convolutions, to a multiple of 8, at least 8.
-    image_size: side in pixels, or (H, W). Raises UserError for an unknown name or a size without a multiple of 32.
+    width: factor for all numbers of filters except those of the linear convolutions; they are rounded to a multiple of
+        8 and are at least 8.
+    image_size: side in pixels, or (H, W).
+    Raises UserError for an unknown name, or a size that is not a multiple of 32.
     """
     if name not in TABLES:
         raise UserError(f"{name!r} is no net of the YOLOv3 family; choose one of {', '.join(TABLES)}")

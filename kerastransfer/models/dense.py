@@ -1,5 +1,5 @@
-"""A trained detector on other strides, for a prediction at every few pixels (dense inference: ElSedfy 2025, section
-III; a trous: Holschneider et al. 1989, Chen et al. 2015)."""
+"""A trained detector with other strides, for a prediction at every few pixels (dense inference: ElSedfy 2025, section
+III-B; "a trous": DeepLab, Chen et al. 2018)."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -15,14 +15,14 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.
 
 
 def dense(detector: keras.Model, output_stride: int = 1, *, dilate: bool = True) -> keras.Model:
-    """Image (B, H, W, 3) to raw predictions (B, H / s, W / s, C + 5 B), s = output_stride: a graph beside
-    the detector's, with the same parts and equal weights, which are copied.
+    """From image (B, H, W, 3) to raw predictions (B, H / s, W / s, C + 5 B), s = output_stride: a copy of the detector
+    with the same parts and copies of its weights.
 
-    dilate: True: a trous (ours). Each stride taken away is carried by dilating what follows, the head included, so that
-        every prediction is what the detector says of the image shifted by so many pixels (away from the border).
-        False: the paper's dense mode, stride and pool become 1 and kernels stay as they are.
-    The detector may have any encoder of convolutions, max-pools and what works pixel by pixel.
-    Raises ValueError for a layer that has no dense form, such as a head that knows one size of grid, and for an output
+    dilate: if True, "a trous" (ours): each stride that is removed is replaced by dilating all following layers, the
+        head included. Away from the border, each prediction is then that of the detector for the shifted image. If
+        False, the dense mode of ElSedfy 2025: strides and pools become 1, and kernels are not dilated.
+    The encoder may consist of any convolutions, max-pools and pixelwise layers.
+    Raises ValueError for a layer that has no dense form, such as a head for a fixed size of grid, and for an output
     stride that the network cannot have.
     """
     plan = _Plan(output_stride, dilate)
@@ -38,23 +38,24 @@ def dense(detector: keras.Model, output_stride: int = 1, *, dilate: bool = True)
 
 
 def receptive_radius(model: keras.Model) -> int:
-    """How many pixels from its own position the input counts in an output, at most: half the receptive field."""
+    """The largest distance in pixels at which the input affects an output: half the receptive field."""
     seen = keras.tree.flatten(_through(model, _see, _Seen(1, 0)))
     return max(one.pixels for one in seen)
 
 
 def yolo_dense(network: keras.Model, vote: Vote, thresholds: Sequence[float]) -> keras.Model:
-    """A segmenter that has seen no mask: image (B, H, W, 3) of the detector's own size to logits (B, H, W, 1 + K).
+    """A segmenter that was trained without masks: from image (B, H, W, 3), of the size that the detector was trained
+    on, to logits (B, H, W, 1 + K).
 
-    network: of `dense`. thresholds: votes that make a pixel the class's, one for each.
+    network: a result of `dense`. thresholds: for each class, the votes that make a pixel belong to it.
     """
     image = keras.Input((*vote.image_size, 3), name="image")
     return keras.Model(image, Odds(thresholds, name="odds")(vote(network(image))), name="yolo_dense")
 
 
 def _through(model: keras.Model, rule: Callable, start: Any) -> Any:
-    """Run facts through a graph in place of tensors, those of its parts included: `rule(layer, facts)` gives the facts
-    of what a layer makes of what it reads. Facts are dataclasses, which Keras does not look into."""
+    """Propagate facts instead of tensors through a graph, including its parts: `rule(layer, facts)` returns the facts
+    of a layer's output from those of its inputs. Facts are dataclasses, which Keras treats as leaves."""
 
     def follow(layer):
         def call(*arguments, **keywords):
@@ -70,7 +71,7 @@ def _through(model: keras.Model, rule: Callable, start: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Grid:
-    """Of a map: its stride in the detector, and by how much it is finer in the dense graph. padding: the name of the
+    """A map: its stride in the detector, and how many times finer it is in the dense graph. padding: the name of the
     layer that has just padded it."""
 
     stride: int
@@ -79,7 +80,7 @@ class _Grid:
 
 
 class _Plan:
-    """What the config of each layer becomes."""
+    """The new config of each layer."""
 
     def __init__(self, output_stride: int, dilate: bool):
         self.output_stride, self.dilate = output_stride, dilate
@@ -88,7 +89,7 @@ class _Plan:
         self.paddings: dict[str, tuple] = {}
 
     def of(self, layer, read: Sequence[_Grid]) -> _Grid:
-        """Plan a layer, and give the grid of its output."""
+        """Plan a layer, and return the grid of its output."""
         grids = {(grid.stride, grid.dilation) for grid in read}
         if len(grids) > 1:
             raise ValueError(f"layer {layer.name!r} joins maps of different strides, which has no dense form")
@@ -109,7 +110,7 @@ class _Plan:
         return _Grid(grid.stride, grid.dilation)
 
     def change(self, item: Config) -> Config:
-        """For `changed`."""
+        """The function for `models.rewrite.changed`."""
         config = item.get("config")
         name = config.get("name") if isinstance(config, dict) else None
         if item.get("class_name") == "InputLayer" and len(config["batch_shape"]) == 4:
@@ -121,7 +122,7 @@ class _Plan:
         return item | {"config": config | self.changes[name]} if name in self.changes else item
 
     def _after(self, grid: _Grid, stride: int) -> tuple[int, _Grid]:
-        """The stride that a layer keeps, and the grid behind it."""
+        """The stride that a layer keeps, and the grid of its output."""
         if stride == 1 or grid.stride * stride <= self.output_stride:
             if stride > 1 and grid.dilation > 1:
                 raise ValueError("a stride remains behind a dilation, which no convolution has")
@@ -168,8 +169,8 @@ class _Plan:
         return _Grid(grid.stride, grid.dilation, layer.name)
 
     def _widen(self, grid, total):
-        """Let the layer before, if it pads, pad `total` along each axis, by more on the far side, so that a map keeps
-        its size where a stride was taken away."""
+        """If the layer before pads, make it pad by `total` along each axis, with more on the far side, so that a map
+        keeps its size when a stride is removed."""
         if grid.padding is not None:
             near = self.paddings[grid.padding]
             self.changes[grid.padding] = {"padding": tuple((side, max(total - side, 0)) for side in near)}
@@ -185,7 +186,7 @@ class _Plan:
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """Of a map: how many pixels of the image a position is wide, and how far one looks. padding: what has just been
+    """A map: the pixels of the image between two positions, and how far a position sees. padding: what has just been
     added on the near sides."""
 
     step: int

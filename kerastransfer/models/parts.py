@@ -9,17 +9,19 @@ from kerastransfer.layers.batch_norm import BatchNorm
 
 
 def feed(part: keras.Model, maps: Mapping):
-    """Give a part exactly the maps it reads: Keras binds a dict with extra keys by position, with only a warning."""
+    """Call a part with exactly the maps that it reads: Keras binds a dict with extra keys by position, with only a
+    warning."""
     return part({name: maps[name] for name in part.input})
 
 
 def freeze(part: keras.Model, kind: str = "full") -> None:
-    """kind "full": the part runs in inference mode, batch statistics included. "weights": nothing is trained, but
-    batch norm goes on normalising with the batch and moving its statistics, as when gradients are switched off but
-    train mode is not. Both at any depth of nesting. Must come before `compile`.
+    """Freeze a part, including nested parts. Call this before `compile`.
 
-    Raises UserError where kind is "weights" and the part normalises with Keras's own BatchNormalization, whose
-    statistics do not move while it is frozen.
+    kind: with "full" the part runs in inference mode, batch statistics included. With "weights" nothing is trained, but
+        batch normalization still uses the statistics of the batch and updates its moving statistics, as if gradients
+        were switched off in training mode.
+    Raises UserError if kind is "weights" and the part has Keras's own BatchNormalization, whose statistics do not
+    change while it is frozen.
     """
     if kind not in ("full", "weights"):
         raise ValueError(f"freeze={kind!r}: give 'full' or 'weights'")
@@ -39,6 +41,6 @@ def freeze(part: keras.Model, kind: str = "full") -> None:
 
 
 def batch_norms(part: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """The batch norms of a part, those of nested parts included."""
+    """The batch normalization layers of a part, including those of nested parts."""
     layers = part._flatten_layers(include_self=False, recursive=True)
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]

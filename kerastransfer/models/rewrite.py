@@ -1,4 +1,4 @@
-"""Copies of a model with some of its layers exchanged: the config is rewritten, the weights are copied."""
+"""Copies of a model with some of its layers replaced: the config is rewritten, and the weights are copied."""
 
 import re
 from collections.abc import Callable
@@ -16,8 +16,8 @@ PLAIN = {"center": True, "scale": True, "renorm": False, "synchronized": False}
 
 
 def changed(model: keras.Model, change: Callable[[Config], Config]) -> keras.Model:
-    """A copy of `model`, weights included, with `change` applied to the config of every object in it, however deeply
-    nested; `model` itself where nothing changes."""
+    """A copy of `model`, weights included, with `change` applied to the config of every object in it, at any depth; or
+    `model` itself if nothing changes."""
     config = model.get_config()
     wanted = everywhere(change, config)
     if wanted == config:
@@ -37,23 +37,23 @@ def everywhere(change: Callable[[Config], Config], config: Any) -> Any:
 
 
 def remade(item: Config, layer: type[keras.layers.Layer]) -> Config:
-    """The config of a layer as one of another class of this package."""
+    """The config of a layer, changed to another class of this package."""
     registered = keras.saving.get_registered_name(layer)
     return item | {"module": layer.__module__, "class_name": layer.__name__, "registered_name": registered}
 
 
 def standard(model: keras.Model) -> keras.Model:
-    """A copy of `model` with Keras's own layers in place of `BatchNorm` and `MultipleOf`; `model` itself if it has
+    """A copy of `model` with Keras's own layers in place of `BatchNorm` and `MultipleOf`, or `model` itself if it has
     neither.
 
-    The outputs in inference mode are equal, and Keras reads the copy's file without this package.
+    In inference mode the outputs are equal, and Keras can load the copy from a file without this package.
     """
     return changed(model, _standard)
 
 
 def restored(model: keras.Model) -> keras.Model:
-    """The inverse of `standard`. `BatchNorm`, which trains faster and whose statistics may drift, also replaces a batch
-    norm that never was one, where it computes the same."""
+    """The inverse of `standard`. `BatchNorm`, which trains faster and whose statistics may drift, also replaces other
+    batch normalization layers if it computes the same."""
     return changed(model, _restored)
 
 

@@ -1,4 +1,4 @@
-"""Segmenters: an encoder, a decoder, and a head that gives each pixel a logit per class."""
+"""Segmenters: an encoder, a decoder, and a head with a logit for each pixel and class."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from kerastransfer.models.parts import feed
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What comes behind an encoder.
+    """What follows the encoder.
 
-    decoder: builds the part of that name: `decoder(channels, strides, widths=None)`, both of the encoder's taps, gives
-        a model from some of the taps to {"pixels": ...}.
-    head: `head(features, num_classes)` gives a model from these to logits (B, H, W, num_classes).
-    widths: where the decoder's own default is not wanted, `widths(channels, strides, num_classes)`.
+    decoder: builds the part called "decoder": `decoder(channels, strides, widths=None)`, with the channels and strides
+        of the encoder's taps, returns a model from some of the taps to {"pixels": ...}.
+    head: `head(features, num_classes)` returns a model from these to logits (B, H, W, num_classes).
+    widths: `widths(channels, strides, num_classes)`, in place of the decoder's own default.
     """
 
     decoder: Callable[..., keras.Model]
@@ -29,10 +29,10 @@ class Part:
 
 
 def as_wide_as_unet(channels: Mapping[str, int], strides: Mapping[str, int], num_classes: int) -> list[int]:
-    """Widths that give a SegNet decoder as many parameters as the U-Net decoder has, to the nearest width.
+    """Widths that give a SegNet decoder as many parameters as the U-Net decoder, to the nearest width.
 
-    The decoders that ElSedfy (2025) compares have 2.8 and 6.6 million parameters; this control tells skips from
-    capacity.
+    The decoders that ElSedfy 2025 compares have 2.8 and 6.6 million parameters; this control separates the effect of
+    skip connections from that of capacity.
     """
 
     def parameters(part, widths=None):
@@ -69,13 +69,13 @@ def segmenter(
     widths: Sequence[int] | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Image (B, H, W, 3) to logits (B, H, W, num_classes), H and W multiples of the encoder's stride; background counts
-    as a class. Freeze the encoder before `compile` with `models.parts.freeze`.
+    """From image (B, H, W, 3) to logits (B, H, W, num_classes), where H and W are multiples of the encoder's stride and
+    background is one of the classes. To freeze the encoder, call `models.parts.freeze` before `compile`.
 
-    encoder: any model from an image (B, H, W, 3) in 0..255 to a dict of its stages {"c1": (B, h, w, D), ...}, of a
-        fixed image size or of any.
-    decoder: a name in DECODERS, or a `Part`. widths: of its steps up, the first being the deepest.
-    Raises UserError for a decoder that is unknown, and for an encoder that is none or has an impossible size.
+    encoder: any model from an image (B, H, W, 3) in 0..255, of a fixed or a variable size, to a dict of its stages
+        {"c1": (B, h, w, D), ...}.
+    decoder: a name in DECODERS, or a `Part`. widths: those of its upsampling steps, from the deepest.
+    Raises UserError for an unknown decoder, and for a model that is not an encoder or has an unsuitable image size.
     """
     if isinstance(decoder, str) and decoder not in DECODERS:
         raise UserError(f"unknown decoder {decoder!r}; choose {', '.join(DECODERS)}")
@@ -93,8 +93,8 @@ def segmenter(
 
 
 def behind_encoder(network: keras.Model) -> keras.Model:
-    """What follows the encoder of a segmenter: taps {"c1": (B, h, w, D), ...} to logits. It shares the parts of
-    `network`: what trains one trains the other."""
+    """The part of a segmenter behind its encoder, from taps {"c1": (B, h, w, D), ...} to logits. It shares the parts of
+    `network`, so that training one trains the other."""
     decoder, head = network.get_layer("decoder"), network.get_layer("head")
     maps = {tap: keras.Input(maps.shape[1:], name=tap) for tap, maps in decoder.input.items()}
     return keras.Model(maps, feed(head, feed(decoder, maps)), name=network.name)

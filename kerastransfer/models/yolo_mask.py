@@ -1,7 +1,8 @@
-"""YOLO-Mask: YOLOv3 with a branch that draws a mask in each box (the paper's sections 3 and 4).
+"""YOLOv3 with a branch that predicts a mask in each box (YOLO-Mask, sections 3 and 4).
 
-One network, {"image", "boxes", "levels"} to raw maps and logits of masks, and two graphs around its parts: `trainer`,
-which finds the boxes to learn from in the truth and among the detections, and `instances`, which is exported.
+There is one network, from {"image", "boxes", "levels"} to raw maps and logits of masks, and two graphs around its
+parts: `trainer`, which selects the boxes to learn from among the true boxes and the detections, and `instances`, which
+is exported.
 """
 
 from collections.abc import Sequence
@@ -16,20 +17,23 @@ from kerastransfer.layers.roi_align import RoIAlign
 from kerastransfer.layers.suppress import Suppress
 from kerastransfer.models.parts import feed
 
-DETECTOR = ("encoder", "decoder", "head")  # the parts that the mask branch is added to
+# The parts of the detector, to which the mask branch is added.
+DETECTOR = ("encoder", "decoder", "head")
 
 
 def yolo_mask(
     detector: keras.Model, num_classes: int, *, fine: Sequence[str] = (), filters: int = 256, **options
 ) -> keras.Model:
-    """{"image": (B, H, W, 3), "boxes": (B, N, (y1, x1, y2, x2)), "levels": (B, N)} to the detector's raw maps and
+    """From {"image": (B, H, W, 3), "boxes": (B, N, (y1, x1, y2, x2)), "levels": (B, N)} to the detector's raw maps and
     "masks": logits (B, N, M, M, num_classes). The detector's parts are shared, and the new one is called "branch".
 
-    levels: for each box the number of its map, the finest first: the one whose grid found the box (paper B section
-        3.4), or by `ops.fpn.fpn_level`.
-    num_classes: of the masks; 1 for masks that know no class.
-    fine: taps of the encoder ("c2", "c3") that every box is pooled from as well (ours): the detector's maps are coarse.
-    filters: width of the branch; `options` go to `heads.mask.fcn` (pool, mask_size, convs, activation, batch_norm).
+    levels: for each box the index of its map, from the finest: the one whose grid found the box (YOLO-Mask, section
+        3.4), or that of `ops.fpn.fpn_level`.
+    num_classes: number of classes of the masks; 1 for class-agnostic masks.
+    fine: taps of the encoder ("c2", "c3") from which every box is pooled as well (ours), because the detector's maps
+        are coarse.
+    filters: number of filters in the branch. options: for `heads.mask.fcn` (pool, mask_size, convs, activation,
+        batch_norm).
     """
     encoder, decoder, head = (detector.get_layer(part) for part in DETECTOR)
     image = keras.Input(encoder.input.shape[1:], name="image")
@@ -52,10 +56,11 @@ def yolo_mask(
 def branch(
     maps: dict[str, int], fine: dict[str, int], num_classes: int, *, filters: int = 256, pool: int = 14, **options
 ) -> keras.Model:
-    """{"p3": (B, h, w, D), ..., "boxes": (B, N, 4), "levels": (B, N)} to logits (B, N, M, M, num_classes).
+    """From {"p3": (B, h, w, D), ..., "boxes": (B, N, 4), "levels": (B, N)} to logits (B, N, M, M, num_classes).
 
-    maps, fine: channels of the detector's maps, one of which a box is pooled from, and of taps that it is pooled from
-    in any case. Each passes a 1 x 1 convolution first, because their channels differ; what is pooled is summed.
+    maps: channels of the detector's maps, from one of which a box is pooled. fine: channels of taps from which every
+    box is pooled. Each map passes through a 1 x 1 convolution first, because the channels differ; pooled features are
+    summed.
     """
     inputs = {name: keras.Input((None, None, depth), name=name) for name, depth in {**maps, **fine}.items()}
     inputs["boxes"] = keras.Input((None, 4), name="boxes", dtype="float32")
@@ -73,10 +78,10 @@ def branch(
 
 
 def trainer(network: keras.Model, codec, mask_codec: MaskCodec, *, proposals: int = 50) -> keras.Model:
-    """A graph over the parts of `network` to train them with: {"image", "boxes", "labels", "masks", "frames"} (the
+    """A graph over the parts of `network` for training them: from {"image", "boxes", "labels", "masks", "frames"} (the
     batches of `data.pipeline`) to the raw maps, "masks": logits, and "labels" and "targets" of `MaskCodec.encode`.
 
-    The boxes it learns from are those of the truth, and of so many detections those that meet a truth.
+    The branch learns from the true boxes, and from those of `proposals` detections that overlap a true box.
     """
     image = keras.Input(network.input["image"].shape[1:], name="image")
     annotations = {
@@ -104,8 +109,8 @@ def instances(
     score_threshold: float = 0.001,
     max_detections: int = 100,
 ) -> keras.Model:
-    """Image (B, H, W, 3) to {"boxes": (B, N, 4), "scores": (B, N), "labels": (B, N), "masks": (B, N, M, M) in
-    0..1, "count": (B,)}, N = max_detections rows by falling score, padded with zeros and label -1."""
+    """From image (B, H, W, 3) to {"boxes": (B, N, 4), "scores": (B, N), "labels": (B, N), "masks": (B, N, M, M) in
+    0..1, "count": (B,)}, N = max_detections rows by descending score, padded with zeros and label -1."""
     image = keras.Input((*(image_size or (None, None)), 3), name="image")
     taps, maps, raw = _detect(network, image)
     suppress = Suppress(iou_threshold, score_threshold, max_detections, numbered=True, name="suppress")
@@ -117,14 +122,14 @@ def instances(
 
 
 def _found(codec, mask_codec, raw, suppress):
-    """Detections in raw maps, and the level (B, N) that each is pooled from."""
+    """The detections in raw maps, and the level (B, N) that each is pooled from."""
     found = suppress(Decode(codec, name="decode")(raw))
     numbered = {"boxes": found["boxes"], "candidates": found.pop("candidates")}
     return found, Levels(codec, mask_codec.level, name="levels")(numbered, raw)
 
 
 def _detect(network, image):
-    """Taps, maps and raw maps of the detector within."""
+    """The taps, maps and raw maps of the detector in `network`."""
     encoder, decoder, head = (network.get_layer(part) for part in DETECTOR)
     taps = encoder(image)
     maps = feed(decoder, taps)

@@ -1,4 +1,4 @@
-"""YoloSegNet: a decoder without skips on a detector's encoder."""
+"""YoloSegNet: a decoder without skip connections on a detector's encoder."""
 
 from collections.abc import Sequence
 
@@ -8,5 +8,5 @@ from kerastransfer.models.segmenter import segmenter
 
 
 def yolo_segnet(encoder: keras.Model, num_classes: int, *, widths: Sequence[int] | None = None) -> keras.Model:
-    """Image to logits (B, H, W, num_classes), background included: `segmenter` with the decoder "segnet"."""
+    """From image to logits (B, H, W, num_classes), background included: `segmenter` with the decoder "segnet"."""
     return segmenter(encoder, "segnet", num_classes, widths=widths, name="yolo_segnet")

@@ -1,4 +1,4 @@
-"""YoloUNet: a decoder with skips on a detector's encoder."""
+"""YoloUNet: a decoder with skip connections on a detector's encoder."""
 
 from collections.abc import Sequence
 
@@ -8,5 +8,5 @@ from kerastransfer.models.segmenter import segmenter
 
 
 def yolo_unet(encoder: keras.Model, num_classes: int, *, widths: Sequence[int] | None = None) -> keras.Model:
-    """Image to logits (B, H, W, num_classes), background included: `segmenter` with the decoder "unet"."""
+    """From image to logits (B, H, W, num_classes), background included: `segmenter` with the decoder "unet"."""
     return segmenter(encoder, "unet", num_classes, widths=widths, name="yolo_unet")

@@ -1,4 +1,4 @@
-"""YOLOv1: an encoder, and a head on its last tap."""
+"""YOLOv1 (Redmon et al. 2016): an encoder, and a head on its last tap."""
 
 import keras
 
@@ -9,10 +9,11 @@ from kerastransfer.models.parts import feed
 
 
 def yolov1(encoder: keras.Model, codec: YoloV1Codec, *, head: str = "fully_conv", **options) -> keras.Model:
-    """Image (B, H, W, 3) to raw predictions as `codec` reads them: (B, S, S, C + 5 B), or flat for "darknet_local".
+    """From image (B, H, W, 3) to raw predictions in the layout of `codec`: (B, S, S, C + 5 B), or flat for
+    "darknet_local".
 
-    head: "fully_conv", "paper_fc" or "darknet_local"; `options` go to it (`hidden`, `grid`).
-    The parts are "encoder"; "decoder", which has no weights and passes on what the head reads; and "head".
+    head: "fully_conv", "paper_fc" or "darknet_local". options: for the head (`hidden`, `grid`).
+    The parts are "encoder"; "decoder", which has no weights and only passes the head's inputs through; and "head".
     """
     image = keras.Input(encoder.input.shape[1:], name="image")
     head = HEADS[head](taps.channels(encoder)["c5"], codec.outputs, **options)
@@ -20,7 +21,7 @@ def yolov1(encoder: keras.Model, codec: YoloV1Codec, *, head: str = "fully_conv"
 
 
 def passing_on(head: keras.Model) -> keras.Model:
-    """The decoder of a network without a neck: the taps that the head reads, as they are."""
+    """The decoder of a network without a neck: it returns the taps that the head reads unchanged."""
     maps = {name: keras.Input((None, None, tap.shape[-1]), name=name) for name, tap in head.input.items()}
     passed = {name: keras.layers.Identity(name=f"{name}_map")(tap) for name, tap in maps.items()}
     return keras.Model(maps, passed, name="decoder")

@@ -11,7 +11,7 @@ from kerastransfer.models.darknet_cfg import Section, shapes
 from kerastransfer.models.yolov1 import yolov1
 
 HEAD = ("local", "dropout", "connected", "detection")
-# What Darknet takes for an option that a section lacks.
+# Darknet's defaults for options that a section lacks.
 DEFAULTS = {
     "size": "1",
     "stride": "1",
@@ -24,10 +24,10 @@ DEFAULTS = {
 
 
 def yolov1_of_cfg(sections: Sequence[Section]) -> tuple[keras.Model, YoloV1Codec]:
-    """The net with the head "darknet_local", and the codec of its predictions.
+    """The net with the head "darknet_local", and the codec for its predictions.
 
-    Its convolutions must be those of a table of `encoders.yolov1`, so that the encoder is one that the package knows.
-    Raises UserError that names the section for anything else.
+    Its convolutions must be those of a table in `encoders.yolov1`, so that the package knows the encoder. Raises
+    UserError, naming the section, for anything else.
     """
     body = [section for section in sections[1:] if section.kind in ("convolutional", "maxpool")]
     rest = sections[len(body) + 1 :]
@@ -62,7 +62,7 @@ def yolov1_of_cfg(sections: Sequence[Section]) -> tuple[keras.Model, YoloV1Codec
 
 
 def _row(section):
-    """What a table has for a section."""
+    """A section in the form of a table's row."""
     if section.kind == "maxpool":
         _require(section, size=2, stride=2)
         return POOL

@@ -1,7 +1,7 @@
 """YOLOv3 (Redmon and Farhadi 2018) and its family, built from Darknet's cfg text.
 
-Layers are called by kind and Darknet's index: "conv_36", "conv_36_bn", "shortcut_4". The order of a weights file is
-that of the indices.
+Layers are named by kind and Darknet's index: "conv_36", "conv_36_bn", "shortcut_4". Weights files are in the order of
+the indices.
 """
 
 import math
@@ -23,25 +23,26 @@ ACTIVATIONS = {
     "mish": lambda name: keras.layers.Activation("mish", name=name),
     "swish": lambda name: keras.layers.Activation("swish", name=name),
 }
-RARE = 0.01  # probability of an object at any place, before anything is learnt
+# The probability of an object at any place, before training.
+RARE = 0.01
 
 
 def yolov3(
     cfg: str | Sequence[Section], *, trunk: int | None = None, rare_objects: bool = True, name: str = "yolov3"
 ) -> keras.Model:
-    """Image (B, H, W, 3) in 0..255, sides multiples of the largest stride, to raw maps {"p3": (B, H / 8, W / 8,
-    A * (5 + C)), "p4", "p5"}: a level is called by the logarithm of its stride. Per anchor: tx, ty, tw, th, objectness,
-    then the classes, all before any sigmoid.
+    """From image (B, H, W, 3) in 0..255, with sides that are multiples of the largest stride, to raw maps
+    {"p3": (B, H / 8, W / 8, A * (5 + C)), "p4", "p5"}. A level is named by the base-2 logarithm of its stride. For each
+    anchor there are tx, ty, tw, th, objectness, and the classes, all before any sigmoid.
 
-    cfg: text, or sections of `darknet_cfg.parse`. Three parts:
-    "encoder": the first `trunk` sections, to {"c1".."c5"}, the last map of each stride. By itself the trunk ends with
-        the last shortcut before the heads, or, where there is none, with the first of the widest convolutions: 75
-        sections of yolov3 and yolov3-spp, 13 of yolov3-tiny.
-    "head": before each [yolo] its linear convolution, and the convolution before that if no other section reads it and
-        it reads no route. Reads {"p3", "p4", "p5"}.
-    "decoder": everything between.
-    rare_objects: begin with an objectness of 0.01 everywhere, so that a new training is not drowned by background.
-    Raises UserError that names section and line of what does not fit.
+    cfg: text, or sections from `darknet_cfg.parse`. The net has three parts:
+        "encoder": the first `trunk` sections, to {"c1".."c5"}, the last map of each stride. By default the trunk ends
+            with the last shortcut before the heads, or, if there is none, with the first of the widest convolutions:
+            75 sections of yolov3 and yolov3-spp, 13 of yolov3-tiny.
+        "head": the linear convolution before each [yolo], and the convolution before that, if no other section reads it
+            and it does not read a route. It reads {"p3", "p4", "p5"}.
+        "decoder": everything between.
+    rare_objects: start with an objectness of 0.01 everywhere, so that background does not dominate the first steps.
+    Raises UserError, naming section and line, for what does not fit.
     """
     sections = sections_of(cfg)
     found, detections = shapes(sections), anchors_of(sections)
@@ -71,7 +72,7 @@ def yolov3(
 
 
 def _chains(sections: Sequence[Section], found: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
-    """{level: indices of its head's one or two convolutions}, in order of the cfg."""
+    """{level: indices of the one or two convolutions of its head}, in the order of the cfg."""
     readers: dict[int, int] = {}
     for section in sections:
         for source in section.sources:
@@ -92,7 +93,7 @@ def _chains(sections: Sequence[Section], found: Sequence[Shape]) -> dict[str, tu
 
 
 def _check_reading(sections: Sequence[Section], in_head: set[int]) -> None:
-    """Refuse what Keras would leave out of the graph without a word: its weights would be missing in a file."""
+    """Refuse sections that Keras would silently leave out of the graph, so that their weights would be missing."""
     needed = set(in_head)
     for section in reversed(sections):
         if section.index in needed:
@@ -105,7 +106,7 @@ def _check_reading(sections: Sequence[Section], in_head: set[int]) -> None:
 
 
 def _trunk(sections: Sequence[Section], head: int) -> int:
-    """Number of sections of the encoder; `head`: where the first head begins."""
+    """The number of sections in the encoder. head: the index at which the first head begins."""
     shortcuts = [section.index for section in sections[:head] if section.kind == "shortcut"]
     if shortcuts:
         return shortcuts[-1] + 1
@@ -125,19 +126,20 @@ def _encoder(sections: Sequence[Section], taps: Mapping[str, int]) -> keras.Mode
 
 
 def _part(name, sections, inputs, outputs, found) -> keras.Model:
-    """The part of a net that reads `inputs` and gives `outputs`, both {name: index of section}."""
+    """The part of a net from `inputs` to `outputs`, both {name: index of the section}."""
     read = {key: keras.Input((None, None, found[index].channels), name=key) for key, index in inputs.items()}
     maps = {index: read[key] for key, index in inputs.items()}
     _run(sections, maps)
     given = {}
     for key, index in outputs.items():
-        passed = index in inputs.values()  # a map that this part does not change
+        # A map that this part does not change.
+        passed = index in inputs.values()
         given[key] = keras.layers.Identity(name=f"{key}_map")(maps[index]) if passed else maps[index]
     return keras.Model(read, given, name=name)
 
 
 def _run(sections: Sequence[Section], maps: dict) -> None:
-    """Put what each section gives into `maps`, by index."""
+    """Add the output of each section to `maps`, by index."""
     for section in sections:
         maps[section.index] = LAYERS[section.kind](section, [maps[source] for source in section.sources])
 
@@ -156,7 +158,8 @@ def _convolution(section, read):
         groups=section.integer("groups", 1),
         use_bias=not normalised,
         name=name,
-        dtype=None if normalised or section.activation != "linear" else "float32",  # raw predictions
+        # Raw predictions are float32.
+        dtype=None if normalised or section.activation != "linear" else "float32",
     )(x)
     if normalised:
         x = BatchNorm(name=f"{name}_bn")(x)
@@ -171,7 +174,7 @@ def _activated(x, section, name):
 
 
 def _maxpool(section, read):
-    """TensorFlow's "same" is Darknet's padding where the stride is 1 or the window has 2 places at most."""
+    """TensorFlow's "same" equals Darknet's padding if the stride is 1 or the window has at most 2 places."""
     stride, padding = section.integer("stride", 1), section.padding
     size = section.integer("size", stride)
     x, name = read[0], f"maxpool_{section.index}"

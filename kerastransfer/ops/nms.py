@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression of a whole batch, in a form that compiles."""
+"""Greedy non-maximum suppression of a whole batch, in a form that can be compiled."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from kerastransfer.ops.boxes import area
 
 
 def greedy(boxes, scores, *, iou_threshold: float, score_threshold: float, max_detections: int):
-    """The pairs of a box and a class that stay: boxes (B, A, 4), scores (B, A, K) to (B, M) int32, M = max_detections,
-    best first: number of the box * K + class; -1 pads.
+    """The pairs of a box and a class that remain: from boxes (B, A, 4), scores (B, A, K) to (B, M) int32,
+    M = max_detections, best first: index of the box * K + class, padded with -1.
 
-    Repeatedly takes the best score that is left, and drops what overlaps its box in its class by more than
-    `iou_threshold`, for all images at once, until nothing above `score_threshold` is left or M are found. Every score
-    takes part: time grows with A * K times the number of detections, and the memory is that of the scores.
+    Repeatedly takes the best remaining score, and drops those of the same class whose box overlaps it by more than
+    `iou_threshold`, for all images at once, until no score above `score_threshold` remains or M are found. All scores
+    take part: time grows with A * K times the number of detections, and memory with the number of scores.
     """
     anchors, classes = ops.shape(scores)[1], scores.shape[2]
     y1, x1, y2, x2 = (boxes[..., side] for side in range(4))
@@ -57,13 +57,14 @@ def non_max_suppression(
     numbered: bool = False,
     choose: Callable = greedy,
 ):
-    """Greedy NMS within each class.
+    """Greedy non-maximum suppression within each class.
 
-    boxes (B, A, 4), scores (B, A, K) to {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M) int32,
-    "count": (B,) int32}: M = max_detections rows by falling score; rows past `count` are zeros with label -1. Scores
-    must be above `score_threshold`. No gradient flows.
-    numbered: give "candidates" (B, M) int32 too, which of the A boxes each row is; 0 past `count`.
-    choose: does what `greedy` does, where a device has its own way.
+    From boxes (B, A, 4), scores (B, A, K) to {"boxes": (B, M, 4), "scores": (B, M), "labels": (B, M) int32,
+    "count": (B,) int32}, M = max_detections rows by descending score; rows after `count` are zeros with label -1. All
+    scores are above `score_threshold`. No gradient flows.
+
+    numbered: also return "candidates" (B, M) int32, the index of each row's box among the A boxes; 0 after `count`.
+    choose: a function like `greedy`, for devices with their own implementation.
     """
     boxes, scores = ops.stop_gradient(boxes), ops.stop_gradient(scores)
     classes = scores.shape[2]

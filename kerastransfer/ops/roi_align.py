@@ -1,13 +1,14 @@
-"""RoIAlign: what a map of features holds within boxes, on a grid of fixed size (Mask R-CNN, He et al. 2017, section 3).
+"""RoIAlign: pools the features within boxes to grids of a fixed size (Mask R-CNN, He et al. 2017, section 3).
 
-A bilinear sample is a product of a weight along y and one along x, and so is the rule for samples outside the map. So
-each box has a matrix of weights along each axis, and what it pools are two matrix products.
+The weights of a bilinear sample are products of weights along y and along x, and so is the rule for samples outside the
+map. Therefore each box has a matrix of weights for each axis, and pooling is two matrix products.
 """
 
 from keras import ops
 
 REDUCTIONS = ("mean", "max")
-SLACK = 1e-4  # pixels: a bin of two pixels, but for the rounding of fractions, takes two samples and not three
+# In pixels: a bin of two pixels, apart from rounding errors of the fractions, takes two samples and not three.
+SLACK = 1e-4
 
 
 def roi_align(
@@ -19,21 +20,21 @@ def roi_align(
     aligned: bool = True,
     reduce: str = "mean",
 ):
-    """Pool boxes from maps: features (B, H, W, D), boxes (B, N, (y1, x1, y2, x2)) as fractions of the map, to
+    """Pool boxes from maps: from features (B, H, W, D) and boxes (B, N, (y1, x1, y2, x2)) as fractions of the map to
     (B, N, P, P, D).
 
     size: P, or (rows, columns).
-    sampling_ratio: samples per bin along each axis; 0: as many as a bin has pixels, rounded up.
-    aligned: the first pixel is centred at (0.5, 0.5). Not aligned, the older form, it is centred at (0, 0), and a box
-        is at least one pixel long and wide.
-    reduce: "mean" of the samples of a bin, or their "max" (as written in the paper of YOLO-Mask).
+    sampling_ratio: samples per bin along each axis; with 0, as many as a bin has pixels, rounded up.
+    aligned: whether the first pixel is centred at (0.5, 0.5). If not, which is the older form, it is centred at (0, 0),
+        and boxes are at least one pixel long and wide.
+    reduce: "mean" of the samples of a bin, or "max" (YOLO-Mask, section 3.3).
 
-    Samples more than a pixel outside the map count as 0. An aligned box turned inside out (x1 > x2, or y1 > y2) gives
-    the mirror image of the box; not aligned it is one pixel wide. A box of zeros (padding) samples the corner of the
-    map; with sampling_ratio 0 it gives 0.
+    Samples more than a pixel outside the map are 0. An aligned box that is turned inside out (x1 > x2, or y1 > y2)
+    returns the mirror image of the box; if not aligned, it is one pixel wide. A box of zeros (padding) samples the
+    corner of the map; with sampling_ratio 0 it returns 0.
 
-    Weights are computed in float32 and multiplied in the type of `features`. No gradient flows to the boxes.
-    With "max", memory grows with all samples: B * N * D times those along y times those along x. With
+    Weights are computed in float32 and multiplied in the type of `features`. No gradient flows to the boxes. With
+    "max", memory grows with the number of samples: B * N * D times those along y times those along x. With
     sampling_ratio 0 these are about H + P by W + P.
     """
     if reduce not in REDUCTIONS:
@@ -56,9 +57,9 @@ def roi_align(
 
 
 class _Samples:
-    """Where boxes are sampled along one axis: T places for each, from the bin next to its near side on.
+    """The places where boxes are sampled along one axis: T for each box, beginning at its near side.
 
-    near, far: (B, N) fractions; bins: how many; length: of the map.
+    near, far: (B, N) fractions. bins: their number. length: that of the map, in pixels.
     """
 
     def __init__(self, near, far, bins, length, sampling_ratio, aligned):
@@ -73,25 +74,27 @@ class _Samples:
             self._adapt(first, side)
 
     def _adapt(self, first, side):
-        """Of all the samples of a box those on the map: at most `length + bins` and some, however large the box.
+        """The samples of a box that are on the map: at most `length + bins` and a few, however large the box is.
 
-        (Bins of more than k pixels have samples at most (k + 1) / k to a pixel: not more on the map than
-        (length + 1) * (k + 1) / k + 1, nor more altogether than bins * (k + 1).)
+        (Bins of more than k pixels have at most (k + 1) / k samples per pixel, so there are at most
+        (length + 1) * (k + 1) / k + 1 on the map, and at most bins * (k + 1) in total.)
         """
         some = ops.abs(side) > 0
         per_bin = ops.maximum(ops.ceil(ops.abs(side) / self.bins - SLACK), 1.0)
         step = side / (self.bins * per_bin)
         several = per_bin > 1
-        entry = ops.where(side > 0, -1.0, ops.cast(self.length, "float32"))  # to the map
+        # Where the samples enter the map.
+        entry = ops.where(side > 0, -1.0, ops.cast(self.length, "float32"))
         before = ops.floor((entry - first) / ops.where(several, step, 1.0) - 0.5)
         start = ops.where(several, ops.maximum(before, 0.0), 0.0)
         index = start + ops.arange(self.length + self.bins + 4, dtype="float32")
-        self.places = ops.where(some, first + (index + 0.5) * step, -2.0)  # no sample: outside, where all is 0
+        # A box without extent has no samples; -2 is outside the map, where everything is 0.
+        self.places = ops.where(some, first + (index + 0.5) * step, -2.0)
         self._bin = ops.floor((index + 0.5) / per_bin)
         self._per_bin = per_bin
 
     def weights(self):
-        """(B, N, T, length): what each pixel counts in each sample."""
+        """The weight of each pixel in each sample, (B, N, T, length)."""
         last = ops.cast(self.length - 1, "float32")
         outside = ops.logical_or(self.places < -1, self.places > last + 1)
         place = ops.expand_dims(ops.minimum(ops.maximum(self.places, 0.0), last), -1)
@@ -99,7 +102,7 @@ class _Samples:
         return ops.where(ops.expand_dims(outside, -1), 0.0, hats)
 
     def mean(self):
-        """(B, N, bins, length): what each pixel counts in each bin."""
+        """The weight of each pixel in each bin, (B, N, bins, length)."""
         weights = self.weights()
         if not self.ratio:
             return ops.matmul(self._members() / ops.expand_dims(self._per_bin, -1), weights)
@@ -108,15 +111,16 @@ class _Samples:
         return ops.reshape(ops.mean(weights, axis=2), (batch, number, self.bins, self.length))
 
     def largest(self, values, axis):
-        """The largest sample of each bin: values (B * N, rows, columns, D) with T samples along `axis`, 1 or 2, to as
-        many as there are bins."""
+        """The largest sample of each bin: reduces values (B * N, rows, columns, D) from T samples to the number of bins
+        along `axis`, 1 or 2."""
         total, rows, columns, depth = ops.shape(values)
         if self.ratio:
             outer, inner = (total, columns * depth) if axis == 1 else (total * rows, depth)
             values = ops.max(ops.reshape(values, (outer, self.bins, self.ratio, inner)), axis=2)
             return ops.reshape(values, (total, *((self.bins, columns) if axis == 1 else (rows, self.bins)), depth))
         members = ops.reshape(self._members(), (total, self.bins, -1))
-        missing = ops.sum(members, -1) < ops.reshape(self._per_bin, (-1, 1))  # of its samples some are off the map: 0
+        # Bins some of whose samples are outside the map, where they are 0.
+        missing = ops.sum(members, -1) < ops.reshape(self._per_bin, (-1, 1))
         found = []
         for number in range(self.bins):
             along = (total, -1, 1, 1) if axis == 1 else (total, 1, -1, 1)
@@ -127,7 +131,7 @@ class _Samples:
         return ops.stack(found, axis=axis)
 
     def _members(self):
-        """(B, N, bins, T): 1 where a sample is of a bin."""
+        """(B, N, bins, T): 1 if a sample belongs to a bin."""
         numbers = ops.reshape(ops.arange(self.bins, dtype="float32"), (-1, 1))
         return ops.cast(ops.equal(ops.expand_dims(self._bin, -2), numbers), "float32")
 
@@ -135,7 +139,7 @@ class _Samples:
 def _products(y, features, x):
     """y (B, N, R, H) times features (B, H, W, D) times x (B, N, C, W) transposed: (B * N, R, C, D).
 
-    Rows first, for all boxes of an image in one product: so neither features nor result are ever transposed.
+    Rows come first, in one product for all boxes of an image, so that neither features nor result are transposed.
     """
     batch, height, width, depth = ops.shape(features)
     number, rows = ops.shape(y)[1:3]

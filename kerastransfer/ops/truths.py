@@ -1,14 +1,15 @@
-"""Annotations that are padded to many more objects than most images have."""
+"""Works on annotations that are padded to many more objects than most images have."""
 
 from collections.abc import Callable
 
 from keras import ops
 
-BLOCK = 32  # objects at a time
+# Number of objects at a time.
+BLOCK = 32
 
 
 def packed(boxes, labels):
-    """boxes (B, N, 4), labels (B, N): the same with the objects (labels from 0) first, in their order, then padding."""
+    """boxes (B, N, 4) and labels (B, N), reordered: objects (labels from 0) first, in their order, then padding."""
     number = ops.shape(labels)[1]
     _, order = ops.top_k(ops.where(labels >= 0, number - ops.arange(number), 0), number)
     return (
@@ -18,11 +19,12 @@ def packed(boxes, labels):
 
 
 def fold(step: Callable, start, boxes, labels, block: int | None = None):
-    """The result of `value = step(value, boxes, labels, first)` over `packed` objects, from `start`, `block` objects at
-    a time (BLOCK by default): boxes (B, block, 4), labels (B, block), the first of which is number `first`.
+    """Repeat `value = step(value, boxes, labels, first)` over `packed` objects, starting with `start`, and return the
+    value. Each step gets `block` objects (BLOCK by default), boxes (B, block, 4) and labels (B, block), the first of
+    which has the index `first`.
 
-    It ends where no image of the batch has further objects, so that neither time nor memory grows with the padding.
-    No gradient flows.
+    It ends when no image of the batch has further objects, so that neither time nor memory grows with the padding. No
+    gradient flows.
     """
     number, block = labels.shape[1], block or BLOCK
     if number is not None and number <= block:

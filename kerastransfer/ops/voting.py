@@ -1,14 +1,15 @@
-"""Boxes that paint the pixels they cover, all of them at once."""
+"""Sums the weights of all boxes that cover a pixel, for all boxes at once."""
 
 from keras import ops
 
 
 def paint(boxes, weights, size: tuple[int, int]):
-    """How much weight covers each pixel: boxes (B, N, (y1, x1, y2, x2)) in pixels, weights (B, N), to (B, H, W).
+    """The total weight of the boxes over each pixel: from boxes (B, N, (y1, x1, y2, x2)) in pixels and weights (B, N)
+    to (B, H, W).
 
-    A pixel that a box covers in part takes that share of its weight; a box without area gives none. Each box is a
-    weight at its near corner that its far sides take back; sums along rows and columns do the rest, so that the time
-    grows with N plus H * W.
+    A pixel that is partly covered by a box gets that share of its weight; a box without area has no effect. Each box
+    adds its weight at its near corner and subtracts it again at its far sides, and cumulative sums along rows and
+    columns spread it, so that the time grows with N plus H * W.
     """
     height, width = size
     y1, x1, y2, x2 = (ops.clip(boxes[..., i], 0, side) for i, side in enumerate((height, width) * 2))
@@ -26,8 +27,8 @@ def paint(boxes, weights, size: tuple[int, int]):
 
 
 def _changes(near, far, length):
-    """Places (B, N, 4) int32 and amounts (B, N, 4) whose running sum along an axis of `length` pixels is the share of
-    each that lies between near and far (B, N): a side within a pixel splits over it and the next."""
+    """Places (B, N, 4) int32 and amounts (B, N, 4) whose cumulative sum along an axis of `length` pixels is the share
+    of each pixel between near and far (B, N); a side inside a pixel is split between it and the next."""
     places, amounts = [], []
     for side, sign in ((near, 1.0), (far, -1.0)):
         pixel = ops.minimum(ops.floor(side), length - 1)
