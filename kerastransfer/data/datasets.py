@@ -142,7 +142,7 @@ def _read(data: str, layout: str) -> Dataset:
             raise UserError(f"--data {data}: --format toy draws {' or '.join(DIFFICULTIES)}; give one of them")
         if data != kind and not (rest.isdecimal() and int(rest) > 0):
             raise UserError(f"--data {data}: {kind} takes a number of images, as in {kind}:480")
-        return toy(difficulty=kind, **({"count": int(rest)} if rest else {}))
+        return toy(difficulty=kind, count=int(rest) if rest else None)
     if layout == "tfds":
         from kerastransfer.data.layouts import tfds
 

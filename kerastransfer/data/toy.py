@@ -28,8 +28,10 @@ SUPERSAMPLING = 4
 
 @dataclasses.dataclass(frozen=True)
 class Difficulty:
-    """What scenes are drawn by; ranges are of uniform random numbers."""
+    """How many scenes there are, and what they are drawn by; ranges are of uniform random numbers."""
 
+    count: int
+    """Scenes, unless a number is given."""
     most_objects: int
     """The least is one."""
     share_of_objects: float
@@ -53,10 +55,11 @@ class Difficulty:
 DIFFICULTIES: Mapping[str, Difficulty] = MappingProxyType(
     {
         "toy": Difficulty(
+            count=800,
             most_objects=4,
             share_of_objects=0.4,
             radii=(0.2, 0.34),
-            usual=0.9,
+            usual=0.95,
             saturation=(0.45, 0.85),
             clutter=(1, 4),
             kinds=3,
@@ -64,6 +67,7 @@ DIFFICULTIES: Mapping[str, Difficulty] = MappingProxyType(
             ground_vivid=(0.3, 0.6),
         ),
         "toy-hard": Difficulty(
+            count=480,
             most_objects=6,
             share_of_objects=0.35,
             radii=(0.14, 0.28),
@@ -78,16 +82,17 @@ DIFFICULTIES: Mapping[str, Difficulty] = MappingProxyType(
 )
 
 
-def toy(seed: int = 0, count: int = 480, image_size: int = 256, *, difficulty: str = "toy") -> Dataset:
+def toy(seed: int = 0, count: int | None = None, image_size: int = 256, *, difficulty: str = "toy") -> Dataset:
     """`count` scenes of image_size x image_size pixels, the same on every run with the same seed.
 
-    A scene depends on `difficulty` (a row of `DIFFICULTIES`), `seed` and its own number alone, so a longer data set
-    starts with the shorter one.
+    count: by default as many as the difficulty says. A scene depends on `difficulty` (a row of `DIFFICULTIES`), `seed`
+    and its own number alone, so a longer data set starts with the shorter one.
     """
-    DIFFICULTIES[difficulty]  # now, and not when the first scene is read
+    how = DIFFICULTIES[difficulty]
     draw = functools.partial(_scene, difficulty, seed, size=image_size)
     samples = (
-        Sample(name=f"{index:05d}", read=functools.partial(draw, index), fields=FIELDS) for index in range(count)
+        Sample(name=f"{index:05d}", read=functools.partial(draw, index), fields=FIELDS)
+        for index in range(how.count if count is None else count)
     )
     return Dataset(difficulty, tuple(samples), classes=CLASSES, segmentation_classes=("background", *CLASSES))
 
