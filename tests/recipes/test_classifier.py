@@ -58,7 +58,7 @@ def test_the_kept_model_has_the_scores_that_were_written(finished, pictures):
 def test_the_page_shows_what_it_says_and_what_it_confuses(finished):
     page = (finished / "report.html").read_text()
     assert "A classifier was trained from random weights." in page
-    for words in ("top1 of classifier", "What classifier says", "Confusions of classifier"):
+    for words in ("top1 of classifier", "Predictions of classifier", "Confusions of classifier"):
         assert words in page, words
     assert {path.name for path in (finished / "figures").iterdir()} >= {
         *("classes_classifier.png", "confusion_classifier.png", "curves.png")

@@ -12,6 +12,7 @@ from kerastransfer.data import datasets, views
 from kerastransfer.errors import UserError
 from kerastransfer.runs import fitting
 from kerastransfer.runs.folder import RunFolder
+from kerastransfer.training import optimizers
 
 DATA = "toy:20"
 SMALL = {"data": DATA, "image_size": 16, "batch_size": 4, "quiet": True, "ema": 0.5, "warmup_epochs": 0, "mosaic": 0.5}
@@ -160,7 +161,8 @@ def test_a_step_that_destroys_the_weights_leaves_none(tmp_path, train):
     [
         ({"learning_rate": float("inf")}, "--learning-rate is inf; it must be a finite number"),
         ({"learning_rate": float("nan")}, "--learning-rate is nan; it must be a finite number"),
-        ({"weight_decay": float("inf")}, "--weight-decay is inf"),
+        ({"optimizer": "sgd", "optim": optimizers.AdamW()}, "not those of --optimizer sgd"),
+        ({"optimizer": "sdg"}, "unknown --optimizer sdg; choose adamw, adam, sgd, lars"),
         ({"validation": 1.0}, "--validation is 1.0; it must be at least 0 and below 1"),
         ({"early_stopping": -1}, "--early-stopping is -1"),
         ({"early_stopping": 5}, "--early-stopping 5 needs images to validate on; add --validation 0.1"),
@@ -172,5 +174,5 @@ def test_settings_that_cannot_be(settings, words):
 
 
 def test_a_validation_part_that_leaves_nothing(tmp_path, train):
-    with pytest.raises(UserError, match=r"--validation 0\.01 of 20 training images"):
+    with pytest.raises(UserError, match=r"validation share of 0\.01 leaves 20 of 20 images to train and 0 for validation"):
         fit(tmp_path / "run", train, validation=0.01)
