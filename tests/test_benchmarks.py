@@ -55,7 +55,7 @@ def test_models_of_a_run_are_those_with_a_description(tmp_path):
         (models / name).write_text("")
     assert [path.name for path in models_in(tmp_path)] == ["yolo_unet.keras", "yolov1.keras"]
     assert models_in(models / "encoder.keras") == [models / "encoder.keras"]
-    with pytest.raises(UserError, match=r"has no models/\*\.keras; give a run's folder"):
+    with pytest.raises(UserError, match=r"has no models/\*\.keras; give the folder of a run"):
         models_in(models)
 
 

@@ -160,7 +160,7 @@ BAD_FLAGS = {
     "a reach beyond the neighbours": (["--net.reach", "1.5"], "must be from 0 to 1"),
     "a net of another family": (
         ["--model", "small"],
-        "error: --model small: the mask branch needs a net of YOLOv3's family",
+        "--model small does not work with the mask branch; choose a YOLOv3 net",
     ),
     "a size that the stride does not divide": (["--image-size", "72"], "multiple of 32"),
     "sizes for XLA": (["--multi-scale", "--jit"], "leave one of them out"),
