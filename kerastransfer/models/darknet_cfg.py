@@ -51,7 +51,7 @@ class Section:
         try:
             return int(self.options.get(key, default))
         except ValueError as error:
-            raise UserError(f"{self}: {key}={self.options[key]} is no whole number; give one") from error
+            raise UserError(f"{self}: {key}={self.options[key]} is not a whole number") from error
 
     def number(self, key: str, default: float) -> float:
         """The option `key` as a number. Raises UserError for anything else."""
@@ -143,7 +143,7 @@ def parse(text: str) -> tuple[Section, ...]:
             continue
         key, equals, value = line.partition("=")
         if not equals or not key:
-            raise UserError(f"cfg line {number}: {raw.strip()!r} is neither [section] nor key=value; mend this line")
+            raise UserError(f"cfg line {number}: {raw.strip()!r} is neither [section] nor key=value; fix this line")
         if not sections:
             raise UserError(f"cfg line {number}: {key}= comes before any [section]; begin with [net]")
         sections[-1].options.setdefault(key, value)
@@ -206,11 +206,13 @@ def _shape(section: Section, read: list[Shape]) -> Shape:
     elif section.kind == "route":
         if any(one[:2] != (height, width) for one in read):
             sizes = ", ".join(f"{one.height} x {one.width}" for one in read)
-            raise UserError(f"{section}: joins maps of sizes {sizes}; all need the same: mend layers= or [net]'s size")
+            raise UserError(
+                f"{section}: joins maps of sizes {sizes}, which must be equal; fix layers= or the size in [net]"
+            )
         return read[0]._replace(channels=sum(one.channels for one in read))
     elif section.kind == "shortcut":
         if read[0][:3] != read[1][:3]:
-            raise UserError(f"{section}: adds maps of {read[0][:3]} and {read[1][:3]}; they must be alike: mend from=")
+            raise UserError(f"{section}: adds maps of {read[0][:3]} and {read[1][:3]}; they must be equal; fix from=")
         return read[0]
     else:  # yolo
         return read[0]
@@ -247,7 +249,7 @@ def anchors_of(sections: Sequence[Section]) -> Detections:
         power = math.log2(stride)
         name = f"p{int(power)}"
         if power != int(power) or name in levels:
-            raise UserError(f"{section}: stride {stride}; each [yolo] needs its own power of two: mend the strides")
+            raise UserError(f"{section}: stride {stride}; each [yolo] needs its own power of two; fix the strides")
         levels[name] = Level(name, int(stride), mask)
         settings[section.index] = (classes, anchors, section.number("ignore_thresh", 0.5))
         if len(set(settings.values())) > 1:

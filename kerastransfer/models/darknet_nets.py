@@ -94,7 +94,7 @@ def yolov3_cfg(
     Raises UserError for an unknown name, or a size that is not a multiple of 32.
     """
     if name not in TABLES:
-        raise UserError(f"{name!r} is no net of the YOLOv3 family; choose one of {', '.join(TABLES)}")
+        raise UserError(f"unknown net {name!r} of the YOLOv3 family; choose {', '.join(TABLES)}")
     anchors = ANCHORS[name] if anchors is None else anchors
     levels = TABLES[name].count("yolo")
     share = len(anchors) // levels

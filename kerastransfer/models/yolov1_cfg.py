@@ -33,7 +33,7 @@ def yolov1_of_cfg(sections: Sequence[Section]) -> tuple[keras.Model, YoloV1Codec
     rest = sections[len(body) + 1 :]
     if tuple(section.kind for section in rest) != HEAD:
         needed = ", ".join(f"[{kind}]" for kind in HEAD)
-        raise UserError(f"{sections[-1]}: read as YOLOv1 a cfg has convolutions and pools, then {needed}; mend it")
+        raise UserError(f"{sections[-1]}: read as YOLOv1 a cfg has convolutions and pools, then {needed}; fix it")
     local, _, connected, detection = rest
     rows = tuple(map(_row, body))
     stages = next((one for one in TABLES.values() if tuple(layers_by_name(one).values()) == rows), None)

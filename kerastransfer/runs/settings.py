@@ -179,7 +179,7 @@ def toy(Config: type, **chosen: str) -> Any:
         if settings_of(chosen.get(by, values.get(by, defaults[by]))) is not settings_of(values.get(by, defaults[by])):
             # The flags chose another class than the one that the demo has settings for.
             values.pop(name, None)
-    return _from_values(Config, values, "TOY", chosen)
+    return _from_values(Config, values, chosen)
 
 
 def read(Config: type, path: str | os.PathLike, **chosen: str) -> Any:
@@ -194,30 +194,30 @@ def read(Config: type, path: str | os.PathLike, **chosen: str) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror}); --config needs a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML ({error}); it needs one `key = value` per line") from error
-    return _from_values(Config, values, path, chosen)
-
-
-def _from_values(Config: type, values: Mapping[str, Any], source: Any, chosen: Mapping[str, str]) -> Any:
-    values, defaults, tables = dict(values), _defaults(Config), {}
     try:
-        for name, (by, settings_of) in Config.CHOSEN.items():
-            given = values.get(by, defaults[by])
-            wanted, table = settings_of(chosen.get(by, given)), values.pop(name, {})
-            if not isinstance(table, dict):
-                raise UserError(f"{name} is {table!r}; it must be a table, [{name}]")
-            if table and settings_of(given) is not wanted:
-                raise UserError(
-                    f"the table [{name}] is for {by} = {given!r} and does not apply to {flag(by)} {chosen[by]}; "
-                    "remove one of them"
-                )
-            tables[name] = wanted, table
-        settings = {name: wanted(**_fields(wanted, table, f"{name}.")) for name, (wanted, table) in tables.items()}
-        moved = {field.name: name for name, (wanted, _) in tables.items() for field in dataclasses.fields(wanted)}
-        for key in values.keys() & moved.keys() - defaults.keys():
-            raise UserError(f"unknown key {key!r} at the top level; it belongs in the table [{moved[key]}]")
-        return Config(**{**_fields(Config, values), **settings, **chosen})
+        return _from_values(Config, values, chosen)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
+
+
+def _from_values(Config: type, values: Mapping[str, Any], chosen: Mapping[str, str]) -> Any:
+    values, defaults, tables = dict(values), _defaults(Config), {}
+    for name, (by, settings_of) in Config.CHOSEN.items():
+        given = values.get(by, defaults[by])
+        wanted, table = settings_of(chosen.get(by, given)), values.pop(name, {})
+        if not isinstance(table, dict):
+            raise UserError(f"{name} is {table!r}; it must be a table, [{name}]")
+        if table and settings_of(given) is not wanted:
+            raise UserError(
+                f"the table [{name}] is for {by} = {given!r} and does not apply to {flag(by)} {chosen[by]}; "
+                "remove one of them"
+            )
+        tables[name] = wanted, table
+    settings = {name: wanted(**_fields(wanted, table, f"{name}.")) for name, (wanted, table) in tables.items()}
+    moved = {field.name: name for name, (wanted, _) in tables.items() for field in dataclasses.fields(wanted)}
+    for key in values.keys() & moved.keys() - defaults.keys():
+        raise UserError(f"unknown key {key!r} at the top level; it belongs in the table [{moved[key]}]")
+    return Config(**{**_fields(Config, values), **settings, **chosen})
 
 
 def _defaults(Config: type) -> dict[str, Any]:

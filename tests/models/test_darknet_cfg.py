@@ -178,7 +178,7 @@ def test_text_that_is_refused(text, message):
     ("text", "message"),
     [
         ("[net]\nwidth=64\n" + HEAD, "line 1: section -1 .net.: needs width and height"),
-        (NET + "[conv]\nsize=two\n", "line 4: section 0 .*size=two is no whole number"),
+        (NET + "[conv]\nsize=two\n", "line 4: section 0 .*size=two is not a whole number"),
         (NET + "[conv]\nstride=0\n", "section 0 .*give 1 or more"),
         (NET + "[conv]\nfilters=4\ngroups=3\n", "section 0 .*3 groups do not divide 3 and 4"),
         (NET + "[conv]\nfilters=4\ndilation=2\n", "section 0 .*dilation=2 is not supported"),
@@ -209,7 +209,7 @@ def test_nets_that_are_refused(text, message):
 
 
 def test_names_and_sizes_that_are_refused():
-    with pytest.raises(UserError, match="'yolov4' is no net of the YOLOv3 family"):
+    with pytest.raises(UserError, match="unknown net 'yolov4' of the YOLOv3 family"):
         yolov3_cfg("yolov4")
     with pytest.raises(UserError, match=r"400 x 416: .* multiples of 32"):
         yolov3_cfg("yolov3", image_size=(400, 416))

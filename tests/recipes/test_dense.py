@@ -57,8 +57,8 @@ def test_scores_of_maps_are_those_of_their_arrays(name, finished):
 
 @pytest.mark.slow
 def test_the_segmenter_is_the_map(finished):
-    """models/yolo_dense.keras, opened as any segmenter, gives the classes of its map; a photo of the detector's own size
-    is not interpolated."""
+    """models/yolo_dense.keras, opened as any segmenter, gives the classes of its map. A photo of the detector's
+    own size is not interpolated."""
     from kerastransfer.codecs.votes import classes_by_votes
     from kerastransfer.data.resize import resize_image
     from kerastransfer.phases import dense_maps

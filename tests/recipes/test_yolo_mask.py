@@ -178,7 +178,7 @@ def test_flags_that_cannot_work(case, tmp_path, capsys):
 
 
 def test_a_head_for_one_grid_takes_no_other_size(capsys):
-    flags = ["--multi-scale", "--net.head", "paper_fc"]
+    flags = ["--model", "small", "--multi-scale", "--net.head", "paper_fc"]
     assert "use --net.head fully_conv" in stopped(capsys, detector, "--data", "toy:10", *flags)
 
 

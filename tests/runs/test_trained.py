@@ -147,7 +147,9 @@ def test_a_model_without_an_encoder_is_refused(tmp_path):
     image = keras.Input((8, 8, 3))
     for number, output in enumerate((image * 2, {"features": image * 2})):
         keras.Model(image, output).save(tmp_path / f"{number}.keras")
-        with pytest.raises(UserError, match=r"the encoder .* a keras\.Model from an image .* RUN/models/encoder\.keras"):
+        with pytest.raises(
+            UserError, match=r"the encoder .* a keras\.Model from an image .* RUN/models/encoder\.keras"
+        ):
             trained.encoder(tmp_path / f"{number}.keras")
 
 
