@@ -48,20 +48,20 @@ class SegmenterConfig(fitting.TrainingConfig):
 def segmenter(
     name: str,
     decoder: str,
-    source: Path | None,
-    like: Path,
+    encoder: Path,
     config: SegmenterConfig,
     run: RunFolder,
     data: Data,
     result: outcome.Outcome,
     *,
+    random: bool = False,
     freeze: Freeze = "full",
     train: "Dataset | None" = None,
     role: outcome.Role = "subject",
 ) -> None:
-    """Train models/NAME.keras, a decoder on the encoder in the file `source`, and score it.
+    """Train models/NAME.keras, a decoder on the encoder in a .keras file, and score it.
 
-    source: None for an encoder with random weights and the architecture of the one in the file `like`.
+    random: use the architecture of that encoder alone, with random weights.
     freeze: "full" or "weights" (`models.parts.freeze`), or "none" to train the encoder as well.
     train: training images to use instead of those of `data`.
     """
@@ -77,9 +77,9 @@ def segmenter(
 
     def work() -> dict:
         with strategy.scope(config.strategy):
-            part = trained.encoder(source or like)
+            part = trained.encoder(encoder)
             require_size(part, config)
-            if source is None:
+            if random:
                 part = random_twin(part)
                 statistics.estimate(part, fitting.some_images(train, config))
             network = segmenters.segmenter(part, decoder, len(classes), name=name)
@@ -101,8 +101,12 @@ def segmenter(
             size = (config.image_size, config.image_size)
             outcome.keep(run, name, network, About("segmentation", classes, size, config.resize))
         happened = transfer.compared(before, after)
-        copied = sorted(before) if source else []
-        report = {"source": str(source or "random weights"), "copied": copied, "fresh": sorted(before.keys() - copied)}
+        copied = [] if random else sorted(before)
+        report = {
+            "source": "random weights" if random else str(encoder),
+            "copied": copied,
+            "fresh": sorted(before.keys() - copied),
+        }
         return {**report, **happened, "frozen": [] if freeze == "none" else happened["frozen"]}
 
     report = fitting.phase(config, run, name, work)
@@ -110,6 +114,15 @@ def segmenter(
     if freeze == "full" and report["moved"]:
         raise RuntimeError(f"{name}: the encoder was frozen, but {report['moved'][:3]} changed")
     result.score(name, "segmentation", test, role)
+
+
+def require_decoders(names: tuple[str, ...]) -> None:
+    """Raises UserError for a name that is not in `models.segmenter.DECODERS`."""
+    from kerastransfer.models.segmenter import DECODERS
+
+    for name in names:
+        if name not in DECODERS:
+            raise UserError(f"unknown --decoders {name}; choose {', '.join(DECODERS)}")
 
 
 def random_twin(encoder: "keras.Model") -> "keras.Model":

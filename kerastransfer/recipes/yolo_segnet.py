@@ -16,13 +16,13 @@ from typing import ClassVar, Literal
 from kerastransfer.errors import UserError
 from kerastransfer.phases import from_boxes
 from kerastransfer.phases.detector import DetectorConfig, detector
-from kerastransfer.phases.segmenter import SegmenterConfig, segmenter
+from kerastransfer.phases.segmenter import SegmenterConfig, require_decoders, segmenter
 from kerastransfer.runs import command_line, grid
 from kerastransfer.runs.data import load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
 
-MODELS = {"segnet": "yolo_segnet", "unet": "yolo_unet", "segnet_matched": "segnet_matched"}
+MODELS = {"segnet": "yolo_segnet", "unet": "yolo_unet"}
 LEAD = "A detector was trained on boxes; its encoder was frozen, and decoders were trained on it with masks."
 GIVEN = "The encoder of a trained detector was frozen, and decoders were trained on it with masks."
 
@@ -48,7 +48,7 @@ class Config(SegmenterConfig, DetectorConfig):
     encoder: str | None = None
     """A .keras file with an encoder to use instead of training a detector, such as RUN/models/encoder.keras or a
     detector."""
-    decoders: tuple[Literal["segnet", "unet", "segnet_matched"], ...] = ("segnet", "unet")
+    decoders: tuple[str, ...] = ("segnet", "unet")
     """Decoders to train: without skip connections (`segnet`), with them (`unet`), and without them but with as many
     weights as the U-Net (`segnet_matched`)."""
     masks: tuple[Literal["true", "from-boxes"], ...] = ("true",)
@@ -85,6 +85,7 @@ def once(config: Config, run: RunFolder) -> Outcome:
     """One seed: the detector (unless an encoder is given), then all decoders, then the controls."""
     boxes = config.encoder is None or "from-boxes" in config.masks
     data = load_data(config, *(["boxes"] if boxes else []), "segmentation")
+    require_decoders(config.decoders)
     result = Outcome(config, run, data, GIVEN if config.encoder else LEAD)
     if config.encoder:
         encoder = Path(config.encoder)
@@ -97,8 +98,8 @@ def once(config: Config, run: RunFolder) -> Outcome:
         if masks == "from-boxes":
             suffix, train = "_from_boxes", from_boxes.pseudo_masked(data.parts["boxes"][0], run, config.quiet)
         for decoder in config.decoders:
-            name = MODELS[decoder] + suffix
-            segmenter(name, decoder, encoder, encoder, *common, freeze=config.freeze, train=train)
+            name = MODELS.get(decoder, decoder) + suffix
+            segmenter(name, decoder, encoder, *common, freeze=config.freeze, train=train)
             result.export(name, train, test)
     for kind in config.control_kinds if config.controls else ():
         control(kind, encoder, *common)
@@ -107,8 +108,8 @@ def once(config: Config, run: RunFolder) -> Outcome:
         ("yolo_unet", "segnet_matched"),
         ("yolo_unet_from_boxes", "yolo_segnet"),
         ("yolo_unet_from_boxes", "yolo_unet"),
-        *((name, f"{name}_random") for name in MODELS.values()),
-        *((f"{name}_through", name) for name in MODELS.values()),
+        *((name, f"{name}_random") for name in result.models),
+        *((f"{name}_through", name) for name in result.models),
     ):
         result.compare(better, worse)
     return result
@@ -119,16 +120,12 @@ def control(kind: str, encoder: Path, config: Config, run: RunFolder, data, resu
     common = (config, run, data, result)
     if kind == "matched":
         if "segnet_matched" not in config.decoders:
-            segmenter(
-                "segnet_matched", "segnet_matched", encoder, encoder, *common, freeze=config.freeze, role="control"
-            )
+            segmenter("segnet_matched", "segnet_matched", encoder, *common, freeze=config.freeze, role="control")
         return
     for decoder in config.decoders:
-        name = f"{MODELS[decoder]}_{kind}"
-        if kind == "random":
-            segmenter(name, decoder, None, encoder, *common, freeze=config.freeze, role="control")
-        else:
-            segmenter(name, decoder, encoder, encoder, *common, freeze="none", role="control")
+        name = f"{MODELS.get(decoder, decoder)}_{kind}"
+        freeze = "none" if kind == "through" else config.freeze
+        segmenter(name, decoder, encoder, *common, random=kind == "random", freeze=freeze, role="control")
 
 
 if __name__ == "__main__":

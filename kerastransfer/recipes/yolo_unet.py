@@ -4,7 +4,6 @@ python -m kerastransfer.recipes.yolo_unet --data DIR/PennFudanPed
 """
 
 import dataclasses
-from typing import Literal
 
 from kerastransfer.recipes import yolo_segnet
 from kerastransfer.runs import command_line, grid
@@ -14,7 +13,7 @@ from kerastransfer.runs import command_line, grid
 class Config(yolo_segnet.Config):
     """Train a detector on boxes, freeze its encoder, and train a U-Net decoder on it with masks."""
 
-    decoders: tuple[Literal["segnet", "unet", "segnet_matched"], ...] = ("unet",)
+    decoders: tuple[str, ...] = ("unet",)
     """Decoders to train: without skip connections (`segnet`), with them (`unet`), and without them but with as many
     weights as the U-Net (`segnet_matched`)."""
 

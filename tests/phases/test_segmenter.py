@@ -66,9 +66,9 @@ def started(tmp_path, monkeypatch):
         data = load_data(config, "boxes", "segmentation")
         result = Outcome(config, run, data)
 
-        def start(name, decoder, source, like, **options):
+        def start(name, decoder, encoder, **options):
             changed = options.pop("config", config)
-            segmenter(name, decoder, source, like, changed, run, data, result, **options)
+            segmenter(name, decoder, encoder, changed, run, data, result, **options)
             report = json.loads((run.path / "transfer_report.json").read_text())[name]
             return trained.encoder(run.models / f"{name}.keras"), report, scored
 
@@ -78,7 +78,7 @@ def started(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["own", "foreign"])
 def test_a_frozen_encoder_is_the_given_one(kind, encoders, started):
     start, fitted = started
-    part, report, scored = start("unet", "unet", encoders[kind], encoders[kind])
+    part, report, scored = start("unet", "unet", encoders[kind])
     given = trained.encoder(encoders[kind])
     assert transfer.checksum(part) == transfer.checksum(given)
     assert report["moved"] == report["fresh"] == [] and report["source"] == str(encoders[kind])
@@ -94,7 +94,7 @@ def test_a_frozen_encoder_is_the_given_one(kind, encoders, started):
 @pytest.mark.parametrize("kind", ["own", "foreign"])
 def test_random_weights_are_new_ones_in_the_same_architecture(kind, encoders, started):
     start, _ = started
-    part, report, scored = start("random", "segnet", None, encoders[kind], role="control")
+    part, report, scored = start("random", "segnet", encoders[kind], random=True, role="control")
     given = trained.encoder(encoders[kind])
     assert [variable.shape for variable in part.weights] == [variable.shape for variable in given.weights]
     kernels = [
@@ -113,7 +113,7 @@ def test_random_weights_are_new_ones_in_the_same_architecture(kind, encoders, st
 
 def test_an_encoder_that_trains_as_well_moves(encoders, started):
     start, _ = started
-    part, report, _ = start("through", "unet", encoders["own"], encoders["own"], freeze="none")
+    part, report, _ = start("through", "unet", encoders["own"], freeze="none")
     assert report["frozen"] == [] and report["moved"]
     assert transfer.checksum(part) != transfer.checksum(trained.encoder(encoders["own"]))
 
@@ -127,13 +127,13 @@ def test_a_frozen_encoder_that_moved_is_a_bug_that_is_noticed(encoders, started,
 
     monkeypatch.setattr(fitting, "fit", careless)
     with pytest.raises(RuntimeError, match="the encoder was frozen, but"):
-        start("unet", "unet", encoders["own"], encoders["own"])
+        start("unet", "unet", encoders["own"])
 
 
 def test_other_training_images_are_taken(encoders, started):
     start, fitted = started
     scenes = load_data(SegmenterConfig(data="toy:15"), "segmentation").dataset
-    start("unet", "unet", encoders["own"], encoders["own"], train=scenes)
+    start("unet", "unet", encoders["own"], train=scenes)
     assert fitted[0][1] is scenes
 
 
@@ -142,7 +142,7 @@ def test_an_image_size_that_the_encoder_does_not_divide(kind, size, stride, enco
     start, fitted = started
     config = SegmenterConfig(data="toy:10", image_size=size, quiet=True, precision="float32")
     with pytest.raises(UserError, match=f"--image-size {size} is not a multiple of {stride}"):
-        start("unet", "unet", encoders[kind], encoders[kind], config=config)
+        start("unet", "unet", encoders[kind], config=config)
     assert not fitted
 
 
