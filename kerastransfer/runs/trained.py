@@ -125,7 +125,12 @@ def encoder(path: str | Path) -> "keras.Model":
         taps.taps(part)
     except UserError as error:
         raise UserError(f"{path}: {error}, RUN/models/encoder.keras, or a detector's .keras file") from error
-    return part
+    if part.name == "encoder":
+        return part
+    import keras
+
+    # The name by which every model's encoder is found.
+    return keras.Model(part.input, part.output, name="encoder")
 
 
 def open_predictor(path: str | Path) -> AnyPredictor:

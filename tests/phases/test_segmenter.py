@@ -176,5 +176,5 @@ def test_features_are_cached_only_below_a_fully_frozen_encoder(encoders, started
     monkeypatch.setattr(phases, "fit_on_features", on_features)
     config = SegmenterConfig(data="toy:10", image_size=64, quiet=True, precision="float32", cache_features=True)
     for name, freeze in (("one", "full"), ("two", "none")):
-        start(name, "segnet", encoders["own"], encoders["own"], config=config, freeze=freeze)
+        start(name, "segnet", encoders["own"], config=config, freeze=freeze)
     assert cached == ["one"] and len(fitted) == 1

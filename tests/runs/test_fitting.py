@@ -174,7 +174,5 @@ def test_settings_that_cannot_be(settings, words):
 
 
 def test_a_validation_part_that_leaves_nothing(tmp_path, train):
-    with pytest.raises(
-        UserError, match=r"validation share of 0\.01 leaves 20 of 20 images to train and 0 for validation"
-    ):
+    with pytest.raises(UserError, match=r"share of 0\.01 leaves 20 of 20 images to train and 0 for validation"):
         fit(tmp_path / "run", train, validation=0.01)

@@ -147,9 +147,7 @@ def test_a_model_without_an_encoder_is_refused(tmp_path):
     image = keras.Input((8, 8, 3))
     for number, output in enumerate((image * 2, {"features": image * 2})):
         keras.Model(image, output).save(tmp_path / f"{number}.keras")
-        with pytest.raises(
-            UserError, match=r"the encoder .* a keras\.Model from an image .* RUN/models/encoder\.keras"
-        ):
+        with pytest.raises(UserError, match=r"the encoder .* a keras\.Model .* RUN/models/encoder\.keras"):
             trained.encoder(tmp_path / f"{number}.keras")
 
 
@@ -157,6 +155,7 @@ DAMAGED = {
     "missing": None,
     "torn": "{",
     "a list": "[]",
+    "of a detector without its codec": '{"task": "detection", "labels": ["a", "b"], "image_size": [64, 64]}',
     "without labels": '{"task": "detection", "image_size": [64, 64]}',
     "of an unknown task": '{"task": "poetry", "labels": [], "image_size": [1, 1]}',
     "of one side": '{"task": "detection", "labels": ["a"], "image_size": [64]}',
