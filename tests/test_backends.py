@@ -17,6 +17,7 @@ AGAIN = ("ops", "codecs", "losses", "training/test_optimizers.py", "training/tes
 LEAST = 100  # of the tests must have run, not skipped
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kerastransfer[jax]"
 )

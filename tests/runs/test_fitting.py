@@ -110,6 +110,7 @@ def killed_at(epoch, monkeypatch):
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("annotated", [False, True], ids=["image", "annotated"])
 def test_killed_and_resumed(tmp_path, train, monkeypatch, annotated):
     """Best weights, patience and batches go on: the same weights and history as undisturbed, to the last bit."""

@@ -26,6 +26,7 @@ def ended(processes):
     return [process.returncode for process in processes], said
 
 
+@pytest.mark.slow
 def test_devices_and_processes_end_with_the_weights_of_one_device(jax_environments, tmp_path):
     files = {name: tmp_path / f"{name}.npz" for name in ("one", "devices", "processes")}
     alone, two_devices = jax_environments(1)[0], jax_environments(1, devices=2)[0]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 PROGRAM = Path(__file__).with_name("small_training.py")
 
@@ -14,6 +15,7 @@ def started(environment, *arguments):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_workers_end_with_the_weights_of_one_device(worker_environments, tmp_path):
     files = {"none": tmp_path / "one.npz", "multi_worker": tmp_path / "two.npz"}
     alone, *workers = worker_environments(1) + worker_environments(2)

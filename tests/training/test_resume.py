@@ -86,6 +86,7 @@ def history(resume):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in resume.rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"eager": False}, {"precision": "mixed_float16"}], ids=["graph", "float16"])
 def test_killed_and_resumed_ends_with_the_same_bits(tmp_path, options):
     whole, undisturbed = run(tmp_path / "whole.npz", **options)
@@ -168,6 +169,7 @@ def test_what_is_validated_is_what_is_kept(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [0, 2])
 def test_validation_goes_on_after_a_kill(tmp_path, patience):
     """Best weights, best epoch, patience: all as in the undisturbed run. At a rate of 0 no epoch is better than the

@@ -75,6 +75,7 @@ with open(sys.argv[1], "w") as file:
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_end_with_the_weights_of_one(tmp_path):
     """Of a loss over images; with batch statistics, which are those of the whole batch; and of a term that is divided
     by counts, of which the replicas have unequal ones, with a part that rests at first. Both keep the weights of the
@@ -127,6 +128,7 @@ print(keras.backend.backend(), under_tensorflow.call(keras.backend.backend))
 """
 
 
+@pytest.mark.slow
 @needs_jax
 def test_under_jax(jax_environments):
     """One process without variables of Keras is one worker; TensorFlow's strategies are refused; what TensorFlow alone
