@@ -27,7 +27,7 @@ class Config(DetectorConfig):
         "mosaic": 0.0,
         "scale": [0.7, 1.2],
         "learning_rate": 4e-3,
-        "detector_epochs": 24,
+        "detector_epochs": 18,
         "net": {"loss": "ciou", "reach": 0.5},
     }
 
