@@ -158,3 +158,9 @@ def test_units():
     ]
     assert [page.megabytes(b) for b in (2_914_512, 11_204_512)] == ["2.91 MB", "11.2 MB"]
     assert [page.milliseconds(v) for v in (0.412, 38.24, 1234)] == ["0.412 ms", "38.2 ms", "1.23 s"]
+
+
+def test_a_number_without_a_spread_has_no_sign_of_one():
+    results = {"detector": {"AP_small": Estimate(np.nan, spread=np.nan), "AP": Estimate(0.5, spread=0.01)}}
+    text = " ".join(WellFormed(page.render(full_page(results=results))).text)
+    assert text.count("±") == 1
