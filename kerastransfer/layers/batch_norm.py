@@ -36,8 +36,8 @@ class BatchNorm(keras.layers.BatchNormalization):
             x=inputs,
             scale=tf.cast(self.gamma, "float32"),
             offset=tf.cast(self.beta, "float32"),
-            mean=self.moving_mean.value,
-            variance=self.moving_variance.value,
+            mean=tf.cast(self.moving_mean, "float32"),
+            variance=tf.cast(self.moving_variance, "float32"),
             epsilon=self.epsilon,
             exponential_avg_factor=1.0 - self.momentum,
             is_training=batch_statistics,
@@ -59,7 +59,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         count = tf.cast(tf.size(x) / tf.size(mean) * replica.num_replicas_in_sync, "float32")
         unbiased = variance * count / tf.maximum(count - 1, 1.0)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+            moving.assign(tf.cast(moving, "float32") * self.momentum + value * (1.0 - self.momentum))
         out = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
         return tf.cast(out, inputs.dtype)
 

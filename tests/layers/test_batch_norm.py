@@ -78,6 +78,18 @@ def test_half_precision_goes_in_and_out_and_statistics_stay_float32(dtype, train
     np.testing.assert_allclose(half.moving_variance, full.moving_variance, rtol=0.01)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("training", [True, False])
+def test_its_own_weights_may_be_of_half_precision(dtype, training):
+    """As under `keras.config.set_dtype_policy("bfloat16")`."""
+    half, full = BatchNorm(dtype=dtype, momentum=MOMENTUM), BatchNorm(momentum=MOMENTUM)
+    out = half(inputs(dtype), training=training)
+    assert out.dtype == dtype and {w.dtype for w in half.weights} == {dtype}
+    np.testing.assert_allclose(tf.cast(out, "float32"), full(inputs(), training=training), atol=0.05)
+    np.testing.assert_allclose(tf.cast(half.moving_mean, "float32"), full.moving_mean, atol=0.01)
+    np.testing.assert_allclose(tf.cast(half.moving_variance, "float32"), full.moving_variance, rtol=0.01)
+
+
 def test_inputs_that_are_no_maps_go_through_keras():
     x = np.random.default_rng(3).normal(3, 2, (64, 5)).astype("float32")
     out = BatchNorm()(x, training=True)
