@@ -83,7 +83,7 @@ def count(model, *size):
 
 
 def test_multiply_adds_of_yolov1():
-    """spec/01, section 1: 20.21 GMAC at 448 with Darknet's head; section 6: 60.14 million per pixel without strides."""
+    """YOLOv1: 20.21 GMAC at 448 with Darknet's head; 60.14 million per pixel without strides."""
     head = 49 * 9 * 1024 * 256 + 12544 * 1715
     assert round((count(yolov1_encoder(YOLOV1), 448, 448) + head) / 1e9, 2) == 20.21
     assert count(yolov1_encoder(YOLOV1, strides=[1] * 6), 64, 64) == 60_142_784 * 64 * 64

@@ -126,7 +126,7 @@ def _opened(source):
 
 def _read(path):
     """(weights by name, architecture or None)."""
-    remedy = "give the encoder.npz of a trained detector's run"
+    remedy = "give a .npz file that kerastransfer.training.transfer.save wrote"
     saved = arrays.read(path, remedy)
     described = saved.pop(ARCHITECTURE, None)
     try:

@@ -168,7 +168,7 @@ def test_decode_inverts_encode_within_reach(sizes):
 
 
 def test_darknet_vector_by_hand():
-    """All classes, all confidences, all boxes; cell by cell in rows, box inner (spec/01 section 2)."""
+    """All classes, all confidences, all boxes; cell by cell in rows, box inner (Darknet, src/detection_layer.c)."""
     side, c, b = 2, 3, 2
     codec = YoloV1Codec(num_classes=c, boxes_per_cell=b, sizes="root", layout="darknet", score="product")
     vector = np.arange(side * side * codec.outputs, dtype="float32")

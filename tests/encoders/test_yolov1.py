@@ -17,7 +17,7 @@ from kerastransfer.encoders.yolov1 import (
 # Narrow, with every kind of layer: strided convolutions of 7 and 3, pools, 1 x 1; total stride 32.
 NARROW = (((4, 7, 2),), ((6, 3), POOL), ((4, 1), (6, 3, 2)), ((8, 3), POOL), ((8, 3, 2), (8, 3)))
 
-# spec/01 section 1 at 448 x 448: the output of each of the 24 convolutions and 4 pools.
+# YOLOv1 (Redmon et al. 2016), figure 3, at 448 x 448: the output of each of the 24 convolutions and 4 pools.
 TABLE = [
     *[(224, 64), (112, 64)],
     *[(112, 192), (56, 192)],
@@ -145,7 +145,7 @@ def alive(encoder, seed=0):
 @pytest.mark.parametrize("stages", [NARROW, RESIDUAL], ids=["narrow", "residual"])
 @pytest.mark.parametrize("output_stride", [1, 2, 4, 8])
 def test_a_trous_sampled_is_the_strided_encoder(stages, output_stride):
-    """Everywhere, borders included, where the total stride divides the sides (spec/01 section 10)."""
+    """Everywhere, borders included, where the total stride divides the sides."""
     strided = alive(yolov1_encoder(stages))
     dense = yolov1_encoder(stages, strides=strides_to(stages, output_stride), dilate=True)
     dense.set_weights(strided.get_weights())

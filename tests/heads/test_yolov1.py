@@ -1,4 +1,4 @@
-"""YOLOv1's heads on spec/01's counts of parameters and layouts."""
+"""YOLOv1's heads: counts of parameters, and layouts."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_paper_fc_is_yolov1s():
 
 
 def test_darknet_local_is_the_official_files():
-    """Biases and kernels of the local layer, then of the connected one: 1715 outputs (spec/01 section 8)."""
+    """Biases and kernels of the local layer, then of the connected one: 1715 outputs (Darknet, src/parser.c)."""
     codec = YoloV1Codec(num_classes=20, boxes_per_cell=3, layout="darknet")
     head = darknet_local(4, codec.outputs)
     assert head.output_shape == (None, 1715)

@@ -48,7 +48,7 @@ def test_crop_and_resize_gives_what_matrices_give(features, boxes, size, samplin
 
 
 def test_crop_and_resize_as_it_comes_is_not_roi_align():
-    """The values of spec/03 section 4: stretched from corner to corner, and half a pixel off."""
+    """Values worked out by hand: stretched from corner to corner, and half a pixel off."""
     features = np.arange(25, dtype="float32").reshape(1, 5, 5, 1)
     naive = tf.image.crop_and_resize(features, [[0.25, 0.25, 0.5, 0.5]], [0], (4, 4))[0, ..., 0]
     np.testing.assert_allclose(naive[0], [6, 6 + 1 / 3, 6 + 2 / 3, 7], atol=1e-5)

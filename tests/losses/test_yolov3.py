@@ -1,4 +1,4 @@
-"""The loss against the gradients that Darknet writes down, candidate by candidate (spec/02 section 7)."""
+"""The loss against the gradients that Darknet writes down, candidate by candidate (src/yolo_layer.c)."""
 
 import math
 

@@ -9,7 +9,7 @@ from kerastransfer.models.darknet_nets import yolov3_cfg
 NET = "[net]\nwidth=64\nheight=32\n"
 HEAD = "[conv]\nfilters=14\nactivation=linear\n[yolo]\nanchors=1,2, 3,4\nclasses=2\n"
 
-# {name: {index: (side at 416, channels, stride)}}: spec/02 sections 1 to 4.
+# {name: {index: (side at 416, channels, stride)}} in Darknet's cfg files.
 TABLES = {
     "yolov3": {
         0: (416, 32, 1),
@@ -84,7 +84,7 @@ def test_published_tables(name):
 
 
 def floats(sections):
-    """Numbers in a weights file: every convolution has a bias, or else four numbers per filter (spec/02 section 8)."""
+    """Numbers in a weights file: every convolution has a bias, or else four numbers per filter."""
     channels = (3, *(shape.channels for shape in shapes(sections)))
     for section in sections[1:]:
         if section.kind == "convolutional":

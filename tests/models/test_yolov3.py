@@ -8,7 +8,7 @@ from kerastransfer.errors import UserError
 from kerastransfer.models.darknet_nets import yolov3_cfg
 from kerastransfer.models.yolov3 import yolov3
 
-# {name: (sections of the trunk, {level: the last convolution before the head})}: spec/02, spec/03 section 1.
+# {name: (sections of the trunk, {level: the last convolution before the head})} in Darknet's cfg files.
 TAPS = {
     "yolov3": (75, {"p3": 103, "p4": 91, "p5": 79}),
     "yolov3-spp": (75, {"p3": 110, "p4": 98, "p5": 86}),
@@ -33,7 +33,7 @@ def numbers_of(part):
 
 
 def test_floats_of_the_published_file():
-    """Parameters and moving statistics (spec/02 section 8); the larger nets' are counted in test_darknet_cfg."""
+    """Parameters and moving statistics; the larger nets' are counted in test_darknet_cfg."""
     assert yolov3(yolov3_cfg("yolov3-tiny")).count_params() == 8_858_734
 
 

@@ -1,4 +1,4 @@
-"""RoIAlign against hand-computed cases and a loop over samples straight from the definition (spec/03 section 3)."""
+"""RoIAlign against hand-computed cases and a loop over samples straight from the definition (Mask R-CNN, He et al. 2017, section 3)."""
 
 import math
 
@@ -85,7 +85,7 @@ def test_the_five_by_five_of_detectron(aligned, first, step):
 
 def test_two_bins_with_two_samples():
     features = np.arange(36, dtype="float32").reshape(6, 6, 1)
-    box = np.array([[1.25, 0.5, 5.5, 4.0]])  # spec/03 writes (x1, y1, x2, y2)
+    box = np.array([[1.25, 0.5, 5.5, 4.0]])  # Mask R-CNN writes (x1, y1, x2, y2)
     np.testing.assert_allclose(pooled(features, box, 2)[0, ..., 0], [[11.75, 13.5], [24.5, 26.25]], atol=1e-5)
 
 

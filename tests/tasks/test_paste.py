@@ -13,7 +13,7 @@ SIZE = (23, 31)
 
 
 def looped(mask, box, size, threshold):
-    """Pixel by pixel from the definition (spec/03 section 7)."""
+    """Pixel by pixel from the definition."""
     cells = len(mask)
     out = np.zeros(size, bool)
     y1, x1, y2, x2 = box * np.array([*size, *size])
