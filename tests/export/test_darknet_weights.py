@@ -278,8 +278,8 @@ def test_models_without_a_place_are_refused(tmp_path):
 
 
 def darknet(cfg, raw, image):
-    """What each section gives (H, W, channels) for an image (H, W, 3) in 0..1, by the order of Darknet's src/parser.c alone:
-    order of axes, its file, its padding, in numpy. A vector is of shape (1, 1, numbers)."""
+    """What each section gives (H, W, channels) for an image (H, W, 3) in 0..1, in numpy, after Darknet's
+    src/parser.c alone: order of axes, file and padding. A vector is of shape (1, 1, numbers)."""
     numbers = np.frombuffer(raw[20:], "<f4").astype("float64")
 
     def take(*shape):

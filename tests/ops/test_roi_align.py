@@ -1,4 +1,5 @@
-"""RoIAlign against hand-computed cases and a loop over samples straight from the definition (Mask R-CNN, He et al. 2017, section 3)."""
+"""RoIAlign against hand-computed cases and a loop over samples of the definition
+(Mask R-CNN, He et al. 2017, section 3)."""
 
 import math
 
