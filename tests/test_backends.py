@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-AGAIN = ("ops", "codecs", "losses", "training/test_optimizers.py", "training/test_terms.py")
+AGAIN = (
+    *("ops", "codecs", "losses", "training/test_optimizers.py", "training/test_terms.py"),
+    *("test_every_layer.py", "test_every_model.py"),
+)
 LEAST = 100  # of the tests must have run, not skipped
 
 

@@ -1,0 +1,235 @@
+"""Every layer and codec of the package: config, file, symbolic call, half precision, training. `harness.Case` says what
+a row means. A layer or codec without a row fails."""
+
+import dataclasses
+import inspect
+import json
+
+import harness
+import keras
+import pytest
+from harness import Case, boxes, integers, numbers
+
+from kerastransfer import registered
+from kerastransfer.codecs.layers import Decode, DecodeMasks, Levels, Odds, Rois, Vote
+from kerastransfer.codecs.mask import MaskCodec
+from kerastransfer.codecs.masked_boxes import MaskedBoxes
+from kerastransfer.codecs.yolov1 import YoloV1Codec
+from kerastransfer.codecs.yolov3 import YoloV3Codec
+from kerastransfer.export import portable
+from kerastransfer.layers.batch_norm import BatchNorm
+from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
+from kerastransfer.layers.locally_connected import LocallyConnected
+from kerastransfer.layers.multiple_of import MultipleOf
+from kerastransfer.layers.pyramid_roi_align import PyramidRoIAlign
+from kerastransfer.layers.roi_align import RoIAlign
+from kerastransfer.layers.rois import Fold, Unfold
+from kerastransfer.layers.suppress import Suppress
+from kerastransfer.losses.compiled import PixelLoss
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+V1 = YoloV1Codec(2, 1, sizes="root", score="product", reach=1.0)
+V1_FLAT = YoloV1Codec(3, layout="darknet")
+V3 = YoloV3Codec(2, ((8, 9), (20, 14), (30, 40)), (("p4", 16, (0, 1)), ("p5", 32, (2,))), 4.0, 0.5, 2.0)
+MASK = MaskCodec(mask_size=4, most=9, iou=0.4, level="fpn")
+CODECS = [V1, V1_FLAT, V3, MASK, MaskedBoxes(V3, MASK, 7)]
+LOSSES = [PixelLoss(0.5, name="mine")]
+
+NO_GRADIENT = "no gradient flows through what is chosen"
+WITHOUT_GRADIENT = {"training": NO_GRADIENT, "jit": "nothing is trained"}
+FIXED = "its size must be known"
+
+
+def raw():
+    """Raw maps of `V3` for images of 64 x 96 pixels."""
+    return {"p4": numbers(4, 6, 14), "p5": numbers(2, 3, 7)}
+
+
+def labels(count, padded=1):
+    """Classes of boxes (B, count), of which the last `padded` of the first image are padding."""
+    found = integers(count, below=2)
+    found[0, count - padded :] = -1
+    return found
+
+
+def annotations():
+    crops = (numbers(3, 5, 5) > -1) * 255
+    return {"boxes": boxes(3), "labels": labels(3), "masks": crops.astype("uint8"), "frames": boxes(3)}
+
+
+def candidates():
+    return {"boxes": boxes(9), "scores": numbers(9, 2, low=0, high=1)}
+
+
+LAYERS = {
+    "BatchNorm": Case(
+        lambda: BatchNorm(momentum=0.9, epsilon=1e-3, drift=True),
+        lambda: (numbers(4, 6, 5),),
+        unknown=(1, 2),
+        standard=True,
+    ),
+    "BatchNorm of vectors": Case(lambda: BatchNorm(momentum=0.9), lambda: (numbers(5),), standard=True),
+    "BlockConv2DTranspose": Case(
+        lambda: portable.BlockConv2DTranspose(4, 2, 2, activation="relu6"),
+        lambda: (numbers(4, 6, 5),),
+        unknown=(1, 2),
+        tensorflow=True,
+    ),
+    "Decode YOLOv1": Case(lambda: Decode(V1), lambda: (numbers(4, 6, 7),), unknown=(1, 2), float32=True),
+    "Decode YOLOv1, flat": Case(lambda: Decode(V1_FLAT), lambda: (numbers(2 * 2 * 13),), float32=True),
+    "Decode YOLOv3": Case(lambda: Decode(V3), lambda: (raw(),), differentiable=(0, 1), unknown=(1, 2), float32=True),
+    "DecodeMasks": Case(
+        lambda: DecodeMasks(MASK),
+        lambda: (numbers(4, 6, 6, 2), labels(4)),
+        unknown=(1,),
+        float32=True,
+    ),
+    "DilatedMaxPool": Case(lambda: DilatedMaxPool(2), lambda: (numbers(5, 6, 4),), unknown=(1, 2)),
+    "Fold": Case(Fold, lambda: (numbers(4, 3, 3, 2),), unknown=(1,)),
+    "Levels": Case(
+        lambda: Levels(V3, "fpn"),
+        lambda: ({"boxes": boxes(5), "candidates": integers(5, below=40)}, raw()),
+        unknown=(1, 2),
+        lacks=WITHOUT_GRADIENT,
+    ),
+    "LocallyConnected": Case(lambda: LocallyConnected(4, 5), lambda: (numbers(4, 6, 3),)),
+    "MultipleOf": Case(
+        lambda: MultipleOf(4), lambda: (numbers(8, 12, 3),), unknown=(1, 2), float32=True, standard=True
+    ),
+    "NativeSuppress": Case(
+        lambda: portable.NativeSuppress(0.4, 0.1, 5, numbered=True),
+        lambda: (keras.tree.map_structure(lambda value: value[:1], candidates()),),
+        unknown=(1,),
+        float32=True,
+        tensorflow=True,
+        rows=1,
+        lacks=WITHOUT_GRADIENT,
+    ),
+    "Odds": Case(
+        lambda: Odds([0.5, 2.0]), lambda: (numbers(4, 6, 2, low=0.1, high=3.0),), unknown=(1, 2), float32=True
+    ),
+    "PyramidRoIAlign": Case(
+        lambda: PyramidRoIAlign(3, sampling_ratio=1),
+        lambda: ([numbers(8, 12, 4), numbers(4, 6, 4)], boxes(5), integers(5, below=2)),
+        differentiable=(0, 1),
+        unknown=(1, 2),
+    ),
+    "RoIAlign": Case(
+        lambda: RoIAlign((2, 3), sampling_ratio=1, aligned=False, reduce="max"),
+        lambda: (numbers(8, 12, 4), boxes(5)),
+        unknown=(1, 2),
+    ),
+    "RoIAlign by crop_and_resize": Case(
+        lambda: RoIAlign(3, method="crop_and_resize"),
+        lambda: (numbers(8, 12, 4), boxes(5)),
+        unknown=(1, 2),
+        tensorflow=True,
+        lacks={"jit": "XLA has no crop_and_resize"},
+    ),
+    "Rois": Case(
+        lambda: Rois(V3, MASK, seed=5),
+        lambda: (annotations(), boxes(6), integers(6, below=2), raw()),
+        unknown=(1,),
+        float32=True,
+        lacks=WITHOUT_GRADIENT,
+    ),
+    "Suppress": Case(
+        lambda: Suppress(0.4, 0.1, 5, numbered=True),
+        lambda: (candidates(),),
+        unknown=(1,),
+        float32=True,
+        lacks=WITHOUT_GRADIENT,
+    ),
+    "Unfold": Case(
+        Unfold,
+        lambda: (numbers(3, 2).reshape(-1, 2), boxes(3)),
+        lacks={"graph": "its first input has rows of boxes, its second of images"},
+    ),
+    "Vote": Case(lambda: Vote(V1, 4, 8, (32, 48), merge=True), lambda: (numbers(8, 12, 7),), float32=True),
+}
+
+
+@pytest.mark.parametrize("case", harness.parameters(LAYERS, "config"))
+def test_config(case):
+    harness.check_config(case)
+
+
+@pytest.mark.parametrize("case", harness.parameters(LAYERS, "file"))
+def test_file(case, tmp_path):
+    harness.check_file(case, tmp_path / "layer.keras")
+
+
+@pytest.mark.parametrize("case", harness.parameters(LAYERS, "symbolic"))
+def test_symbolic(case):
+    harness.check_symbolic(case)
+
+
+@pytest.mark.parametrize("case", harness.parameters(LAYERS, "graph"))
+def test_graph(case):
+    harness.check_graph(case)
+
+
+@pytest.mark.parametrize("policy", [*harness.HALF, "float16"])
+@pytest.mark.parametrize("case", harness.parameters(LAYERS, "half precision"))
+def test_half_precision(case, policy):
+    harness.check_policy(case, policy)
+
+
+@pytest.mark.parametrize("case", harness.parameters(LAYERS, "training"))
+def test_training(case):
+    harness.check_training(case)
+
+
+@pytest.mark.skipif(not harness.ON_TENSORFLOW, reason="JAX compiles every step: test_training did")
+@pytest.mark.parametrize("case", harness.parameters(LAYERS, "jit"))
+def test_training_compiled(case):
+    harness.check_training(case, jit=True)
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: type(codec).__name__)
+def test_codec(codec):
+    """It is the same after it was stored, as JSON has it."""
+    stored = json.loads(json.dumps(keras.saving.serialize_keras_object(codec)))
+    again = keras.saving.deserialize_keras_object(stored)
+    assert type(again) is type(codec) and again == codec and hash(again) == hash(codec)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_loss(loss):
+    stored = json.loads(json.dumps(keras.saving.serialize_keras_object(loss)))
+    again = keras.saving.deserialize_keras_object(stored)
+    assert type(again) is type(loss) and again.get_config() == loss.get_config()
+    assert harness.arguments_of(type(loss)) <= set(loss.get_config())
+
+
+def tried():
+    """One of each row, and the arguments that it was made with."""
+    layers = [case.build() for case in LAYERS.values()]
+    found = [(layer, layer.get_config(), harness.own_init(type(layer))) for layer in layers]
+    found += [(codec, dataclasses.asdict(codec), type(codec)) for codec in CODECS]
+    return found + [(loss, loss.get_config(), harness.own_init(type(loss))) for loss in LOSSES]
+
+
+def test_every_class_has_a_row():
+    """What Keras knows of this package; optimizers and schedules have their tests in tests/training."""
+    known = set(registered.OBJECTS.values()) | {portable.BlockConv2DTranspose, portable.NativeSuppress}
+    known = {one for one in known if not one.__module__.startswith("kerastransfer.training.")}
+    assert len(known) > 18
+    missing = known - {type(one) for one, *_ in tried()}
+    assert not missing, f"give {sorted(one.__name__ for one in missing)} a row in {__file__}"
+
+
+def test_every_argument_is_tried():
+    """An argument that a config forgets comes back as its default: some row has another value for each."""
+    untried = {}
+    for one, config, made in tried():
+        if made is None:
+            continue
+        for argument in inspect.signature(made).parameters.values():
+            if argument.default not in (argument.empty, None) or argument.default is False:
+                same = config[argument.name] == argument.default
+                key = type(one).__name__, argument.name
+                untried[key] = untried.get(key, True) and same
+    assert len(untried) > 20
+    assert not [key for key, never in untried.items() if never]

@@ -1,0 +1,385 @@
+"""Every builder of a model, in a narrow form: config, file, symbolic call, half precision, training.
+
+`harness.Case` says what a row means. A builder, or a name in a table of builders, without a row fails."""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+import typing
+
+import harness
+import keras
+import pytest
+from harness import Case, boxes, integers, numbers
+
+from kerastransfer import detectors
+from kerastransfer.codecs.layers import Vote
+from kerastransfer.codecs.mask import MaskCodec
+from kerastransfer.codecs.yolov1 import YoloV1Codec
+from kerastransfer.codecs.yolov3 import YoloV3Codec
+from kerastransfer.decoders import yolo_segnet as segnet_decoder
+from kerastransfer.decoders import yolo_unet as unet_decoder
+from kerastransfer.encoders import yolov1 as encoders
+from kerastransfer.heads import classes, mask, pixels
+from kerastransfer.heads import yolov1 as grid_heads
+from kerastransfer.models import darknet_cfg, darknet_nets, predictor, segmenter, yolo_mask
+from kerastransfer.models.classifier import classifier
+from kerastransfer.models.dense import dense, yolo_dense
+from kerastransfer.models.yolo_segnet import yolo_segnet
+from kerastransfer.models.yolo_unet import yolo_unet
+from kerastransfer.models.yolov1 import passing_on, yolov1
+from kerastransfer.models.yolov3 import yolov3
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+# On JAX the layers alone go through every check, and models are trained, in a step that it compiles in any case.
+ON_TENSORFLOW = pytest.mark.skipif(not harness.ON_TENSORFLOW, reason="on JAX the layers' own tests do")
+
+SIDE = 64
+# An encoder of stride 8, and its taps; a YOLOv3 with a grid at each of the strides 16 and 8.
+NARROW = (((4, 3, 2),), ((5, 3), encoders.POOL), ((6, 3, 2),), (((6, 1), (6, 3)),), ((8, 3),))
+TAPS = {"c1": (32, 4), "c2": (16, 5), "c3": (8, 6), "c4": (8, 6), "c5": (8, 8)}
+CONVOLUTION = (
+    "[convolutional]\nbatch_normalize=1\npad=1\nactivation=relu6\nsize=3\nstride={stride}\nfilters={filters}\n"
+)
+GRID = "[convolutional]\nfilters=7\nactivation=linear\n[yolo]\nmask={mask}\nanchors=12,12, 40,40\nclasses=2\nnum=2\n"
+CFG = "".join(
+    [
+        "[net]\nwidth=64\nheight=64\nchannels=3\n",
+        *(CONVOLUTION.format(stride=2, filters=filters) for filters in (4, 5, 6, 8)),
+        CONVOLUTION.format(stride=1, filters=8) + GRID.format(mask=1),
+        "[route]\nlayers=2\n" + CONVOLUTION.format(stride=1, filters=6) + GRID.format(mask=0),
+    ]
+)
+CODEC = YoloV1Codec(2, 1, sizes="root", score="product")
+MASK = MaskCodec(mask_size=8, most=20)
+CHANNELS, STRIDES = {"c1": 4, "c2": 5, "c3": 6}, {"c1": 2, "c2": 4, "c3": 8}
+FOR_PREDICTION = {"training": "a graph around a trained network, for prediction", "jit": "as training"}
+CHOOSES = "of boxes whose scores are nearly equal, suppression keeps another one"
+
+# Builders that no row is for, and why.
+WITHOUT_ROW = {
+    "models.rewrite.changed": "gives a copy of a model: tests/models/test_rewrite.py, and every file here",
+    "models.rewrite.standard": "as `changed`",
+    "models.rewrite.restored": "as `changed`",
+    "models.yolov1_cfg.yolov1_of_cfg": "full width alone: tests/models/test_yolov1_cfg.py",
+}
+
+
+def image():
+    return (numbers(SIDE, SIDE, 3, low=0, high=255),)
+
+
+def narrow(table):
+    """A table of an encoder with a sixteenth of its filters; four are the fewest."""
+
+    def row(one):
+        if one == encoders.POOL:
+            return one
+        if isinstance(one[0], tuple):
+            return tuple(map(row, one))
+        return (max(4, one[0] // 32), *one[1:])
+
+    return tuple(tuple(map(row, stage)) for stage in table)
+
+
+def encoder(name, **options):
+    table = encoders.TABLES[name]
+    return encoders.yolov1_encoder(narrow(table), activation=encoders.ACTIVATIONS[name], **options)
+
+
+def small_encoder():
+    return encoders.yolov1_encoder(NARROW)
+
+
+def grid_detector(name):
+    return yolov1(encoder(name), CODEC, activation=encoders.ACTIVATIONS[name])
+
+
+def darknet(name):
+    text = darknet_nets.yolov3_cfg(name, num_classes=2, width=0.0625, image_size=SIDE, activation="relu6")
+    return yolov3(darknet_cfg.parse(text))
+
+
+def small_darknet():
+    """A detector with a grid at each of two strides, and its codec."""
+    found = darknet_cfg.anchors_of(darknet_cfg.parse(CFG))
+    return yolov3(CFG), YoloV3Codec(2, found.anchors, found.levels)
+
+
+def masked():
+    """The detector of `small_darknet` with a mask branch, and its codec."""
+    detector, codec = small_darknet()
+    return yolo_mask.yolo_mask(detector, 2, fine=("c2",), filters=6, convs=1, pool=4, mask_size=8), codec
+
+
+def boxed():
+    """What a network with a mask branch reads: an image, boxes and their levels."""
+    return ({"image": image()[0], "boxes": boxes(4), "levels": integers(4, below=2)},)
+
+
+def annotated():
+    """What a mask branch is trained on."""
+    labels = integers(4, below=2)
+    labels[0, 3] = -1
+    crops = (numbers(4, 10, 10) > -1) * 255
+    own = {"boxes": boxes(4), "labels": labels, "masks": crops.astype("uint8"), "frames": boxes(4)}
+    return ({"image": image()[0], **own},)
+
+
+ANY_SIZE = functools.partial(Case, unknown=(1, 2), standard=True)
+DETECTOR = functools.partial(ANY_SIZE, inputs=image, float32=True, close=0.05)
+MODELS = {
+    # image to taps
+    "encoder yolov1": ANY_SIZE(lambda: encoder("yolov1"), image, covers=(encoders.yolov1_encoder,), slow=True),
+    "encoder fast_yolo": ANY_SIZE(lambda: encoder("fast_yolo"), image, covers=(encoders.fast_yolo_encoder,)),
+    "encoder small": ANY_SIZE(lambda: encoder("small"), image, covers=(encoders.small_encoder,), slow=True),
+    "encoder, a trous": ANY_SIZE(
+        lambda: encoders.yolov1_encoder(NARROW, strides=[2, 1, 1], dilate=True), image, standard=False
+    ),
+    # taps to maps
+    "decoder segnet": ANY_SIZE(
+        lambda: segnet_decoder.segnet(CHANNELS, STRIDES, widths=(6, 5)),
+        lambda: ({"c3": numbers(4, 6, 6)},),
+        covers=(segnet_decoder.segnet,),
+    ),
+    "decoder unet": ANY_SIZE(
+        lambda: unet_decoder.unet(CHANNELS, STRIDES, widths=(7, 6, 5)),
+        lambda: ({"c1": numbers(16, 24, 4), "c2": numbers(8, 12, 5), "c3": numbers(4, 6, 6)},),
+        covers=(unet_decoder.unet,),
+    ),
+    # maps to raw predictions
+    "head fully_conv": ANY_SIZE(
+        lambda: grid_heads.fully_conv(6, 7, hidden=(5, 4), dilation=2, activation="relu6"),
+        lambda: ({"c5": numbers(4, 6, 6)},),
+        covers=(grid_heads.fully_conv,),
+        float32=True,
+    ),
+    "head paper_fc": Case(
+        lambda: grid_heads.paper_fc(6, 7, grid=2, hidden=5),
+        lambda: ({"c5": numbers(2, 2, 6)},),
+        covers=(grid_heads.paper_fc,),
+        float32=True,
+        standard=True,
+    ),
+    "head darknet_local": Case(
+        lambda: grid_heads.darknet_local(6, 7, grid=2, hidden=5),
+        lambda: ({"c5": numbers(2, 2, 6)},),
+        covers=(grid_heads.darknet_local,),
+        float32=True,
+    ),
+    "head pooled": ANY_SIZE(
+        lambda: classes.pooled(6, 3, tap="c3", dropout=0.3),
+        lambda: ({"c3": numbers(4, 6, 6)},),
+        covers=(classes.pooled,),
+        float32=True,
+    ),
+    "head transposed": ANY_SIZE(
+        lambda: pixels.transposed(6, 3),
+        lambda: ({"pixels": numbers(4, 6, 6)},),
+        covers=(pixels.transposed,),
+        float32=True,
+    ),
+    "head pointwise": ANY_SIZE(
+        lambda: pixels.pointwise(6, 3),
+        lambda: ({"pixels": numbers(4, 6, 6)},),
+        covers=(pixels.pointwise,),
+        float32=True,
+    ),
+    "head mask": Case(
+        lambda: mask.fcn(5, 2, pool=4, mask_size=4, convs=2, filters=6, activation="relu6", batch_norm=True),
+        lambda: ({"rois": numbers(4, 4, 4, 5)},),
+        covers=(mask.fcn,),
+        unknown=(1,),
+        float32=True,
+    ),
+    # image to raw predictions
+    "detector small": DETECTOR(lambda: grid_detector("small"), covers=(yolov1, passing_on)),
+    "detector fast_yolo": DETECTOR(lambda: grid_detector("fast_yolo"), slow=True),
+    "detector yolov1": DETECTOR(lambda: grid_detector("yolov1"), slow=True),
+    "detector yolov3-tiny": DETECTOR(lambda: darknet("yolov3-tiny"), covers=(yolov3,)),
+    "detector yolov3-small": DETECTOR(lambda: darknet("yolov3-small"), slow=True),
+    "detector yolov3": DETECTOR(lambda: darknet("yolov3"), slow=True),
+    "detector yolov3-spp": DETECTOR(lambda: darknet("yolov3-spp"), slow=True),
+    "detector, dense": DETECTOR(
+        lambda: dense(yolov1(small_encoder(), CODEC), 2, stages=NARROW), covers=(dense,), standard=False
+    ),
+    # image to logits
+    "classifier": ANY_SIZE(
+        lambda: classifier(small_encoder(), 3, dropout=0.3), image, covers=(classifier,), float32=True
+    ),
+    "segmenter segnet": ANY_SIZE(lambda: yolo_segnet(small_encoder(), 3), image, covers=(yolo_segnet,), float32=True),
+    "segmenter unet": ANY_SIZE(lambda: yolo_unet(small_encoder(), 3), image, covers=(yolo_unet,), float32=True),
+    "segmenter segnet_matched": ANY_SIZE(
+        lambda: segmenter.segmenter(small_encoder(), "segnet_matched", 3),
+        image,
+        covers=(segmenter.segmenter,),
+        float32=True,
+        slow=True,
+    ),
+    "segmenter behind its encoder": ANY_SIZE(
+        lambda: segmenter.behind_encoder(yolo_unet(small_encoder(), 3)),
+        lambda: ({tap: numbers(side, side, depth) for tap, (side, depth) in TAPS.items()},),
+        covers=(segmenter.behind_encoder,),
+        float32=True,
+    ),
+    # graphs around trained networks
+    "segmenter by votes": Case(
+        lambda: yolo_dense(yolov1(small_encoder(), CODEC), Vote(CODEC, 8, 16, (SIDE, SIDE)), [0.5, 1.0]),
+        image,
+        covers=(yolo_dense,),
+        float32=True,
+        lacks={**FOR_PREDICTION, "close": "where there are few votes, their logarithm is large"},
+    ),
+    "candidates": Case(
+        lambda: predictor.candidates(*small_darknet()),
+        image,
+        covers=(predictor.candidates,),
+        unknown=(1, 2),
+        float32=True,
+        lacks=FOR_PREDICTION,
+    ),
+    "detections": Case(
+        lambda: predictor.predictor(*small_darknet(), iou_threshold=0.6, max_detections=7),
+        image,
+        covers=(predictor.predictor,),
+        unknown=(1, 2),
+        float32=True,
+        lacks={**FOR_PREDICTION, "close": CHOOSES},
+    ),
+    "probabilities": ANY_SIZE(
+        lambda: predictor.probabilities(yolo_segnet(small_encoder(), 3)),
+        image,
+        covers=(predictor.probabilities,),
+        float32=True,
+        lacks=FOR_PREDICTION,
+    ),
+    "class probabilities": ANY_SIZE(
+        lambda: predictor.class_probabilities(classifier(small_encoder(), 3)),
+        image,
+        covers=(predictor.class_probabilities,),
+        float32=True,
+        lacks=FOR_PREDICTION,
+    ),
+    # with a mask branch
+    "yolo_mask": Case(lambda: masked()[0], boxed, covers=(yolo_mask.yolo_mask,), unknown=(1,), float32=True),
+    "mask branch": Case(
+        lambda: yolo_mask.branch(
+            {"p3": 5, "p4": 6}, {"c2": 4}, 2, filters=6, pool=4, mask_size=8, convs=1, batch_norm=True
+        ),
+        lambda: (
+            {
+                "p3": numbers(4, 6, 5),
+                "p4": numbers(2, 3, 6),
+                "c2": numbers(8, 12, 4),
+                "boxes": boxes(4),
+                "levels": integers(4, below=2),
+            },
+        ),
+        covers=(yolo_mask.branch,),
+        unknown=(1,),
+        float32=True,
+    ),
+    "yolo_mask, training": Case(
+        lambda: yolo_mask.trainer(*masked(), MASK, proposals=6),
+        annotated,
+        covers=(yolo_mask.trainer,),
+        trained=("p3", "p4", "masks"),
+        unknown=(1,),
+        float32=True,
+        lacks={"close": CHOOSES},
+    ),
+    "instances": Case(
+        lambda: yolo_mask.instances(*masked(), MASK, (SIDE, SIDE), max_detections=7),
+        image,
+        covers=(yolo_mask.instances,),
+        float32=True,
+        lacks={**FOR_PREDICTION, "close": CHOOSES},
+        slow=True,
+    ),
+}
+
+
+@ON_TENSORFLOW
+@pytest.mark.parametrize("case", harness.parameters(MODELS, "config"))
+def test_config(case):
+    harness.check_config(case)
+
+
+@ON_TENSORFLOW
+@pytest.mark.parametrize("case", harness.parameters(MODELS, "file"))
+def test_file(case, tmp_path):
+    harness.check_file(case, tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("case", harness.parameters(MODELS, "symbolic"))
+def test_symbolic(case):
+    harness.check_symbolic(case)
+
+
+@ON_TENSORFLOW
+@pytest.mark.parametrize("case", harness.parameters(MODELS, "graph"))
+def test_graph(case):
+    harness.check_graph(case)
+
+
+@ON_TENSORFLOW
+@pytest.mark.parametrize("policy", harness.HALF)
+@pytest.mark.parametrize("case", harness.parameters(MODELS, "half precision"))
+def test_half_precision(case, policy):
+    harness.check_policy(case, policy)
+
+
+@pytest.mark.parametrize("case", harness.parameters(MODELS, "training"))
+def test_training(case):
+    """On TensorFlow without a graph, which would take most of the time; the next test makes one."""
+    harness.check_training(case, eager=harness.ON_TENSORFLOW)
+
+
+@pytest.mark.slow
+@ON_TENSORFLOW
+@pytest.mark.parametrize("case", harness.parameters(MODELS, "jit"))
+def test_training_compiled(case):
+    harness.check_training(case, jit=True)
+
+
+def builders():
+    """{"room.module.name": function}: the public functions of the rooms that give a model."""
+    found = {}
+    for room in ("encoders", "decoders", "heads", "models"):
+        package = importlib.import_module(f"kerastransfer.{room}")
+        for module in pkgutil.iter_modules(package.__path__, f"kerastransfer.{room}."):
+            module = importlib.import_module(module.name)
+            for name, one in inspect.getmembers(module, inspect.isfunction):
+                own = one.__module__ == module.__name__ and not name.startswith("_")
+                if own and gives_a_model(one):
+                    found[f"{module.__name__.removeprefix('kerastransfer.')}.{name}"] = one
+    return found
+
+
+def gives_a_model(function) -> bool:
+    given = typing.get_type_hints(function).get("return")
+    return keras.Model in (given, *typing.get_args(given))
+
+
+def test_every_builder_has_a_row():
+    covered = {one for case in MODELS.values() for one in case.covers}
+    found = builders()
+    assert len(found) > 25
+    assert set(WITHOUT_ROW) <= set(found)
+    missing = [name for name, one in found.items() if one not in covered and name not in WITHOUT_ROW]
+    assert not missing, f"give {missing} a row in {__file__}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("encoder", encoders.ENCODERS),
+        ("head", grid_heads.HEADS),
+        ("detector", detectors.FAMILY),
+        ("segmenter", segmenter.DECODERS),
+    ],
+)
+def test_every_name_in_a_table_has_a_row(kind, names):
+    missing = [name for name in names if f"{kind} {name}" not in MODELS]
+    assert len(names) > 2 and not missing, f"give {kind} {missing} a row in {__file__}"
