@@ -13,7 +13,6 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-LONG = ("test_backends.py", "test_chain.py", "test_data_parallel.py", "test_multi_worker.py")  # files of minutes
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
@@ -22,8 +21,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files come first, so that of two processes none ends long before the other."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    """Slow tests come first, so that of two processes none ends long before the other."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,7 @@ def test_a_detector_has_the_settings_of_its_family(scenes):
         kt.detector("smal", train)
 
 
+@pytest.mark.slow
 def test_what_was_saved_predicts_the_same(tmp_path, scenes):
     _, test = scenes
     model = kt.segmenter(kt.encoder("small"), "segnet", test.segmentation_classes, image_size=SIZE)

@@ -219,6 +219,7 @@ def test_keras_and_tflite_files_predict_alike(task, trained_models, photos, tmp_
         np.testing.assert_allclose(*values, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_new_process_reads_a_keras_file_and_says_nothing_on_stderr(trained_models, photos, tmp_path):
     code = "from kerastransfer import cli; cli.main()"
     ended = in_a_process(code, "predict", trained_models["detection"][0], photos, "--output", tmp_path / "out")
@@ -276,6 +277,7 @@ def test_evaluate_scores_every_image_on_demand(trained_models, tmp_path):
     assert json.loads(file.read_text())["images"] == 3
 
 
+@pytest.mark.slow
 def test_export_takes_the_data_of_the_run(trained_models, tmp_path, capsys, monkeypatch):
     from kerastransfer.export import parity
 

@@ -78,6 +78,7 @@ def test_a_ramp_stays_a_ramp(detector, size):
     np.testing.assert_allclose(got, np.tile(want[:, None], (1, size[1])), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("output_stride", "dilate"), [(2, True), (1, False)])
 def test_both_graphs_run_as_litert_files(detector, output_stride, dilate, tmp_path):
     """Builtin operators alone, votes included, and the numbers of Keras."""

@@ -10,7 +10,7 @@ from kerastransfer.codecs.mask import MaskCodec
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
 from kerastransfer.layers.suppress import Suppress
-from kerastransfer.tasks import prediction
+from kerastransfer.tasks.suppression import suppress
 
 SIDE = 320
 ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (280, 250))
@@ -53,9 +53,7 @@ def test_a_perfect_network_finds_every_one_of_a_hundred_objects():
     assert int(found["count"][0]) == 100
     distance = np.abs(np.array(found["boxes"])[0][:, None] - boxes).max(-1)
     assert len(set(distance.argmin(1))) == 100 and distance.min(1).max() < 0.002
-    chosen, _ = prediction.suppress(
-        np.array(candidates["boxes"])[0], np.array(candidates["scores"])[0], 0.001, 0.5, 100
-    )
+    chosen, _ = suppress(np.array(candidates["boxes"])[0], np.array(candidates["scores"])[0], 0.001, 0.5, 100)
     np.testing.assert_array_equal(np.array(found["candidates"])[0], chosen)
 
 

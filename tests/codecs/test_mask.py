@@ -87,6 +87,7 @@ def test_levels_go_with_the_boxes():
     np.testing.assert_array_equal(out["levels"], [1, 2, 3, 0, 0, 0])
 
 
+@pytest.mark.slow
 def test_of_more_than_are_trained_on_a_draw_at_each_step():
     """Truths and proposals alike: over many steps all are seen equally often, `most` at each."""
     boxes = [(0.1 * i, 0.0, 0.1 * i + 0.1, 1.0) for i in range(8)]

@@ -127,6 +127,7 @@ def test_resuming_at_an_epoch_goes_on_with_the_same_batches(how):
     same(batches(3, how=how, first_epoch=3), undisturbed(9, how=how)[6:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_epoch", [1, 3])
 def test_mosaics_end_before_the_run_does(first_epoch):
     """Epochs 0 and 1 have mosaics, of four samples each; from 2 on there are none, and shapes stay."""
@@ -186,6 +187,7 @@ def sides(found):
     return [image.shape[1] for image, _ in found]
 
 
+@pytest.mark.slow
 def test_another_side_every_ten_steps():
     """Drawn by the number of the step in the whole run (five epochs of two steps are a block), the same for the same
     seed, for a run that resumes, and for every worker."""

@@ -80,6 +80,7 @@ def test_letterboxed_photos(letterboxed, exported, photo_paths, task):
     assert expected != stretched and len(expected) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float32", "int8"])
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_the_client_draws_instances(instance_files, instance_contents, photo_paths, tmp_path, kind, resize):

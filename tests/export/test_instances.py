@@ -10,6 +10,9 @@ from kerastransfer.export.keras_predictor import KerasPredictor
 from kerastransfer.export.predictor import Predictor
 from kerastransfer.tasks import instances, pairing
 
+# The network is exported in three precisions.
+pytestmark = pytest.mark.slow
+
 SIZE = (64, 96)
 BUILTIN = set(vars(schema.BuiltinOperator)) - {"CUSTOM"}
 BLACK = np.zeros((*SIZE, 3), np.uint8)

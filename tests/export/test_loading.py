@@ -137,6 +137,7 @@ def standard_networks():
     return networks
 
 
+@pytest.mark.slow
 def test_networks_of_standard_layers_open_without_this_package(tmp_path):
     image = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3)).astype("float32")
     paths = []
@@ -202,6 +203,7 @@ print(type(keras.saving.load_model(sys.argv[1])).__name__)
 """
 
 
+@pytest.mark.slow
 def test_what_needs_our_layers_opens_once_they_are_imported(tmp_path):
     from kerastransfer.models import yolo_mask
 

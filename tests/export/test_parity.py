@@ -25,6 +25,7 @@ def export(networks, drawn, photos, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_three_files_on_real_photos(export, tmp_path, task):
     calls = []
@@ -57,6 +58,7 @@ def test_three_files_on_real_photos(export, tmp_path, task):
     assert summary["parity"]["files"][2]["differences"] == exported[2].differences
 
 
+@pytest.mark.slow
 def test_a_file_out_of_tolerance_fails_and_says_so(export, tmp_path):
     export("segmentation", kinds=["int8"])
     strict = {**TOLERANCES, "int8": Tolerance(mean=1e-9)}

@@ -102,6 +102,7 @@ def test_it_exports_to_builtin_operators(tmp_path, mask_size):
     np.testing.assert_allclose(found, head({"rois": maps}), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_learns_masks():
     """The left half of every box, from boxes of truth and proposals, in a step that XLA compiles."""
     random = np.random.default_rng(0)

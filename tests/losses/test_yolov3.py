@@ -182,6 +182,7 @@ def compact(boxes, labels, number):
     return np.take_along_axis(boxes, order[..., None], 1), np.take_along_axis(labels, order, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the tape is TensorFlow's")
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("rule", ["darknet", "ciou"])

@@ -163,6 +163,7 @@ def resnet():
 ENCODERS = {"yolov3": darknet_encoder, "yolov3-tiny": tiny_encoder, "depthwise": depthwise, "resnet": resnet}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 def test_any_encoder_of_convolutions_and_pools(name):
     keras.utils.set_random_seed(0)

@@ -59,6 +59,7 @@ def moved(before, after):
 STATISTICS = ("moving_mean", "moving_variance")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [yolo_segnet, yolo_unet])
 def test_full_freeze_keeps_every_bit_of_the_encoder(build):
     before, after = trained("full", build)
@@ -67,6 +68,7 @@ def test_full_freeze_keeps_every_bit_of_the_encoder(build):
     assert decoder == set(before[1]) and head == set(before[2])
 
 
+@pytest.mark.slow
 def test_freezing_the_weights_lets_statistics_drift():
     before, after = trained("weights")
     encoder, decoder, head = moved(before, after)
@@ -74,6 +76,7 @@ def test_freezing_the_weights_lets_statistics_drift():
     assert decoder == set(before[1]) and head == set(before[2])
 
 
+@pytest.mark.slow
 def test_without_freezing_everything_moves():
     before, after = trained(None)
     assert moved(before, after) == [set(b) for b in before]

@@ -100,6 +100,7 @@ def named(graph, layer, names, inputs):
     return {name: np.array(value) for name, value in zip(sorted(names), values, strict=True)}
 
 
+@pytest.mark.slow
 def test_training_pools_a_proposal_from_the_map_that_inference_pools_it_from(parts):
     _, codec, network = parts
     graph = yolo_mask.trainer(network, codec, MaskCodec(iou=0.0, most=300), proposals=100)
@@ -115,6 +116,7 @@ def test_training_pools_a_proposal_from_the_map_that_inference_pools_it_from(par
         np.testing.assert_array_equal(rois["levels"][image, truths : truths + count], expected[image, :count])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True])
 def test_training_the_branch_moves_nothing_of_a_frozen_detector(parts, jit):
     detector, codec, _ = parts

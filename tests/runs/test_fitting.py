@@ -66,6 +66,7 @@ def test_without_a_validation_part_all_images_train(tmp_path, train, capsys):
     assert "phase: 20 images, 4 epochs of 5 steps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_kept(tmp_path, train, capsys):
     """A rate that is too high: the loss goes up and down. What is kept has the least loss, on images that nobody
     augmented, and by the averages of the weights."""
@@ -83,6 +84,7 @@ def test_the_best_weights_are_kept(tmp_path, train, capsys):
     assert by_hand == pytest.approx(min(losses), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_early_stopping(tmp_path, train):
     """At next to no learning rate nothing gets better."""
     goal = objective(learning_rate=1e-30, epochs=9)
@@ -132,6 +134,7 @@ def test_killed_and_resumed(tmp_path, train, monkeypatch, annotated):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_run_that_had_stopped_early_is_not_trained_on(tmp_path, train):
     goal = {"learning_rate": 1e-30, "epochs": 9}
     config = fitting.TrainingConfig(output=str(tmp_path / "run"), validation=0.3, early_stopping=2, **SMALL)
@@ -140,6 +143,7 @@ def test_a_run_that_had_stopped_early_is_not_trained_on(tmp_path, train):
     assert again == rows and len(rows) == 3
 
 
+@pytest.mark.slow
 def test_validation_images_that_are_given(tmp_path, train):
     names = [sample.name for sample in train.samples]
     config = fitting.TrainingConfig(output=str(tmp_path / "run"), **SMALL)

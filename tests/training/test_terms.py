@@ -212,12 +212,14 @@ def test_a_detector_learns_a_batch_in_place():
     np.testing.assert_array_equal(ops.convert_to_numpy(model(images)), ops.convert_to_numpy(model.network(images)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not TENSORFLOW, reason="JAX has compiled it in the test before")
 def test_a_compiled_training_step_equals_an_uncompiled_one():
     found = [losses(*detector(), steps=3, jit_compile=compiled) for compiled in (False, True)]
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not TENSORFLOW, reason="runs train on TensorFlow; JAX takes long to compile it")
 @pytest.mark.parametrize(("precision", "compiled"), [("mixed_bfloat16", False), ("mixed_float16", True)])
 def test_a_step_in_half_precision(precision, compiled):
