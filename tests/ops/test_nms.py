@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from kerastransfer.ops.nms import non_max_suppression
-from kerastransfer.tasks.suppression import suppress
+from kerastransfer.tasks import suppression
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -205,7 +205,7 @@ def test_a_crowd_loses_nothing_against_suppression_of_all_candidates(mode, class
     boxes, scores = boxes.astype("float32"), scores.astype("float32")
     limits = {"iou_threshold": 0.4, "score_threshold": 0.001, "max_detections": 100}
     found = suppress(boxes[None], scores[None], mode, **limits)
-    chosen, labels = suppress(boxes, scores, 0.001, 0.4, 100)
+    chosen, labels = suppression.suppress(boxes, scores, 0.001, 0.4, 100)
     count = int(found["count"][0])
     assert count == len(chosen) >= 80
     np.testing.assert_array_equal(found["boxes"][0, :count], boxes[chosen])
