@@ -149,6 +149,11 @@ def found_in(name: str, found: Detections) -> dict[str, Any]:
 
 def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Iterator[tuple]:
     """For each model, a sheet of test images, each shown twice: with the ground truth and with the predictions."""
+    return sheets(models, dataset, test, "detections", "What {} finds")
+
+
+def sheets(models: Mapping[str, Shown], dataset: Dataset, test: Dataset, name: str, title: str) -> Iterator[tuple]:
+    """The figures NAME_MODEL, whose titles have the model's name in them."""
     from kerastransfer.report import pictures
     from kerastransfer.report.page import Figure
 
@@ -156,5 +161,5 @@ def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Ite
     images = [example["image"] for example in examples]
     for model, shown in models.items():
         found = [dataclasses.asdict(shown.predict(image)) for image in images]
-        figure = Figure(f"What {model} finds", "Ground truth and predictions on test images.", b"")
-        yield f"detections_{model}", figure, pictures.detections(images, examples, found, dataset.classes)
+        figure = Figure(title.format(model), "Ground truth and predictions on test images.", b"")
+        yield f"{name}_{model}", figure, pictures.detections(images, examples, found, dataset.classes)

@@ -10,7 +10,7 @@ from kerastransfer.data.dataset import Dataset
 from kerastransfer.data.letterbox import placement
 from kerastransfer.tasks import drawing, pairing
 from kerastransfer.tasks.about import About, Thresholds
-from kerastransfer.tasks.detection import SHOWN, Detections, clipped, found_in, truth_of
+from kerastransfer.tasks.detection import Detections, clipped, found_in, sheets, truth_of
 from kerastransfer.tasks.matched import matched
 from kerastransfer.tasks.paste import paste
 from kerastransfer.tasks.scored import LOWEST_SCORE, Predict, Progress, Scored, Shown
@@ -136,12 +136,4 @@ def run_lengths(mask: np.ndarray) -> dict:
 
 def figures(models: Mapping[str, Shown], dataset: Dataset, test: Dataset) -> Iterator[tuple]:
     """For each model, a sheet of test images, each shown twice: with the ground truth and with the predictions."""
-    from kerastransfer.report import pictures
-    from kerastransfer.report.page import Figure
-
-    examples = [sample.read() for sample in test.spread(SHOWN).samples]
-    images = [example["image"] for example in examples]
-    for model, shown in models.items():
-        found = [dataclasses.asdict(shown.predict(image)) for image in images]
-        figure = Figure(f"Objects that {model} outlines", "Ground truth and predictions on test images.", b"")
-        yield f"instances_{model}", figure, pictures.detections(images, examples, found, dataset.classes)
+    return sheets(models, dataset, test, "instances", "Objects that {} outlines")
