@@ -86,6 +86,9 @@ LAYERS = {
         float32=True,
     ),
     "DilatedMaxPool": Case(lambda: DilatedMaxPool(2), lambda: (numbers(5, 6, 4),), unknown=(1, 2)),
+    "DilatedMaxPool, whole": Case(
+        lambda: DilatedMaxPool(2, 3, whole=True), lambda: (numbers(6, 7, 4),), unknown=(1, 2)
+    ),
     "Fold": Case(Fold, lambda: (numbers(4, 3, 3, 2),), unknown=(1,)),
     "Levels": Case(
         lambda: Levels(V3, "fpn"),

@@ -201,9 +201,7 @@ MODELS = {
     "detector yolov3-small": DETECTOR(lambda: darknet("yolov3-small"), slow=True),
     "detector yolov3": DETECTOR(lambda: darknet("yolov3"), slow=True),
     "detector yolov3-spp": DETECTOR(lambda: darknet("yolov3-spp"), slow=True),
-    "detector, dense": DETECTOR(
-        lambda: dense(yolov1(small_encoder(), CODEC), 2, stages=NARROW), covers=(dense,), standard=False
-    ),
+    "detector, dense": DETECTOR(lambda: dense(yolov1(small_encoder(), CODEC), 2), covers=(dense,), standard=False),
     # image to logits
     "classifier": ANY_SIZE(
         lambda: classifier(small_encoder(), 3, dropout=0.3), image, covers=(classifier,), float32=True
