@@ -80,12 +80,15 @@ def stored(path: str | Path) -> "tuple[keras.Model, About]":
         task = described["task"]
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}")
+        decoder = _decoder(described)
+        if TASKS[task].DECODED and decoder is None:
+            raise KeyError("decoder")
         return model, About(
             task,
             tuple(described["labels"]),
             (int(height), int(width)),
             resize=described.get("resize", "stretch"),
-            decoder=_decoder(described),
+            decoder=decoder,
         )
     except OSError as error:
         raise UserError(

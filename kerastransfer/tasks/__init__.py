@@ -3,6 +3,7 @@
     FIELD               the field of an example that holds the ground truth ("segmentation")
     OUTPUTS             {output of an exported graph: its shape and meaning}
     MAIN, KEPT          the score that is shown first, and the score that an exported file must keep
+    DECODED             whether a network's raw predictions need `About.decoder`
     EACH                what `Scored.per_image` holds ("IoU"), or None if images have no score of their own
     TOLERANCES          {kind of exported file: Tolerance}
     classes(dataset)            names of the classes

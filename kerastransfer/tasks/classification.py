@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FIELD = "label"
 OUTPUTS = {"probabilities": "(1, K), probabilities of the classes, which sum to 1"}
 MAIN = KEPT = "top1"
+DECODED = False
 EACH = "top-1"
 TOLERANCES: Mapping[str, Tolerance] = {
     "float32": Tolerance(maximum=1e-3),

@@ -29,6 +29,7 @@ MAIN = "AP50"
 # Not AP50, which on a few dozen images changes by hundredths when a few boxes cross an IoU of 0.5 in either direction;
 # AP is the mean over ten such thresholds.
 KEPT = "AP"
+DECODED = True
 EACH = None
 # Number of images in the report.
 SHOWN = 6

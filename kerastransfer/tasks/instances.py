@@ -32,6 +32,7 @@ OUTPUTS = {
 }
 MAIN = "mask_AP50"
 KEPT = "mask_AP"
+DECODED = True
 EACH = None
 TOLERANCES: Mapping[str, Tolerance] = {
     **COMMON,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FIELD = "segmentation"
 OUTPUTS = {"segmentation": "(1, H, W, K), probabilities of the classes at each pixel; class 0 is background"}
 MAIN = KEPT = "iou_mean"
+DECODED = False
 EACH = "IoU"
 # Foreground that covers at least this share of an image must not vanish in an exported file.
 CLEAR = 0.01

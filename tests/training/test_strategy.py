@@ -141,7 +141,7 @@ def test_under_jax(jax_environments):
     workers, mirrored, multi_worker, backends = done.stdout.splitlines()
     assert workers == "(0, 1) 3 True" and backends == "jax tensorflow"
     for name, said in (("mirrored", mirrored), ("multi_worker", multi_worker)):
-        assert said.startswith(f"--strategy {name} needs KERAS_BACKEND=tensorflow and Keras runs on jax"), said
+        assert said.startswith(f"--strategy {name} needs KERAS_BACKEND=tensorflow, but Keras runs on jax"), said
         assert said.endswith("or choose --strategy data_parallel")
 
 
