@@ -54,8 +54,8 @@ CFG = "".join(
 CODEC = YoloV1Codec(2, 1, sizes="root", score="product")
 MASK = MaskCodec(mask_size=8, most=20)
 CHANNELS, STRIDES = {"c1": 4, "c2": 5, "c3": 6}, {"c1": 2, "c2": 4, "c3": 8}
-FOR_PREDICTION = {"training": "a graph around a trained network, for prediction", "jit": "as training"}
-CHOOSES = "of boxes whose scores are nearly equal, suppression keeps another one"
+CHOOSES = "of boxes whose scores are nearly equal, suppression may keep another one"
+NO_GRADIENT = {"training": "no gradient flows through suppression", "jit": "nothing is trained"}
 
 # Builders that no row is for, and why.
 WITHOUT_ROW = {
@@ -227,7 +227,6 @@ MODELS = {
         image,
         covers=(yolo_dense,),
         float32=True,
-        lacks={**FOR_PREDICTION, "close": "where there are few votes, their logarithm is large"},
     ),
     "candidates": Case(
         lambda: predictor.candidates(*small_darknet()),
@@ -235,7 +234,6 @@ MODELS = {
         covers=(predictor.candidates,),
         unknown=(1, 2),
         float32=True,
-        lacks=FOR_PREDICTION,
     ),
     "detections": Case(
         lambda: predictor.predictor(*small_darknet(), iou_threshold=0.6, max_detections=7),
@@ -243,21 +241,19 @@ MODELS = {
         covers=(predictor.predictor,),
         unknown=(1, 2),
         float32=True,
-        lacks={**FOR_PREDICTION, "close": CHOOSES},
+        lacks={**NO_GRADIENT, "close": CHOOSES},
     ),
     "probabilities": ANY_SIZE(
         lambda: predictor.probabilities(yolo_segnet(small_encoder(), 3)),
         image,
         covers=(predictor.probabilities,),
         float32=True,
-        lacks=FOR_PREDICTION,
     ),
     "class probabilities": ANY_SIZE(
         lambda: predictor.class_probabilities(classifier(small_encoder(), 3)),
         image,
         covers=(predictor.class_probabilities,),
         float32=True,
-        lacks=FOR_PREDICTION,
     ),
     # with a mask branch
     "yolo_mask": Case(lambda: masked()[0], boxed, covers=(yolo_mask.yolo_mask,), unknown=(1,), float32=True),
@@ -292,7 +288,7 @@ MODELS = {
         image,
         covers=(yolo_mask.instances,),
         float32=True,
-        lacks={**FOR_PREDICTION, "close": CHOOSES},
+        lacks={**NO_GRADIENT, "close": CHOOSES},
         slow=True,
     ),
 }
