@@ -50,7 +50,7 @@ DECODERS = {
 @pytest.mark.parametrize("name", DECODERS)
 def test_what_a_model_is_for_comes_back(name, detector, image, tmp_path):
     about = About(
-        task="instances" if name == "masks" else "detection",
+        task={"masks": "instances", "none": "segmentation"}.get(name, "detection"),
         labels=("Kätzchen", "dog"),
         image_size=SIZE,
         resize="letterbox",
