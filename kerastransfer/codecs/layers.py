@@ -170,8 +170,10 @@ class Odds(keras.layers.Layer):
         self.thresholds = [float(threshold) for threshold in thresholds]
 
     def call(self, votes):
-        # Votes are sums of signed terms, so rounding errors may make them slightly negative where there are none.
-        classes = ops.log(ops.maximum(votes, 1e-4)) - ops.log(ops.convert_to_tensor(self.thresholds, "float32"))
+        # Votes are sums of signed terms, so rounding errors may make them slightly negative where there are none. The
+        # bound is in units of the threshold: a poor detector's thresholds are smaller than any fixed bound.
+        odds = votes / ops.convert_to_tensor(self.thresholds, "float32")
+        classes = ops.log(ops.maximum(odds, 1e-4))
         return ops.concatenate([ops.zeros_like(classes[..., :1]), classes], axis=-1)
 
     def get_config(self):

@@ -111,3 +111,15 @@ def test_layers_in_files_of_version_0_1_are_found(layer):
     stored = keras.saving.serialize_keras_object(layer) | {"module": "kerastransfer.models.dense"}
     assert stored["registered_name"] == f"kerastransfer>{type(layer).__name__}"
     assert type(keras.saving.deserialize_keras_object(stored)) is type(layer)
+
+
+def test_odds_of_a_poor_detector():
+    """Its votes and thresholds are tiny, and the rule is the same: above the threshold, the furthest by ratio."""
+    from kerastransfer.codecs.layers import Odds
+    from kerastransfer.codecs.votes import classes_by_votes
+
+    thresholds = [1e-7, 1e-4]
+    votes = np.array([[[0.0, 0.0], [-1e-10, 3e-4], [2e-7, 0.0], [4e-7, 2e-4]]], np.float32)
+    logits = np.array(Odds(thresholds)(votes[None]))[0]
+    np.testing.assert_array_equal(logits.argmax(-1), classes_by_votes(votes, thresholds))
+    np.testing.assert_array_equal(logits.argmax(-1), [[0, 2, 1, 1]])
