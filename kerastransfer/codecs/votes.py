@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 # The number of thresholds to try.
+# Votes are sums of signed terms: what is this much smaller than the highest is a rounding error.
+NOISE = 1e-6
 CANDIDATES = 200
 
 
@@ -18,7 +20,7 @@ def threshold_by_boxes(votes: Sequence[np.ndarray], boxes: Sequence[np.ndarray])
     shadows = [_shadows(values, own) for values, own in zip(votes, boxes, strict=True)]
     heights = np.concatenate([height for image in shadows for height, _ in image])
     candidates = np.unique(np.quantile(heights, np.linspace(0, 1, CANDIDATES), method="lower"))[:-1]
-    candidates = candidates[candidates > 0]
+    candidates = candidates[candidates > NOISE * heights.max(initial=0)]
     if not len(candidates):
         # Without votes no threshold is better than another.
         return 1.0

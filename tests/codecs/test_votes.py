@@ -45,3 +45,11 @@ def test_pixels_in_boxes_by_their_centres():
 def test_classes_by_votes():
     votes = np.array([[[0.0, 0.0], [2, 1], [2, 5], [0.9, 1.9]]], "float32")
     np.testing.assert_array_equal(classes_by_votes(votes, [1.0, 2.0]), [[0, 1, 2, 0]])
+
+
+def test_no_threshold_lies_within_rounding_errors():
+    """An object of 1 vote in a box, and everywhere else the rounding errors of sums."""
+    rng = np.random.default_rng(0)
+    votes = np.abs(rng.normal(0, 1e-9, (40, 40)))
+    votes[10:20, 10:20] = rng.uniform(0.5, 1, (10, 10))
+    assert threshold_by_boxes([votes], [np.array([[0.0, 0.0, 1.0, 1.0]])]) >= 1e-6
