@@ -181,6 +181,7 @@ def test_training(case):
     harness.check_training(case)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not harness.ON_TENSORFLOW, reason="JAX compiles every step: test_training did")
 @pytest.mark.parametrize("case", harness.parameters(LAYERS, "jit"))
 def test_training_compiled(case):

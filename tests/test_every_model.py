@@ -311,12 +311,14 @@ def test_symbolic(case):
     harness.check_symbolic(case)
 
 
+@pytest.mark.slow
 @ON_TENSORFLOW
 @pytest.mark.parametrize("case", harness.parameters(MODELS, "graph"))
 def test_graph(case):
     harness.check_graph(case)
 
 
+@pytest.mark.slow
 @ON_TENSORFLOW
 @pytest.mark.parametrize("policy", harness.HALF)
 @pytest.mark.parametrize("case", harness.parameters(MODELS, "half precision"))

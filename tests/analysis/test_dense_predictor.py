@@ -35,7 +35,15 @@ def predictor(detector, output_stride, dilate=True, tile=0):
     return DensePredictor(network, Vote(codec, output_stride, 4, SIZE), tile)
 
 
-@pytest.mark.parametrize(("output_stride", "dilate"), [(1, True), (2, True), (4, True), (1, False)])
+@pytest.mark.parametrize(
+    ("output_stride", "dilate"),
+    [
+        pytest.param(1, True, marks=pytest.mark.slow),
+        (2, True),
+        pytest.param(4, True, marks=pytest.mark.slow),
+        (1, False),
+    ],
+)
 @pytest.mark.parametrize("size", [(64, 48), (71, 90)])
 def test_tiles_equal_the_whole(detector, output_stride, dilate, size):
     image = np.random.default_rng(1).integers(0, 256, (*size, 3)).astype("uint8")

@@ -55,6 +55,7 @@ def test_a_mask_without_a_pixel_is_none():
     assert not pixels.any() and not frame.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "objects"), [("PennFudanPed", 60), ("dsb2018", 200)])
 def test_real_masks_come_back(folder, objects, shared_data, paste):
     """Objects of more than 20 pixels, which are smaller and larger than a crop."""

@@ -139,7 +139,7 @@ def models(tmp_path_factory):
 
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.codecs.yolov3 import YoloV3Codec
-    from kerastransfer.encoders.yolov1 import ENCODERS, yolov1_encoder
+    from kerastransfer.encoders.yolov1 import yolov1_encoder
     from kerastransfer.models.yolo_unet import yolo_unet
     from kerastransfer.models.yolov1 import yolov1
     from kerastransfer.tasks.about import About
@@ -148,7 +148,7 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     labels, narrow = ("disc", "square", "triangle", "star"), [((4, 3, 2),)] * 5
     codec, grids = YoloV1Codec(4), YoloV3Codec(4, ((9.0, 9.0),), (("p5", 32, (0,)),))
-    network = yolov1(ENCODERS["small"](), codec)
+    network = yolov1(yolov1_encoder(narrow), codec)
     detector = {"task": "detection", "labels": labels, "image_size": (64, 64)}
     trained.write(network, folder / "detector.keras", About(**detector, decoder=codec))
     trained.write(network, folder / "letterbox.keras", About(**detector, decoder=codec, resize="letterbox"))

@@ -171,12 +171,20 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("case", DAMAGED)
-def test_a_description_that_is_missing_or_damaged(case, detector, tmp_path):
+@pytest.fixture(scope="module")
+def alone(detector, tmp_path_factory):
+    """A network without a description."""
     from kerastransfer.export import loading
 
-    path = tmp_path / "model.keras"
+    path = tmp_path_factory.mktemp("alone") / "model.keras"
     loading.write_keras(detector, path)
+    return path
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_description_that_is_missing_or_damaged(case, alone):
+    path = alone
+    path.with_suffix(".json").unlink(missing_ok=True)
     if DAMAGED[case] is not None:
         path.with_suffix(".json").write_text(DAMAGED[case])
     with pytest.raises(

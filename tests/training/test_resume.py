@@ -152,6 +152,7 @@ def validated(path, kill=None, patience=0, rate=0.05, **options):
     return model, resume, best
 
 
+@pytest.mark.slow
 def test_what_is_validated_is_what_is_kept(tmp_path):
     """The averages, in inference mode; and the weights that are trained on are the very same afterwards."""
     model, resume, best = validated(tmp_path / "run.npz")
@@ -269,6 +270,7 @@ class Explode(keras.callbacks.Callback):
             weight.assign(np.full(weight.shape, np.nan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("averaged", [False, True], ids=["weights", "averages"])
 @pytest.mark.parametrize("epoch", [0, EPOCHS - 1])
 def test_weights_that_are_not_finite_are_never_kept(tmp_path, epoch, averaged):
