@@ -227,6 +227,7 @@ MODELS = {
         image,
         covers=(yolo_dense,),
         float32=True,
+        lacks={"close": "rounding moves a box's edge over a pixel, and a vote is there or not"},
     ),
     "candidates": Case(
         lambda: predictor.candidates(*small_darknet()),

@@ -79,9 +79,12 @@ class YoloV1Codec:
         elif self.sizes == "root":
             wh = ops.sqrt(ops.maximum(wh, 0))
 
-        cells = _cells(rows, columns)  # (S * S, (x, y)): near corner of each
-        home = ops.expand_dims(ops.clip(ops.floor(xy), 0, size - 1), 2)  # (B, N, 1, (x, y))
-        outside = ops.max(ops.abs(ops.expand_dims(xy, 2) - cells - 0.5), axis=-1) - 0.5  # (B, N, S * S) in cells
+        # The near corner of each cell; the shape is (S * S, (x, y)).
+        cells = _cells(rows, columns)
+        # The shape is (B, N, 1, (x, y)).
+        home = ops.expand_dims(ops.clip(ops.floor(xy), 0, size - 1), 2)
+        # The distance to each cell in cells; the shape is (B, N, S * S).
+        outside = ops.max(ops.abs(ops.expand_dims(xy, 2) - cells - 0.5), axis=-1) - 0.5
         order = ops.reshape(ops.arange(1, boxes.shape[1] + 1, dtype="float32"), (1, -1, 1))
         at_home = ops.all(ops.equal(cells, home), axis=-1)
         # Home comes before neighbours: ranks below 0, the first of several lowest.
@@ -89,7 +92,8 @@ class YoloV1Codec:
         may = ops.logical_or(at_home, outside <= self.reach) if self.reach else at_home
         may = ops.logical_and(may, ops.expand_dims(labels >= 0, -1))
         rank = ops.where(may, rank, np.inf)
-        owner = ops.expand_dims(ops.argmin(rank, axis=1), -1)  # (B, S * S, 1)
+        # The shape is (B, S * S, 1).
+        owner = ops.expand_dims(ops.argmin(rank, axis=1), -1)
         owned = ops.expand_dims(ops.cast(ops.any(may, axis=1), "float32"), -1)
 
         def on_grid(values):
@@ -151,7 +155,8 @@ class YoloV1Codec:
             scores = ops.expand_dims(confidences, -1) * ops.expand_dims(classes, -2)
         else:
             best = _first_largest(confidences)
-            corners = ops.sum(ops.expand_dims(best, -1) * corners, axis=-2)  # no matrix product, which may round
+            # Not a matrix product, which may round.
+            corners = ops.sum(ops.expand_dims(best, -1) * corners, axis=-2)
             strongest = _first_largest(classes)
             scores = strongest * ops.max(confidences, axis=-1, keepdims=True)
         batch = ops.shape(confidences)[0]

@@ -140,14 +140,17 @@ class YoloV3Codec:
         the object's number, and `count` more where the candidate's cell is the one of the object's centre."""
         xywh, size = to_xywh(boxes), self._size(grids)
         xy, wh = xywh[..., :2] * size, xywh[..., 2:] * size
-        fits = ops.logical_and(self._fitting(wh), ops.expand_dims(labels >= 0, -1))  # (B, N, anchors)
+        # The shape is (B, N, anchors).
+        fits = ops.logical_and(self._fitting(wh), ops.expand_dims(labels >= 0, -1))
         kinds = ops.one_hot(ops.maximum(labels, 0), self.num_classes)
         batch, number = ops.shape(labels)
         orders, classes = [], []
         for (rows, columns), (_, stride, mask) in zip(grids, self.levels, strict=True):
-            cell, near = self._cells(xy / stride, (rows, columns))  # (B, N, O) numbers, (B, N, O) bool
+            # Both have the shape (B, N, O); `near` is bool.
+            cell, near = self._cells(xy / stride, (rows, columns))
             own = ops.expand_dims(ops.stack([fits[..., a] for a in mask], -1), 2)
-            may = ops.logical_and(ops.expand_dims(near, -1), own)  # (B, N, O, anchors of the level)
+            # The shape is (B, N, O, anchors of the level).
+            may = ops.logical_and(ops.expand_dims(near, -1), own)
             candidates = rows * columns * len(mask)
             place = ops.expand_dims(cell, -1) * len(mask) + ops.arange(len(mask))
             place = place + ops.reshape(ops.arange(batch), (-1, 1, 1, 1)) * candidates
@@ -222,7 +225,8 @@ class YoloV3Codec:
         if self.reach:
             steps += [(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if x or y]
         around = ops.expand_dims(own, 2) + np.array(steps, "float32")
-        away = ops.max(ops.abs(ops.expand_dims(xy, 2) - around - 0.5), axis=-1) - 0.5  # cells to the nearest border
+        # The distance to the nearest border, in cells.
+        away = ops.max(ops.abs(ops.expand_dims(xy, 2) - around - 0.5), axis=-1) - 0.5
         inside = ops.all(ops.logical_and(around >= 0, around < size), axis=-1)
         first = np.arange(len(steps)) == 0
         near = ops.logical_and(inside, ops.logical_or(away <= self.reach, first))

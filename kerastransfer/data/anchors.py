@@ -53,7 +53,8 @@ def k_means(sides: np.ndarray, count: int, seed: int = 0, starts: int = 10) -> n
 
 def _start(sides, count, random):
     centres = sides[random.integers(len(sides))][None]
-    while len(centres) < count:  # the further a shape is from all centres, the likelier it is the next
+    while len(centres) < count:
+        # The further a shape is from all centres, the more likely it is the next.
         weight = np.square(1 - overlap(sides, centres).max(axis=1))
         far = weight.sum() > 1e-9
         new = sides[random.choice(len(sides), p=weight / weight.sum())] if far else centres[-1] * 1.5

@@ -22,7 +22,8 @@ from kerastransfer.vocabulary import VOID
 
 LONGEST_NAME = 200
 FORMATS = ("auto", "toy", "tfds", *LAYOUTS)
-NAMED = {**dict.fromkeys(DIFFICULTIES, "toy"), "tfds": "tfds"}  # what --data may name without a path, and its format
+# {what --data may name without a path: its format}.
+NAMED = {**dict.fromkeys(DIFFICULTIES, "toy"), "tfds": "tfds"}
 
 
 def load(

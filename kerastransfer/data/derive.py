@@ -11,7 +11,8 @@ from kerastransfer.data.layouts.objects import corners_of, objects, painted
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
-SMALLEST = 5e-4  # of the image: 60 pixels at 352 x 352; smaller components are specks of a brush or of JPEG
+# A share of the image, 60 pixels at 352 x 352. Smaller components are specks of a brush or of JPEG.
+SMALLEST = 5e-4
 
 
 def require(dataset: Dataset, *fields: str) -> Dataset:

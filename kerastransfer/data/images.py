@@ -13,9 +13,12 @@ from PIL import Image
 
 from kerastransfer.data.dataset import BadSampleError, remark
 
-ORIENTATION = 0x0112  # the EXIF tag
-Source = Path | bytes  # a file, or its encoded content
-LARGEST_PIXELS = 89_478_485  # Pillow's own limit: beyond it a small file may unpack to gigabytes
+# The tag in EXIF.
+ORIENTATION = 0x0112
+# A file, or its encoded content.
+Source = Path | bytes
+# Pillow's own limit. Beyond it a small file may unpack to gigabytes.
+LARGEST_PIXELS = 89_478_485
 
 
 def read_image(source: Source) -> np.ndarray:
@@ -118,7 +121,8 @@ def _decoded(source: Source, what: str, convert: Callable[[Image.Image], Any]) -
         raise BadSampleError(f"{where} is missing") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadSampleError(f"{where} has more than {LARGEST_PIXELS} pixels; store it smaller") from None
-    except Exception as error:  # damaged bytes raise a different type in each of Pillow's decoders
+    except Exception as error:
+        # Damaged bytes raise a different type of error in each of Pillow's decoders.
         reason = str(error).split(" <_io")[0].split(" '/")[0] or type(error).__name__
         raise BadSampleError(f"{where} cannot be decoded: {reason}") from error
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from kerastransfer.vocabulary import FULL
 
-CROP = 112  # side of a crop: each cell of the largest target, 28 x 28, has 4 x 4 of its pixels in the object's own box
+# The side of a crop: each cell of the largest target, 28 x 28, has 4 x 4 of its pixels in the object's own box.
+CROP = 112
 
 
 def crop(mask: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Decoded examples to batches for `fit`, the same for the same seed."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,8 +10,10 @@ from kerastransfer.data.decoded import Decoded
 from kerastransfer.data.fields import PADDING
 from kerastransfer.data.views import STILL, View, augmented, widened
 
-END = np.iinfo("int32").max  # an epoch that never comes
-STEPS_OF_A_SIZE = 10  # Darknet's random=1 (examples/detector.c) draws another size every ten batches
+# An epoch that never comes.
+END = np.iinfo("int32").max
+# Darknet's random=1 (examples/detector.c) draws another size every ten batches.
+STEPS_OF_A_SIZE = 10
 
 
 def training_batches(
@@ -53,7 +56,7 @@ def training_batches(
 
     def span(first, last, view, sides):
         rows = rows_of_epochs(len(decoded), batch_size, seed, first, last)
-        return rows.map(made(view, sides), num_parallel_calls=1, deterministic=True)
+        return rows.map(made(view, sides), num_parallel_calls=at_once(), deterministic=True)
 
     plain_from = END if plain_from is None or not (plain or sides) else plain_from
     batches = span(first_epoch, plain_from, view, sides)
@@ -87,7 +90,7 @@ def evaluation_batches(
         return inputs, targets, tf.cast(rows < count, "float32")
 
     batches = tf.data.Dataset.from_tensor_slices(rows).enumerate()
-    return ahead(batches.map(make, num_parallel_calls=1, deterministic=True))
+    return ahead(batches.map(make, num_parallel_calls=at_once(), deterministic=True))
 
 
 def rows_of_epochs(count: int, batch_size: int, seed: int, first: int, last: int = END) -> tf.data.Dataset:
@@ -123,10 +126,17 @@ def gather(arrays: Mapping[str, np.ndarray], rows) -> dict[str, tf.Tensor]:
     return dict(zip(names, values, strict=True))
 
 
+def at_once() -> int:
+    """The number of batches that are made at the same time: one beside a training on the CPU, which needs the cores
+    itself; half the number of cores beside a GPU, which otherwise waits. The batches are the same."""
+    return max(1, (os.cpu_count() or 1) // 2) if tf.config.list_physical_devices("GPU") else 1
+
+
 def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     """The batches, made while the training step before them runs."""
     options = tf.data.Options()
-    options.autotune.enabled = False  # one batch ahead is enough, and more threads only take cores from the training
+    # Two batches ahead are enough, and more threads only take cores from the training.
+    options.autotune.enabled = False
     return batches.prefetch(2).with_options(options)
 
 

@@ -132,7 +132,8 @@ def fraction(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
     """
     if not 0 < fraction <= 1:
         raise UserError(f"--fraction {fraction:g} is outside (0, 1]")
-    count = int(fraction * len(dataset) + 1e-6)  # 0.07 * 100 is a hair under 7.000000000000001
+    # 0.29 * 100 is 28.999999999999996.
+    count = int(fraction * len(dataset) + 1e-6)
     if count == 0:
         least = f"; {1 / len(dataset):.2g} is the least that leaves one" if len(dataset) else ""
         raise UserError(f"--fraction {fraction:g} of {len(dataset)} training images leaves none{least}")

@@ -19,10 +19,14 @@ from kerastransfer.data.dataset import Dataset, Example, Sample
 CLASSES = ("disc", "square", "triangle", "star")
 FIELDS = frozenset({"boxes", "masks", "segmentation"})
 
-HUE_SPREAD = 0.07  # of the colour wheel
-LEAST_VISIBLE = 0.5  # of an object's area: what is hidden or outside beyond that is not drawn at all
-TILT = 0.5  # radians either way: like most things, objects have an upper end
-PLACEMENTS = 12  # tries for each object
+# A share of the colour wheel.
+HUE_SPREAD = 0.07
+# A share of an object's area. An object that is hidden or outside beyond that is not drawn at all.
+LEAST_VISIBLE = 0.5
+# In radians, either way: like most things, objects have an upper end.
+TILT = 0.5
+# The number of tries for each object.
+PLACEMENTS = 12
 SUPERSAMPLING = 4
 
 
@@ -174,15 +178,19 @@ def _clutter(rng, size, kinds):
     """Something that is no object: (points (P, (y, x)), line width, or None for a filled outline)."""
     kind, radius = rng.integers(kinds), size * rng.uniform(0.06, 0.22)
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    if kind == 0:  # a blob: a circle under three waves
+    if kind == 0:
+        # A blob: a circle under three waves.
         waves = sum(rng.uniform(0.1, 0.3) * np.sin(n * angles + rng.uniform(0, 6)) for n in (2, 3, 5))
         return _pose(rng, _polygon(48) * (0.8 + waves)[:, None], radius, size), None
-    if kind == 1:  # a splinter, far too thin for a triangle or a square
+    if kind == 1:
+        # A splinter, far too thin for a triangle or a square.
         return _pose(rng, _polygon(4) * (1.5, 0.15), radius, size), None
-    if kind == 2:  # a stroke
+    if kind == 2:
+        # A stroke.
         bend = np.stack([np.linspace(-1, 1, 24), rng.uniform(-1, 1) * np.sin(np.linspace(0, rng.uniform(1, 7), 24))], 1)
         return _pose(rng, bend, 1.6 * radius, size), size * rng.uniform(0.01, 0.04)
-    outline = OUTLINES[rng.integers(len(OUTLINES))]  # part of an object's outline
+    # A part of an object's outline.
+    outline = OUTLINES[rng.integers(len(OUTLINES))]
     closed = np.concatenate([outline, outline[:1]])
     kept = max(2, round(rng.uniform(0.4, 0.75) * len(closed)))
     return _pose(rng, closed[:kept], radius, size), size * rng.uniform(0.01, 0.025)
@@ -214,7 +222,8 @@ def _colours(rng, how, label=None, vivid=1.0):
     hue = (rng.uniform() if label is None else label / len(CLASSES)) + rng.normal(0, HUE_SPREAD, (2, 1))
     saturation = rng.uniform(*how.saturation, (2, 1)) * vivid
     value = 255 * np.clip(rng.uniform(0.5, 1.0, (2, 1)) * vivid, 0, 1)
-    wheel = np.clip(np.abs((6 * hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)  # pure red, green, blue of each hue
+    # The pure red, green and blue of each hue.
+    wheel = np.clip(np.abs((6 * hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return value * (1 - saturation * (1 - wheel))
 
 

@@ -82,7 +82,8 @@ def _windows(count, seed, how, share):
     scale = how.scale[0] + (how.scale[1] - how.scale[0]) * u[:, 0]
     stretch = tf.exp(tf.math.log(how.aspect) * (u[:, 1] - 0.5))
     sides = tf.stack([scale * stretch, scale / stretch], -1)
-    near = (1 - sides) * u[:, 2:4]  # a window inside the image stays inside, one around it stays around
+    # A window inside the image stays inside, and one around it stays around it.
+    near = (1 - sides) * u[:, 2:4]
     far = near + sides
     mirror = (u[:, 4] < how.flip)[:, None]
     return tf.concat(
@@ -123,7 +124,8 @@ def _sample(images, windows, size, method, outside):
 
 def _move(boxes, labels, windows, visible):
     y1, x1, y2, x2 = tf.unstack(_seen_from(windows, boxes), axis=-1)
-    moved = tf.stack([y1, tf.minimum(x1, x2), y2, tf.maximum(x1, x2)], -1)  # a mirror swaps left and right
+    # A mirror image swaps left and right.
+    moved = tf.stack([y1, tf.minimum(x1, x2), y2, tf.maximum(x1, x2)], -1)
     clipped = tf.clip_by_value(moved, 0.0, 1.0)
     seen = _area(clipped) / tf.maximum(_area(moved), 1e-9)
     real = tf.logical_and(labels >= 0, tf.logical_and(seen >= visible, _area(clipped) > 0))

@@ -39,7 +39,8 @@ SMALL = (
 )
 
 TABLES = {"yolov1": YOLOV1, "fast_yolo": FAST_YOLO, "small": SMALL}
-ACTIVATIONS = {"yolov1": "leaky", "fast_yolo": "leaky", "small": "relu6"}  # the head's follows
+# The head has the same one.
+ACTIVATIONS = {"yolov1": "leaky", "fast_yolo": "leaky", "small": "relu6"}
 
 
 def yolov1_encoder(

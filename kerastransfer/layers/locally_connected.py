@@ -26,7 +26,8 @@ class LocallyConnected(keras.layers.Layer):
     def call(self, x):
         height, width = x.shape[1:3]
         x = ops.pad(x, ((0, 0), *((self.kernel // 2,) * 2,) * 2, (0, 0)))
-        patches = ops.concatenate(  # (B, H, W, kernel * kernel * D), the order of [ky, kx, channel]
+        # The shape is (B, H, W, kernel * kernel * D), in the order [ky, kx, channel].
+        patches = ops.concatenate(
             [x[:, i : i + height, j : j + width] for i in range(self.kernel) for j in range(self.kernel)], axis=-1
         )
         patches = ops.reshape(patches, (-1, height * width, patches.shape[-1]))

@@ -32,7 +32,8 @@ RULES = {
     "paper": Rule(rescore=True, closest=False, others=True),
     "darknet": Rule(rescore=True, closest=True, others=True),
     "author": Rule(rescore=False, closest=False, others=False),
-    "giou": Rule(rescore=True, closest=True, others=True, giou=True),  # ours
+    # Not from a paper: the overlap itself is the loss.
+    "giou": Rule(rescore=True, closest=True, others=True, giou=True),
 }
 
 
@@ -56,7 +57,8 @@ def yolov1_loss(codec, rule: str = "author") -> Callable[[Mapping, object], dict
         truth, has_object = ops.expand_dims(targets["boxes"], -2), ops.expand_dims(targets["state"], -1)
 
         guess, wanted = _corners(codec, boxes, grid), _corners(codec, truth, grid)
-        overlap = ops.stop_gradient(iou(guess, wanted, epsilon=1e-6))  # (B, S, S, B)
+        # The shape is (B, S, S, B).
+        overlap = ops.stop_gradient(iou(guess, wanted, epsilon=1e-6))
         preference = overlap
         if rule.closest:
             image = ops.cast(ops.stack([*grid[::-1], *grid[::-1]]), "float32")

@@ -214,7 +214,8 @@ def _shape(section: Section, read: list[Shape]) -> Shape:
         if read[0][:3] != read[1][:3]:
             raise UserError(f"{section}: adds maps of {read[0][:3]} and {read[1][:3]}; they must be equal; fix from=")
         return read[0]
-    else:  # yolo
+    else:
+        # The remaining type is `yolo`.
         return read[0]
     height, width = ((side + border - size) // stride + 1 for side in (height, width))
     return Shape(height, width, channels, step * stride)
@@ -232,7 +233,8 @@ def anchors_of(sections: Sequence[Section]) -> Detections:
     for section in sections[1:]:
         if section.kind != "yolo":
             continue
-        before = sections[section.index]  # sections[0] is [net]
+        # The first section is [net], so this is the one before.
+        before = sections[section.index]
         if before.kind != "convolutional":
             raise UserError(f"{section}: comes after [{before.kind}]; it reads a [convolutional]: put one before it")
         values, classes = section.numbers("anchors"), section.integer("classes", 20)

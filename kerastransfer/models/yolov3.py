@@ -46,7 +46,8 @@ def yolov3(
     """
     sections = sections_of(cfg)
     found, detections = shapes(sections), anchors_of(sections)
-    sections = sections[1:]  # by Darknet's index
+    # The first is [net], which Darknet does not count.
+    sections = sections[1:]
     chains = _chains(sections, found)
     in_head = {index for chain in chains.values() for index in chain}
     _check_reading(sections, in_head)

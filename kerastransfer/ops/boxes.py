@@ -90,7 +90,8 @@ def ciou(a, b, epsilon: float = 1e-9):
         return ops.arctan2(ops.maximum(centres[..., 3], epsilon), ops.maximum(centres[..., 2], epsilon))
 
     unlike = (4 / math.pi**2) * ops.square(slope(centres_a) - slope(centres_b))
-    share = ops.stop_gradient(unlike / (1 - overlap + unlike + epsilon))  # a weight, not a term: as its authors do
+    # A weight without a gradient, as in the authors' code.
+    share = ops.stop_gradient(unlike / (1 - overlap + unlike + epsilon))
     return overlap - distance - share * unlike
 
 

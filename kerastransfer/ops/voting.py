@@ -18,7 +18,8 @@ def paint(boxes, weights, size: tuple[int, int]):
     columns, across = _changes(x1, x2, width)
     batch = ops.shape(boxes)[0]
     image = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1)) * ((height + 1) * (width + 1))
-    places = image + ops.expand_dims(rows, 3) * (width + 1) + ops.expand_dims(columns, 2)  # (B, N, 4, 4)
+    # The shape is (B, N, 4, 4).
+    places = image + ops.expand_dims(rows, 3) * (width + 1) + ops.expand_dims(columns, 2)
     amounts = ops.expand_dims(down, 3) * ops.expand_dims(across, 2) * weights[..., None, None]
     cells = batch * (height + 1) * (width + 1)
     changes = ops.scatter(ops.reshape(places, (-1, 1)), ops.reshape(amounts, (-1,)), (cells,))

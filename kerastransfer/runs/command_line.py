@@ -43,8 +43,9 @@ def one_line_errors() -> Iterator[None]:
     Exit codes: 2 for what the user can fix (bad input, a full disk, too little memory), 1 for an exported file out of
     tolerance, 130 for Ctrl-C. Any other error is a bug and keeps its traceback.
     """
-    # TensorFlow then shows only warnings and errors.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow also logs as errors what is none: that a machine has no GPU, or that oneDNN cannot compute something
+    # itself. Errors proper are raised too.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         yield
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from kerastransfer import files
 from kerastransfer.data import pipeline
 from kerastransfer.data.decoded import Decoded, allocate
-from kerastransfer.data.pipeline import ahead, gather, rows_of_epochs, step_seed
+from kerastransfer.data.pipeline import ahead, at_once, gather, rows_of_epochs, step_seed
 from kerastransfer.errors import UserError
 from kerastransfer.progress import bar
 from kerastransfer.training import architecture, transfer
@@ -93,7 +93,7 @@ def training_batches(
         return taps, {"segmentation": tf.where(mirror[:, None, None], segmentation[:, :, ::-1], segmentation)}
 
     rows = rows_of_epochs(len(decoded), batch_size, seed, first_epoch)
-    return ahead(rows.map(make, num_parallel_calls=1, deterministic=True))
+    return ahead(rows.map(make, num_parallel_calls=at_once(), deterministic=True))
 
 
 def evaluation_batches(features: Mapping[str, np.ndarray], decoded: Decoded, *, batch_size: int) -> tf.data.Dataset:

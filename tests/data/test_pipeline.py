@@ -11,7 +11,7 @@ import tensorflow as tf
 from kerastransfer.data import datasets
 from kerastransfer.data.decoded import Decoded, decode
 from kerastransfer.data.mask_crops import Ragged
-from kerastransfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from kerastransfer.data.pipeline import at_once, evaluation_batches, steps_per_epoch, training_batches
 from kerastransfer.data.transforms import FLIP_ONLY, Augmentation
 from kerastransfer.data.views import annotated, augmented, distorted_and_clean, two_crops
 
@@ -125,6 +125,14 @@ def test_the_same_seed_gives_the_same_batches(how):
 @HOW
 def test_resuming_at_an_epoch_goes_on_with_the_same_batches(how):
     same(batches(3, how=how, first_epoch=3), undisturbed(9, how=how)[6:])
+
+
+@HOW
+def test_with_a_gpu_several_batches_are_made_at_once_and_are_the_same(how, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a device"] * (kind == "GPU"))
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert at_once() == 3
+    same(batches(9, how=how), undisturbed(9, how=how))
 
 
 @pytest.mark.slow

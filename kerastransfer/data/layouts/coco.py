@@ -148,7 +148,8 @@ def _annotations(
         stated = all("area" in a for a in annotations)
         area = [float(a["area"]) for a in annotations] if stated else None
         example = objects(corners, labels, size, crowd=crowd, masks=masks, area=area)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RuntimeError: malformed run lengths
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        # Malformed run lengths raise RuntimeError.
         raise BadSampleError(f"an annotation of it is broken: {type(error).__name__}: {error}") from error
     if "segmentation" in wanted:
         example["segmentation"] = painted(example)

@@ -27,8 +27,10 @@ from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
 FORM = "images/ and masks/ side by side, at the top or inside train/, validation/ and test/"
-MOST_UNNAMED = 64  # more values than that are greys, not classes
-FOREGROUND_FROM = 128  # in JPEG masks, whose two values are blurred
+# More values than these are greys, not classes.
+MOST_UNNAMED = 64
+# For masks in JPEG, whose two values are blurred.
+FOREGROUND_FROM = 128
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,7 +54,8 @@ def breed_of(stem: str) -> str:
 
 def segmentation(trimap: np.ndarray) -> np.ndarray:
     """Trimap (H, W) to segmentation (H, W) uint8. Raises BadSampleError for other values and where no pet is."""
-    values = np.array([VOID, 1, 0, VOID], np.uint8)  # by trimap value; 0 is unused
+    # Indexed by the value of the trimap; 0 is unused.
+    values = np.array([VOID, 1, 0, VOID], np.uint8)
     if trimap.min() < 1 or trimap.max() > 3:
         raise BadSampleError(f"trimap holds value {trimap.max() if trimap.min() else 0}; 1, 2 and 3 are known")
     if not (trimap == 1).any():

@@ -24,7 +24,8 @@ def _silhouette(mask: np.ndarray) -> np.ndarray:
     return cub.silhouette_of(mask).astype(np.uint8)
 
 
-SEGMENTATION = {  # functions of a module, so that samples can be handed to another process
+# Functions of a module, so that samples can be passed to another process.
+SEGMENTATION = {
     "oxford_iiit_pet": (oxford_pet.SEGMENTATION_CLASSES, oxford_pet.segmentation),
     "caltech_birds2011": (cub.SEGMENTATION_CLASSES, _silhouette),
 }
@@ -59,7 +60,8 @@ def read(name: str) -> Dataset:
         for number, record in enumerate(records):
             found = _boxes(record, boxes, box_names)
             fields = {"boxes"} if found is not None else set()
-            fields |= {"label"} if image_classes and record["label"] >= 0 else set()  # -1: not told
+            # -1 stands for an unknown class.
+            fields |= {"label"} if image_classes and record["label"] >= 0 else set()
             fields |= {"segmentation"} if to_segmentation and "segmentation_mask" in record else set()
             annotate = functools.partial(_annotations, record, found, to_segmentation)
             reader = Reader(bytes(record["image"]), annotate, frozenset(fields))
@@ -73,11 +75,13 @@ def _builder(tfds: Any, name: str) -> Any:
         if Path(name).is_dir():
             return tfds.builder_from_directory(name)
         builder = tfds.builder(name)
-    except Exception as error:  # an unknown name, config or version: each has its own exception
+    except Exception as error:
+        # An unknown name, config or version: each raises its own type of error.
         raise UserError(f"tfds:{name} is not a known builder: {_line(error)}") from error
     try:
         builder.download_and_prepare()
-    except Exception as error:  # network, disk, checksums, a package that this builder needs
+    except Exception as error:
+        # The network, the disk, a checksum, or a package that this builder needs.
         raise UserError(f"tfds:{name} could not be downloaded and prepared: {_line(error)}") from error
     return builder
 

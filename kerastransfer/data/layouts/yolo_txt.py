@@ -19,7 +19,8 @@ from kerastransfer.errors import UserError
 FORM = "images/ and labels/*.txt side by side, with a data.yaml or classes.txt"
 TASKS = ("instance_segmentation", "object_detection")
 
-Line = tuple[int, list[float]]  # class id, numbers
+# (class id, numbers).
+Line = tuple[int, list[float]]
 
 
 def recognises(folder: Path) -> bool:
@@ -111,7 +112,8 @@ def _annotations(found: list[Line], label_of: dict[int, int], size: tuple[int, i
             corners.append(((y - h / 2) * height, (x - w / 2) * width, (y + h / 2) * height, (x + w / 2) * width))
         else:
             xs, ys = [value * width for value in numbers[::2]], [value * height for value in numbers[1::2]]
-            corners.append((min(ys), min(xs), max(ys), max(xs)))  # not of the mask: a tiny polygon fills no pixel
+            # The polygon's own box, not that of its mask: a tiny polygon fills no pixel.
+            corners.append((min(ys), min(xs), max(ys), max(xs)))
             if not masked:
                 continue
             masks.append(filled([[value for point in zip(xs, ys, strict=True) for value in point]], size))
