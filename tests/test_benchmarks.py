@@ -82,6 +82,7 @@ def count(model, *size):
     return multiply_adds(flatten(model, (1, *size, 3)).steps)
 
 
+@pytest.mark.slow
 def test_multiply_adds_of_yolov1():
     """YOLOv1: 20.21 GMAC at 448 with Darknet's head; 60.14 million per pixel without strides."""
     head = 49 * 9 * 1024 * 256 + 12544 * 1715
@@ -165,6 +166,7 @@ def test_multiply_adds_of_yolov3_tiny():
     assert round(2 * net("yolov3-tiny", "detector", 416, 1).multiply_adds() / 1e9, 2) == 5.56
 
 
+@pytest.mark.slow
 def test_a_mask_branch_for_a_gpu():
     import keras
     from gpu_nets import net

@@ -40,6 +40,7 @@ def perfect(boxes):
     return maps
 
 
+@pytest.mark.slow
 def test_a_perfect_network_finds_every_one_of_a_hundred_objects():
     """Each is learnt by some thirty candidates: 1000 of them were a third of what is there."""
     y, x = (axis.ravel() for axis in np.meshgrid(np.arange(10) / 10, np.arange(10) / 10, indexing="ij"))

@@ -149,6 +149,7 @@ def test_levels_of_boxes_and_of_candidates():
     assert ops.convert_to_numpy(CODEC.levels_of_candidates(numbers, GRIDS)).tolist() == [[0, 0, 1, 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles for each shape")
 def test_inputs_of_any_size_in_one_graph():
     """As multi-scale training has them: the graph knows no size, and says what it says of each."""

@@ -64,6 +64,7 @@ def same(ours, theirs):
             np.testing.assert_array_equal(value, other_targets[name])
 
 
+@pytest.mark.slow
 def test_what_a_batch_is():
     image, targets = undisturbed(40)[0]
     assert image.shape == (4, *SIZE, 3) and image.dtype == np.float32
@@ -82,6 +83,7 @@ def test_what_a_batch_is():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [STILL, Augmentation(mosaic=0.5)], ids=["plain", "mosaic"])
 def test_shapes_are_known_before_it_runs(how):
     data = training_batches(decoded(), size=SIZE, batch_size=4, view=augmented(how), seed=0)
@@ -114,6 +116,7 @@ def test_fewer_samples_than_a_batch_are_repeated(count, batch_size):
 HOW = pytest.mark.parametrize("how", [Augmentation(), Augmentation(mosaic=0.5)], ids=["plain", "mosaic"])
 
 
+@pytest.mark.slow
 @HOW
 def test_the_same_seed_gives_the_same_batches(how):
     first = undisturbed(9, how=how)
@@ -122,11 +125,13 @@ def test_the_same_seed_gives_the_same_batches(how):
     assert all(np.any(a[0] != b[0]) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 @HOW
 def test_resuming_at_an_epoch_goes_on_with_the_same_batches(how):
     same(batches(3, how=how, first_epoch=3), undisturbed(9, how=how)[6:])
 
 
+@pytest.mark.slow
 @HOW
 def test_with_a_gpu_several_batches_are_made_at_once_and_are_the_same(how, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a device"] * (kind == "GPU"))
@@ -172,6 +177,7 @@ def test_images_are_read_when_they_are_needed():
     np.testing.assert_allclose(later[0], 77, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 4])
 def test_shares_of_a_batch_make_up_the_whole_one(parts):
     """Cut, mirrored and coloured as in the whole batch, so that workers train on what one device would."""
@@ -212,6 +218,7 @@ def test_another_side_every_ten_steps():
     assert sides(batches(12, sides=SIDES, share=(1, 2))) == drawn[:12]
 
 
+@pytest.mark.slow
 def test_the_last_epochs_have_the_size_itself():
     found = batches(28, sides=(48,), plain_from=12)
     assert [image.shape[1:3] for image, _ in found] == [(48, 48)] * 24 + [SIZE] * 4
@@ -227,6 +234,7 @@ def test_a_larger_side_shows_the_same():
     assert np.abs(pooled - small[0]).mean() < 2
 
 
+@pytest.mark.slow
 def test_annotations_go_in_beside_the_image():
     for how in (Augmentation(), Augmentation(mosaic=0.5)):
         ours, theirs = batches(3, view=annotated(how)), undisturbed(9, how=how)
@@ -235,6 +243,7 @@ def test_annotations_go_in_beside_the_image():
             same([(image, inputs)], [(image, {"image": image, **expected})])
 
 
+@pytest.mark.slow
 def test_annotations_have_one_shape_with_mosaics_and_without():
     how = Augmentation(mosaic=0.5)
     plain = annotated(dataclasses.replace(how, mosaic=0.0))
@@ -257,6 +266,7 @@ def colours(count=6):
     return Decoded(tuple(map(str, range(count))), {"image": images})
 
 
+@pytest.mark.slow
 def test_two_crops_are_windows_of_the_same_images():
     """With windows that are the whole image both are the image; else they differ, from each other and in each step."""
     make = {"size": (24, 24), "batch_size": 3, "seed": 1}

@@ -182,6 +182,7 @@ def test_no_augmentation_returns_the_very_image(size):
     np.testing.assert_array_equal(mirrored["segmentation"], batch["segmentation"][:, :, ::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [Augmentation(), Augmentation(mosaic=0.5)], ids=["plain", "mosaic"])
 def test_the_same_seed_gives_the_same_batch(how):
     batch = scenes()

@@ -151,6 +151,7 @@ def test_networks_of_standard_layers_open_without_this_package(tmp_path):
     assert run.returncode == 0, run.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_batch_norms_are_ours_again_when_loaded(tmp_path):
     from kerastransfer.layers.batch_norm import BatchNorm
 
@@ -166,6 +167,7 @@ def test_batch_norms_are_ours_again_when_loaded(tmp_path):
         np.testing.assert_array_equal(new, old)
 
 
+@pytest.mark.slow
 def test_a_file_of_version_0_1_opens(tmp_path):
     """There, batch norms were written as `kerastransfer.layers.batch_norm.BatchNorm`."""
     network = standard_networks()["yolo_unet"]
@@ -176,6 +178,7 @@ def test_a_file_of_version_0_1_opens(tmp_path):
     np.testing.assert_array_equal(loading.load_keras(tmp_path / "old.keras")(image), network(image))
 
 
+@pytest.mark.slow
 def test_a_segmenter_guards_its_size_again_when_loaded(tmp_path):
     network = standard_networks()["yolo_unet"]
     loading.write_keras(network, tmp_path / "model.keras")

@@ -96,6 +96,7 @@ def test_half_precision_moves_no_box(dtype, method):
     np.testing.assert_array_equal(keras.Model(inputs, layer(*inputs))([columns, boxes]), out)
 
 
+@pytest.mark.slow
 def test_a_litert_file_of_builtin_operators(features, boxes):
     """Boxes as a head predicts them, inside the graph; the file gives what the layer gives, whatever its options."""
     from ai_edge_litert.interpreter import Interpreter

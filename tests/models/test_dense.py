@@ -94,6 +94,7 @@ def test_what_counts_lies_within_the_receptive_radius(trained, dilate, output_st
     assert rows.min() < 72 - 0.6 * radius  # and not much less: the far side counts pools too
 
 
+@pytest.mark.slow
 def test_receptive_fields_of_the_paper():
     """749 pixels, pools see 2 + 4 + 8 + 16 on one side only; 35 without strides."""
     assert 2 * receptive_radius(yolov1_encoder()) + 1 - 30 == 749

@@ -40,6 +40,7 @@ def test_unet_parameters(paper_encoder):
     assert trained_with_it(yolo_unet(paper_encoder, 2)) == 6_582_754
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [None, SMALL], ids=["yolov1", "small"])
 def test_control_has_as_many_parameters_as_unet(paper_encoder, stages):
     encoder = yolov1_encoder(stages) if stages else paper_encoder
@@ -49,6 +50,7 @@ def test_control_has_as_many_parameters_as_unet(paper_encoder, stages):
     assert trained_with_it(matched) == pytest.approx(trained_with_it(yolo_unet(encoder, 2)), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_logits_are_as_large_as_the_image(paper_encoder, decoder):
     model = segmenter(paper_encoder, decoder, 3)
@@ -74,6 +76,7 @@ def foreign(shape=(None, None, 3), weights=None):
     return base, {f"c{i}": base.get_layer(name).output for i, name in enumerate(names, 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
 @pytest.mark.parametrize("shape", [(None, None, 3), (96, 96, 3)])
 def test_an_encoder_of_keras_applications(shape):

@@ -60,6 +60,7 @@ def fit(folder, train, goal=None, config=None, **settings):
         return goal, [{k: v for k, v in row.items() if k != "seconds"} for row in run.history()]
 
 
+@pytest.mark.slow
 def test_without_a_validation_part_all_images_train(tmp_path, train, capsys):
     _, rows = fit(tmp_path / "run", train, quiet=False)
     assert [row["epoch"] for row in rows] == list("1234") and set(rows[0]) == {"phase", "epoch", "loss", "square"}
@@ -153,6 +154,7 @@ def test_validation_images_that_are_given(tmp_path, train):
         assert "val_loss" in run.history()[0]
 
 
+@pytest.mark.slow
 def test_a_step_that_destroys_the_weights_leaves_none(tmp_path, train):
     """The last step of all, whose loss was finite."""
     goal = objective(learning_rate=float("inf"), epochs=1)

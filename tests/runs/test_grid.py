@@ -68,6 +68,7 @@ def test_one_seed(config, tmp_path, capsys, text_of):
     assert "0.500" in text and "seeds" not in text.partition("All settings")[0]
 
 
+@pytest.mark.slow
 def test_several_seeds_have_a_mean_and_a_spread(config, tmp_path, capsys, text_of):
     results = grid.over_seeds("page", config(tmp_path / "run", seeds=(0, 1, 2)), page())
     assert results["detector"]["AP50"] == pytest.approx(0.7)
@@ -171,6 +172,7 @@ RECORD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(), (0, 1)])
 def test_a_failed_export_is_raised_once_everything_is_written(config, tmp_path, seeds, capsys, text_of):
     with pytest.raises(ParityError, match="where a loss of"):

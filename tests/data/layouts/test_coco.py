@@ -59,6 +59,7 @@ def test_the_real_folder_agrees_with_pycocotools(shared_data):
     assert seen > 100
 
 
+@pytest.mark.slow
 def test_real_counts(shared_data):
     for split, objects, crowd, empty in (("train", 1038, 13, 0), ("val", 914, 10, 2)):
         dataset = datasets.load(shared_data / f"coco/annotations/instances_{split}2017.json", check=False)
