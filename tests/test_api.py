@@ -54,6 +54,7 @@ def test_data_is_split_and_completed(scenes):
     assert example["label"] == example["labels"][areas.argmax()] and labelled.image_classes == CLASSES
 
 
+@pytest.mark.slow
 def test_batches_of_each_field(scenes):
     train, _ = scenes
     found = {field: kt.batches(train, field, image_size=SIZE, batch_size=4) for field in ("boxes", "segmentation")}

@@ -195,6 +195,7 @@ def on_jax(*command, answer=""):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_gpu_where_there_is_none():
     pytest.importorskip("jax", reason="jax is not installed: pip install kerastransfer[jax]")
     assert "there is no GPU" in on_jax()

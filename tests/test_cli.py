@@ -189,6 +189,7 @@ def test_datasets_counts_what_there_is_and_names_what_is_bad(tmp_path, capsys):
     assert "│ person │ 4 │" in told
 
 
+@pytest.mark.slow
 def test_datasets_draws_a_contact_sheet_and_replaces_none(tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     assert code_of(["datasets", "toy:4", "--output", sheet]) == 0
@@ -202,6 +203,7 @@ def test_datasets_draws_a_contact_sheet_and_replaces_none(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation", "classification"])
+@pytest.mark.slow
 def test_keras_and_tflite_files_predict_alike(task, trained_models, photos, tmp_path):
     told = []
     for model in trained_models[task]:
@@ -245,6 +247,7 @@ def test_predict_continues_after_a_file_that_is_not_a_picture(trained_models, ph
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]) == 2
 
 
+@pytest.mark.slow
 def test_a_tflite_file_is_run_and_scored_without_tensorflow(trained_models, photos, tmp_path):
     for task, (_, tflite) in trained_models.items():
         ended = in_a_process(BARE, "predict", tflite, photos, "--output", tmp_path / task)
@@ -290,6 +293,7 @@ def test_export_takes_the_data_of_the_run(trained_models, tmp_path, capsys, monk
     assert code_of(argv) == 2
 
 
+@pytest.mark.slow
 def test_a_model_without_its_description_is_reported(trained_models, tmp_path, photos, capsys):
     alone = tmp_path / "alone.keras"
     alone.write_bytes(trained_models["detection"][0].read_bytes())
@@ -317,6 +321,7 @@ def darknet_files(tmp_path_factory):
     return cfg, weights, net
 
 
+@pytest.mark.slow
 def test_a_converted_darknet_net_is_read_and_predicts(darknet_files, photos, tmp_path, capsys):
     from kerastransfer.runs import trained
 
@@ -337,6 +342,7 @@ def test_a_converted_darknet_net_is_read_and_predicts(darknet_files, photos, tmp
     assert seen["images"] and {one["label"] for one in seen["images"][0]["predictions"]} <= {"disc", "star"}
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_converted_trunk_is_initialised(darknet_files, tmp_path, capsys):
     cfg, weights, _ = darknet_files
     model = tmp_path / "trunk.keras"
@@ -366,6 +372,7 @@ def test_what_cannot_be_converted(change, told, darknet_files, tmp_path, capsys)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there.json"]
 
 
+@pytest.mark.slow
 def test_a_converted_yolov1_predicts(photos, tmp_path, monkeypatch):
     from kerastransfer.encoders import yolov1 as encoders
     from kerastransfer.export import darknet_weights

@@ -151,6 +151,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("case", harness.parameters(LAYERS, "config"))
+@pytest.mark.slow
 def test_config(case):
     harness.check_config(case)
 
@@ -166,6 +167,7 @@ def test_symbolic(case):
 
 
 @pytest.mark.parametrize("case", harness.parameters(LAYERS, "graph"))
+@pytest.mark.slow
 def test_graph(case):
     harness.check_graph(case)
 
@@ -177,6 +179,7 @@ def test_half_precision(case, policy):
 
 
 @pytest.mark.parametrize("case", harness.parameters(LAYERS, "training"))
+@pytest.mark.slow
 def test_training(case):
     harness.check_training(case)
 

@@ -297,12 +297,14 @@ MODELS = {
 
 @ON_TENSORFLOW
 @pytest.mark.parametrize("case", harness.parameters(MODELS, "config"))
+@pytest.mark.slow
 def test_config(case):
     harness.check_config(case)
 
 
 @ON_TENSORFLOW
 @pytest.mark.parametrize("case", harness.parameters(MODELS, "file"))
+@pytest.mark.slow
 def test_file(case, tmp_path):
     harness.check_file(case, tmp_path / "model.keras")
 

@@ -95,6 +95,7 @@ def circle(used):
     return []
 
 
+@pytest.mark.slow
 def test_no_imports_in_a_circle():
     """Nor between modules of one room, nor inside functions, where a circle would not be noticed for long."""
     used = {name: set(uses(path)) for name, path in MODULES.items()}

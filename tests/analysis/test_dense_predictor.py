@@ -45,6 +45,7 @@ def predictor(detector, output_stride, dilate=True, tile=0):
     ],
 )
 @pytest.mark.parametrize("size", [(64, 48), (71, 90)])
+@pytest.mark.slow
 def test_tiles_equal_the_whole(detector, output_stride, dilate, size):
     image = np.random.default_rng(1).integers(0, 256, (*size, 3)).astype("uint8")
     whole = predictor(detector, output_stride, dilate).predictions(image)
@@ -55,6 +56,7 @@ def test_tiles_equal_the_whole(detector, output_stride, dilate, size):
         np.testing.assert_allclose(tiled, whole, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_progress_sees_every_tile(detector):
     seen = []
     image = np.zeros((*SIZE, 3), "uint8")

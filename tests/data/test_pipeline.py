@@ -94,6 +94,7 @@ def test_shapes_are_known_before_it_runs(how):
     assert targets["masks"].shape == (4, boxes, CROP, CROP) and targets["frames"].shape == (4, boxes, 4)
 
 
+@pytest.mark.slow
 def test_an_epoch_is_a_permutation_and_the_rest_is_left_out():
     assert steps_per_epoch(len(decoded()), 4) == 2
     rows = order(40)
@@ -226,6 +227,7 @@ def test_the_last_epochs_have_the_size_itself():
     same(batches(2, sides=(48,), plain_from=12, first_epoch=13), undisturbed(28)[26:])
 
 
+@pytest.mark.slow
 def test_a_larger_side_shows_the_same():
     """The same windows, twice as large: every second row and column lies between two others."""
     small, large = (batches(1, how=Augmentation(), sides=(side,))[0] for side in (16, 32))
@@ -293,6 +295,7 @@ def test_two_crops_distorted_and_recoloured():
         assert targets[f"{name}_altered"].sum() == 3
 
 
+@pytest.mark.slow
 def test_distorted_and_clean():
     view, clean = distorted_and_clean(Augmentation(), marked), undisturbed(9, how=Augmentation())
     for (image, targets), (whole, expected) in zip(batches(3, view=view), clean, strict=False):
@@ -302,6 +305,7 @@ def test_distorted_and_clean():
         same([(image, {name: targets[name] for name in expected})], [(image, expected)])
 
 
+@pytest.mark.slow
 def test_shares_of_two_crops_make_up_the_whole():
     whole, *parts = (
         batches(2, how=Augmentation(), view=two_crops(Augmentation()), share=share)
@@ -327,6 +331,7 @@ def test_evaluation_shows_every_image_once_and_as_it_is(count, batch_size):
         np.testing.assert_allclose(values, data.arrays[name], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_shares_of_an_evaluation_make_up_the_whole():
     whole, *parts = (
         [arrays(batch) for batch in evaluation_batches(decoded(), size=SIZE, batch_size=4, share=share)]
@@ -337,6 +342,7 @@ def test_shares_of_an_evaluation_make_up_the_whole():
         np.testing.assert_array_equal(np.concatenate([share[2] for share in shares]), batch[2])
 
 
+@pytest.mark.slow
 def test_a_folder_per_class_trains_a_classifier(tmp_path, draw):
     """Every image is its class's colour with noise; augmented, each still comes with its own label."""
     import keras

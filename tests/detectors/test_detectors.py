@@ -82,6 +82,7 @@ def built(net, size, **settings):
 
 
 @pytest.mark.parametrize("net", detectors.FAMILY)
+@pytest.mark.slow
 def test_the_strides_that_help_needs_are_those_of_the_nets(net):
     """Told twice, so that --help need not build a network: of the encoder, and of the coarsest grid."""
     stride = detectors.family(net).NETS[net]

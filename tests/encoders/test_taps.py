@@ -28,6 +28,7 @@ def test_of_any_size(shape):
     assert list(taps.taps(encoder)) == ["c3", "c1"]
 
 
+@pytest.mark.slow
 def test_of_ours():
     assert taps.strides(ENCODERS["small"]()) == {"c1": 2, "c2": 4, "c3": 8, "c4": 16, "c5": 16}
     assert taps.channels(ENCODERS["small"]()) == {"c1": 32, "c2": 64, "c3": 128, "c4": 256, "c5": 512}

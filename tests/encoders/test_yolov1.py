@@ -85,12 +85,14 @@ def test_a_residual_block_is_added_to_what_it_reads():
 
 
 @pytest.mark.parametrize(("name", "strided"), [("yolov1", 6), ("fast_yolo", 6), ("small", 4)])
+@pytest.mark.slow
 def test_strides_of_one_keep_the_size_of_the_image(name, strided):
     encoder = ENCODERS[name](strides=(1,) * strided)
     for size in ((64, 64), (96, 96), (127, 127), (31, 50)):
         assert {shape[1:3] for shape in encoder.compute_output_shape((1, *size, 3)).values()} == {size}
 
 
+@pytest.mark.slow
 def test_the_small_encoder_has_no_leaky_activation():
     """What int8 needs; the two of Darknet have no other."""
     kinds = {name: {type(layer).__name__ for layer in build().layers} for name, build in ENCODERS.items()}

@@ -75,12 +75,14 @@ def test_a_file_out_of_tolerance_fails_and_says_so(export, tmp_path):
 
 
 @pytest.mark.parametrize("after", [0.4, float("nan")])
+@pytest.mark.slow
 def test_a_lost_metric_fails(export, after):
     scores = iter([0.5, after])
     with pytest.raises(ParityError, match=r"where a loss of 0\.01 is allowed"):
         export("detection", kinds=["float32"], score=lambda predict: next(scores))
 
 
+@pytest.mark.slow
 def test_outputs_that_are_not_numbers_fail(networks, export, monkeypatch):
     monkeypatch.setattr(
         parity.KerasPredictor, "outputs", lambda *_: {"segmentation": np.full((64, 96, 3), np.nan, np.float32)}
@@ -89,6 +91,7 @@ def test_outputs_that_are_not_numbers_fail(networks, export, monkeypatch):
         export("segmentation", kinds=["float32"])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_writes_nothing(networks, export, tmp_path):
     with pytest.raises(UserError, match="got none"):
         export("detection", images=[])
@@ -155,6 +158,7 @@ def test_a_few_of_many_detections_may_differ_in_int8():
     assert list(parity.excesses(apart, None, detection.TOLERANCES["int8"], counts))
 
 
+@pytest.mark.slow
 def test_a_segmenter_whose_foreground_vanishes_is_refused_without_a_score(networks, export, monkeypatch):
     """Everywhere background, by a hair: the mean difference is small."""
     outputs = Predictor.outputs
@@ -170,6 +174,7 @@ def test_a_segmenter_whose_foreground_vanishes_is_refused_without_a_score(networ
 
 
 @pytest.mark.parametrize("score", [0.0, 0.02])
+@pytest.mark.slow
 def test_a_score_of_0_proves_nothing_and_the_file_says_so(export, tmp_path, score):
     (file,) = export("detection", kinds=["float32"], score=lambda predict: score)
     assert file.passed and file.metric == {"keras": score, "file": score}

@@ -46,6 +46,7 @@ def test_other_transposed_convolutions_stay(options):
 
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False, "epsilon": 1e-5}])
 @pytest.mark.parametrize("tap", [False, True])
+@pytest.mark.slow
 def test_batch_norms_are_folded(options, tap):
     image = keras.Input((5, 6, 3), name="image")
     x = layers.Conv2DTranspose(4, 2, 2, name="up", bias_initializer="random_normal")(image)
@@ -82,6 +83,7 @@ def test_float32_is_not_copied():
     assert portable.in_float32(model) is model
 
 
+@pytest.mark.slow
 def test_the_devices_own_suppression_is_ours():
     """For one class and for so many that they fill more than a row of the grid that keeps them apart."""
     random = np.random.default_rng(4)
@@ -97,6 +99,7 @@ def test_the_devices_own_suppression_is_ours():
         assert ((pairs >= 0).sum() == 30) == (classes == 40) and (pairs >= 0).sum() > 1
 
 
+@pytest.mark.slow
 def test_every_suppression_is_changed_in_a_copy(instance_network, drawn):
     copy = portable.with_native_suppression(instance_network)
     assert type(copy.get_layer("suppress")) is portable.NativeSuppress

@@ -104,6 +104,7 @@ def test_the_tail_begins_behind_the_last_weights_of_every_path():
     assert only in types  # the sigmoid; the tanh feeds a convolution
 
 
+@pytest.mark.slow
 def test_decoding_lies_between_raw_predictions_and_the_next_weights():
     image = keras.Input((8, 8, 3))
     shared = layers.Conv2D(4, 1, activation="relu", name="shared")(image)
@@ -161,6 +162,7 @@ def test_foreign_operators_are_named(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_bad_calls(networks):
     with pytest.raises(UserError, match="int8 needs calibration images"):
         tflite.convert(networks["detection"], SIZE, "int8")
@@ -168,6 +170,7 @@ def test_bad_calls(networks):
         tflite.convert(networks["detection"], SIZE, "int4")
 
 
+@pytest.mark.slow
 def test_the_converter_is_silent(networks, drawn, capfd):
     tflite.convert(networks["detection"], SIZE, "int8", drawn[:1])
     assert capfd.readouterr() == ("", "")

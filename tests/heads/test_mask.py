@@ -82,6 +82,7 @@ def test_it_is_saved_and_loaded(tmp_path):
 
 
 @pytest.mark.parametrize("mask_size", [8, 4])
+@pytest.mark.slow
 def test_it_exports_to_builtin_operators(tmp_path, mask_size):
     head = small(mask_size=mask_size, activation="relu6")
     archive = keras.export.ExportArchive()

@@ -190,6 +190,7 @@ def test_one_object_by_hand(rule):
         np.testing.assert_allclose(found[name], [value], atol=2e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_author_ignores_a_box_of_an_object_cell_that_is_not_responsible():
     *cell_boxes, _ = BY_HAND["author"]
     codec, boxes, labels, predictions = one_object("cell", *cell_boxes)
@@ -209,6 +210,7 @@ def test_the_confidence_target_is_a_constant():
 
 
 @pytest.mark.parametrize("rule", RULES)
+@pytest.mark.slow
 def test_gradients_are_finite(rule):
     """At all predictions 0, negative, and next to 0; of an object, one without area, and none at all."""
     codec = YoloV1Codec(num_classes=2, sizes=COLUMNS[rule])

@@ -40,6 +40,7 @@ def test_output_is_as_large_as_the_image(trained, size, dilate):
 
 
 @pytest.mark.parametrize("size", [64, 96, 127])
+@pytest.mark.slow
 def test_output_of_yolov1_is_as_large_as_the_image(size):
     """Of the paper's 24 convolutions, by shapes alone."""
     encoder = yolov1_encoder(strides=strides_to(YOLOV1, 1), dilate=True)
@@ -232,6 +233,7 @@ def test_a_pixel_is_the_class_whose_votes_pass_its_threshold():
     np.testing.assert_array_equal(classes[0, 0], [0, 1, 0, 1])
 
 
+@pytest.mark.slow
 def test_the_segmenter_is_saved_and_loaded(trained, tmp_path):
     vote = Vote(YoloV1Codec(2), 4, 8, (32, 48), merge=True, name="vote")
     model = yolo_dense(dense(trained, 4), vote, [0.5])

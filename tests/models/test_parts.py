@@ -118,6 +118,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("float
 
 
 @pytest.mark.parametrize("build", [mobilenet, nested, lambda: nested(mobilenet())], ids=["flat", "nested", "both"])
+@pytest.mark.slow
 def test_a_full_freeze_at_any_depth(build):
     """No bit moves in training, and the part computes what it does in inference."""
     part = build()

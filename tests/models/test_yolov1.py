@@ -58,6 +58,7 @@ def test_reach_is_put_together_by_suppression():
         ("darknet_local", {"grid": 3, "hidden": 4}, "darknet"),
     ],
 )
+@pytest.mark.slow
 def test_every_head_detects_and_is_stored(head, options, layout, tmp_path):
     codec = YoloV1Codec(num_classes=3, layout=layout, score="product")
     image = keras.Input((48, 48, 3)) if options else None

@@ -74,6 +74,7 @@ def scattered(anchors, classes, batch=2, seed=0, size=0.25):
 
 @MODES
 @pytest.mark.parametrize(("anchors", "classes"), [(60, 1), (25, 3)])
+@pytest.mark.slow
 def test_equals_a_greedy_loop(mode, anchors, classes):
     boxes, scores = scattered(anchors, classes)
     found = suppress(boxes, scores, mode)
@@ -195,6 +196,7 @@ def test_many_candidates_of_strong_objects_do_not_hide_weak_ones():
 
 @MODES
 @pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.slow
 def test_a_crowd_loses_nothing_against_suppression_of_all_candidates(mode, classes):
     """80 objects with 40 candidates each, against the loop over an unlimited number of candidates in `tasks`."""
     random = np.random.default_rng(5)

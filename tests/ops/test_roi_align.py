@@ -205,6 +205,7 @@ def gradient(features, boxes, weights, **options):
 
 @pytest.mark.parametrize("reduce", ["mean", "max"])
 @pytest.mark.parametrize("sampling_ratio", [0, 2])
+@pytest.mark.slow
 def test_gradient_by_finite_differences(sampling_ratio, reduce):
     """Compiled. Maximum and mean are linear between ties, so that a difference of any small step is exact."""
     size = (4, 3)
@@ -230,6 +231,7 @@ def test_gradient_by_finite_differences(sampling_ratio, reduce):
 
 @pytest.mark.parametrize("reduce", ["mean", "max"])
 @pytest.mark.parametrize("sampling_ratio", [0, 2])
+@pytest.mark.slow
 def test_compiled_equals_eager(sampling_ratio, reduce):
     features, boxes = some_features()[None], (some_boxes()[None] / np.array([*SIZE, *SIZE])).astype("float32")
     options = {"sampling_ratio": sampling_ratio, "reduce": reduce}

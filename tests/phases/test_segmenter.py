@@ -76,6 +76,7 @@ def started(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["own", "foreign"])
+@pytest.mark.slow
 def test_a_frozen_encoder_is_the_given_one(kind, encoders, started):
     start, fitted = started
     part, report, scored = start("unet", "unet", encoders[kind])
@@ -92,6 +93,7 @@ def test_a_frozen_encoder_is_the_given_one(kind, encoders, started):
 
 
 @pytest.mark.parametrize("kind", ["own", "foreign"])
+@pytest.mark.slow
 def test_random_weights_are_new_ones_in_the_same_architecture(kind, encoders, started):
     start, _ = started
     part, report, scored = start("random", "segnet", encoders[kind], random=True, role="control")
@@ -111,6 +113,7 @@ def test_random_weights_are_new_ones_in_the_same_architecture(kind, encoders, st
     assert variances and all(not np.allclose(values, 1) for values in variances)
 
 
+@pytest.mark.slow
 def test_an_encoder_that_trains_as_well_moves(encoders, started):
     start, _ = started
     part, report, _ = start("through", "unet", encoders["own"], freeze="none")
@@ -130,6 +133,7 @@ def test_a_frozen_encoder_that_moved_is_a_bug_that_is_noticed(encoders, started,
         start("unet", "unet", encoders["own"])
 
 
+@pytest.mark.slow
 def test_other_training_images_are_taken(encoders, started):
     start, fitted = started
     scenes = load_data(SegmenterConfig(data="toy:15"), "segmentation").dataset
@@ -166,6 +170,7 @@ def test_settings_that_cannot_work(flags):
         SegmenterConfig(cache_features=True, strategy="mirrored")
 
 
+@pytest.mark.slow
 def test_features_are_cached_only_below_a_fully_frozen_encoder(encoders, started, monkeypatch):
     start, fitted = started
     cached = []

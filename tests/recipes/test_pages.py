@@ -58,6 +58,7 @@ def test_every_page_round_trips_and_explains_each_flag(name, tmp_path, capsys):
         assert f"--{flag.replace('_', '-')}" in out, flag
 
 
+@pytest.mark.slow
 def test_pages_show_their_flags_without_tensorflow():
     code = f"""if True:
         import importlib, sys

@@ -138,6 +138,7 @@ def test_it_says_what_it_does_unless_it_is_quiet(outcome, capsys):
     assert capsys.readouterr().out == "exporting\n"
 
 
+@pytest.mark.slow
 def test_a_kept_model_and_a_kept_part_open_again(outcome):
     import keras
 

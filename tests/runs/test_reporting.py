@@ -50,6 +50,7 @@ def test_two_detectors_have_two_figures(outcome, models):
     assert len(images) == 2
 
 
+@pytest.mark.slow
 def test_every_task_draws_its_models_and_controls_are_left_out(outcome, models):
     models(boxes="detection", masks="instances", pixels="segmentation", random="segmentation")
     for name, task, role in (

@@ -96,6 +96,7 @@ def fields(codec, name):
 
 
 @pytest.mark.parametrize("name", ["yolov1", "yolov3"])
+@pytest.mark.slow
 def test_detectors_of_version_0_1_open(name, detector, tmp_path):
     codec = DECODERS[name]
     path = old(tmp_path / "old.keras", detector, task="detection", codec=fields(codec, name))
@@ -120,6 +121,7 @@ def test_segmenters_of_version_0_1_open(detector, tmp_path):
     assert about == About(task="segmentation", labels=("cat", "dog"), image_size=SIZE)
 
 
+@pytest.mark.slow
 def test_the_encoder_of_a_whole_model_and_of_its_own_file(detector, image, tmp_path):
     from kerastransfer.export import loading
 

@@ -62,6 +62,7 @@ def test_the_taps_of_images_and_of_mirror_images(tmp_path):
     assert found["c1"].shape == (5, 2, 16, 16, 4)
 
 
+@pytest.mark.slow
 def test_they_are_computed_once_for_an_encoder_and_images(tmp_path, computed):
     part, images = encoder(), decoded()
     first = cached(part, images, tmp_path, taps=["c5"])
@@ -74,6 +75,7 @@ def test_they_are_computed_once_for_an_encoder_and_images(tmp_path, computed):
     assert computed[2:] == [["c1", "c5"]] * 3
 
 
+@pytest.mark.slow
 def test_encoders_of_equal_weights_and_other_activations_have_taps_of_their_own(tmp_path):
     keras.utils.set_random_seed(0)
     other, images = yolov1_encoder(TABLE, activation="relu6"), decoded()
@@ -130,6 +132,7 @@ def test_values_beyond_half_precision_are_refused(tmp_path):
         cached(part, decoded(), tmp_path)
 
 
+@pytest.mark.slow
 def test_batches_mirror_taps_and_maps_together_and_repeat():
     """The tap is the map itself here, so that what is mirrored apart would differ."""
     images = decoded(10)

@@ -141,6 +141,7 @@ def state(of, part):
 
 
 @EACH
+@pytest.mark.slow
 def test_a_part_rests_while_its_condition_holds(name):
     """Weights, decay and momentum stay, to the last bit; the other part goes on. It wakes at the very step, with the
     momentum that it had."""
@@ -157,6 +158,7 @@ def test_a_part_rests_while_its_condition_holds(name):
 
 
 @EACH
+@pytest.mark.slow
 def test_a_part_that_never_rests_is_trained_as_ever(name):
     """Weight decay included, which takes another way for parts that may rest."""
     found = []
@@ -169,6 +171,7 @@ def test_a_part_that_never_rests_is_trained_as_ever(name):
 
 
 @pytest.mark.skipif(not TENSORFLOW, reason="on JAX every step is compiled by XLA")
+@pytest.mark.slow
 def test_a_part_rests_in_a_step_compiled_by_xla():
     of = model("adamw", {"first": lambda step: step < 3})
     of.compile(of.optimizer, jit_compile=True)
@@ -200,6 +203,7 @@ def test_only_our_optimizers_let_a_part_rest():
 
 
 @EACH
+@pytest.mark.slow
 def test_averaged_and_resumed(name, tmp_path):
     """The state of a checkpoint is all of it: training goes on to the same bits, and ends with the averages."""
     whole = model(name, ema=0.8)

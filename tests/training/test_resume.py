@@ -103,6 +103,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path, options):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_what_remains(tmp_path):
     model, _ = run(tmp_path / "run.npz")
     averages = [v for v in model.optimizer.variables if "average" in v.path]
@@ -113,6 +114,7 @@ def test_averaged_weights_are_what_remains(tmp_path):
     assert np.any(kernel != model.network.get_layer("one").kernel)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_every_other_epoch(tmp_path):
     model = compiled()
     resume = Resume(tmp_path / "run.npz", model, every=3)
@@ -188,6 +190,7 @@ def test_validation_goes_on_after_a_kill(tmp_path, patience):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_validation_loss_that_is_never_a_number():
     model, best = compiled(), Validation()
     model.fit(
@@ -241,6 +244,7 @@ class Poison(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(("epoch", "word"), [(0, "no epoch was finished"), (2, "the weights of epoch 2 are kept in")])
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tmp_path, epoch, word):
     path = tmp_path / "run.npz"
     with pytest.raises(UserError, match=rf"the loss became .* in epoch {epoch + 1}, step 1; {word}"):

@@ -39,6 +39,7 @@ def test_the_statistics_are_the_mean_over_batches(norm, depth):
     assert sorted(layer.momentum for layer in statistics.batch_norms(found)) == [0.8, 0.9]
 
 
+@pytest.mark.slow
 def test_an_encoder_of_keras_applications():
     keras.utils.set_random_seed(0)
     build = keras.applications.MobileNetV2

@@ -73,6 +73,7 @@ def late(step):
     return ops.where(step < 2, 0.0, ops.cast(step, "float32"))
 
 
+@pytest.mark.slow
 def test_a_weight_is_a_function_of_the_step():
     """The predictions stay 2, 4, 8: the mean distance from "far" is 5."""
     model = TermModel(line(), distances, {"square": 0.0, "absolute": late})
@@ -150,6 +151,7 @@ def test_images_of_weight_zero_count_nothing_in_a_pair():
     assert found["loss"] == pytest.approx((1 * 1 + 2 * 9) / 3, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_fit_with_targets_by_name():
     model = TermModel(line(), distances, {"square": 1.0, "absolute": 0.0})
     model.compile(keras.optimizers.Adam(0.1))
@@ -202,6 +204,7 @@ def losses(model, images, targets, steps=5, **options):
     return [float(model.train_on_batch(images, targets, return_dict=True)["loss"]) for _ in range(steps)]
 
 
+@pytest.mark.slow
 def test_a_detector_learns_a_batch_in_place():
     model, images, targets = detector()
     before = [ops.convert_to_numpy(w).copy() for w in model.network.trainable_weights]

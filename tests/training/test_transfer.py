@@ -112,6 +112,7 @@ def test_a_truncated_file(encoder, tmp_path, share):
     refused(encoder, path, "the file is damaged")
 
 
+@pytest.mark.slow
 def test_damaged_bytes_never_give_a_traceback(encoder, tmp_path):
     path = tmp_path / "encoder.npz"
     transfer.save(encoder, path)
@@ -261,6 +262,7 @@ def test_the_architecture_in_a_file_is_no_weight(encoder, tmp_path):
     refused(encoder, tmp_path / "bad.npz", "the file is damaged .its architecture")
 
 
+@pytest.mark.slow
 def test_an_encoder_of_keras_applications_is_itself():
     build = keras.applications.MobileNetV2
     ours, theirs = (build(input_shape=(32, 32, 3), alpha=0.35, include_top=False, weights=None) for _ in range(2))

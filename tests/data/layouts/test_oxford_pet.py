@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 from PIL import Image
 
 from kerastransfer.data import datasets
 from kerastransfer.vocabulary import VOID
 
 
+@pytest.mark.slow
 def test_the_real_folder(shared_data):
     dataset = datasets.load(shared_data / "oxford-iiit-pet")
     assert (len(dataset), dataset.classes) == (480, ("cat", "dog"))

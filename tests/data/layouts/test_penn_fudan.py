@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 
 from kerastransfer.data import datasets
 
 
+@pytest.mark.slow
 def test_the_real_folder(shared_data):
     dataset = datasets.load(shared_data / "PennFudanPed", check=False)
     assert (len(dataset), dataset.classes) == (136, ("person",))

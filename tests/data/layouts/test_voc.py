@@ -42,6 +42,7 @@ def test_real_voc_with_masks(shared_data):
     assert 0.005 < void / pixels < 0.2
 
 
+@pytest.mark.slow
 def test_real_object_counts(shared_data):
     dataset = datasets.load(shared_data / "coco_as_voc", check=False)
     counts = datasets.summary(dataset)["objects"]
@@ -54,6 +55,7 @@ def test_real_object_counts(shared_data):
     }
 
 
+@pytest.mark.slow
 def test_real_bccd_without_its_box_of_no_size(shared_data):
     dataset = datasets.load(shared_data / "BCCD")
     assert (len(dataset), dataset.classes, dataset.segmentation_classes) == (290, ("Platelets", "RBC", "WBC"), ())

@@ -13,6 +13,7 @@ def label(root, stem, text, images="images", labels="labels", draw=None):
     path.write_text(text)
 
 
+@pytest.mark.slow
 def test_real_polygons(shared_data):
     dataset = datasets.load(shared_data / "coco128", check=False)
     assert (len(dataset), dataset.classes[0], dataset.classes[-1], len(dataset.classes)) == (
@@ -28,6 +29,7 @@ def test_real_polygons(shared_data):
     assert datasets.load(shared_data / "coco128/instance_segmentation", check=False).classes == dataset.classes
 
 
+@pytest.mark.slow
 def test_real_boxes(shared_data):
     dataset = datasets.load(shared_data / "coco128/object_detection")
     assert (len(dataset), len(dataset.having("boxes")), len(dataset.classes)) == (111, 109, 80)
