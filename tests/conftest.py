@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+SHARED_WEIGHTS = SHARED_DATA.parent / "weights"
 
 
 def pytest_configure(config):
@@ -31,6 +32,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real photos are not here: {SHARED_DATA} is missing")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """The folder of published weights; tests that need it are skipped for those who do not have it."""
+    if not SHARED_WEIGHTS.is_dir():
+        pytest.skip(f"published weights are not here: {SHARED_WEIGHTS} is missing")
+    return SHARED_WEIGHTS
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,12 @@ from kerastransfer.ops.truths import fold, packed
 @dataclasses.dataclass(frozen=True)
 class Priors:
     """Where each of the A candidates of all levels stands, float32: near (A, (x, y)) corner of its cell, stride (A, 1),
-    anchor (A, (w, h)), all in pixels of the network's input; size ((w, h),) of that input."""
+    anchor (A, (w, h)), all in pixels of the network's input; sway (A, 1) in cells; size ((w, h),) of that input."""
 
     near: object
     stride: object
     anchor: object
+    sway: object
     size: object
 
 
@@ -34,7 +35,8 @@ class YoloV3Codec:
     reach: 0: in the cell of its centre alone (Darknet). Above, at most 1: in every cell too whose border the centre is
         within `reach` cells of.
     sway: 1: a centre stays in its cell (Darknet). Above: offsets are sway * sigmoid - (sway - 1) / 2, so that a cell
-        can point to the centres that `reach` gives it; 1 + 2 * reach suffices.
+        can point to the centres that `reach` gives it; 1 + 2 * reach suffices. One number, or one for each level (YOLOv4
+        calls it scale_x_y; Bochkovskiy et al. 2020, section 3.4, "eliminate grid sensitivity").
     """
 
     num_classes: int
@@ -42,13 +44,19 @@ class YoloV3Codec:
     levels: tuple[tuple[str, int, tuple[int, ...]], ...]
     ratio: float = 0.0
     reach: float = 0.0
-    sway: float = 1.0
+    sway: float | tuple[float, ...] = 1.0
 
     def __post_init__(self) -> None:
         # As tuples, also where JSON gave lists.
         object.__setattr__(self, "anchors", tuple((float(w), float(h)) for w, h in self.anchors))
         levels = tuple((name, int(stride), tuple(map(int, mask))) for name, stride, mask in self.levels)
         object.__setattr__(self, "levels", levels)
+        if isinstance(self.sway, list | tuple):
+            object.__setattr__(self, "sway", tuple(map(float, self.sway)))
+            if len(self.sway) != len(levels):
+                raise ValueError(f"sway {self.sway}: give one number, or one for each of the {len(levels)} levels")
+            if len(set(self.sway)) == 1:
+                object.__setattr__(self, "sway", self.sway[0])
         if not 0 <= self.reach <= 1:
             raise ValueError(f"reach {self.reach}: give 0 to 1 cells")
 
@@ -67,15 +75,17 @@ class YoloV3Codec:
 
     def priors(self, grids: list[tuple]) -> Priors:
         """The candidates' places: level by level, row by row, cell by cell, anchor by anchor."""
-        near, strides, anchors = [], [], []
-        for (rows, columns), (_, stride, mask) in zip(grids, self.levels, strict=True):
+        near, strides, anchors, sways = [], [], [], []
+        each = self.sway if isinstance(self.sway, tuple) else (self.sway,) * len(self.levels)
+        for (rows, columns), (_, stride, mask), sway in zip(grids, self.levels, each, strict=True):
             y, x = ops.meshgrid(ops.arange(rows), ops.arange(columns), indexing="ij")
             cells = ops.reshape(ops.cast(ops.stack([x, y], axis=-1), "float32"), (-1, 1, 2)) * stride
             shapes = ops.reshape(ops.convert_to_tensor([self.anchors[a] for a in mask], "float32"), (1, -1, 2))
             near.append(ops.reshape(cells + ops.zeros_like(shapes), (-1, 2)))
             anchors.append(ops.reshape(shapes + ops.zeros_like(cells), (-1, 2)))
             strides.append(ops.ones_like(near[-1][:, :1]) * stride)
-        return Priors(*(ops.concatenate(parts) for parts in (near, strides, anchors)), self._size(grids))
+            sways.append(ops.ones_like(near[-1][:, :1]) * sway)
+        return Priors(*(ops.concatenate(parts) for parts in (near, strides, anchors, sways)), self._size(grids))
 
     def unpack(self, predictions: Mapping) -> tuple:
         """Raw maps {level: (B, h, w, A_level * (5 + C))} to (tx, ty, tw, th) (B, A, 4), logits of objectness (B, A) and
@@ -89,7 +99,7 @@ class YoloV3Codec:
 
     def corners(self, parameters, priors: Priors):
         """(tx, ty, tw, th) (B, A, 4) to boxes (B, A, (y1, x1, y2, x2)) as fractions of the image, not clipped."""
-        offsets = self.sway * ops.sigmoid(parameters[..., :2]) - (self.sway - 1) / 2
+        offsets = priors.sway * ops.sigmoid(parameters[..., :2]) - (priors.sway - 1) / 2
         xy = (priors.near + offsets * priors.stride) / priors.size
         # 2 ** 10 anchors are larger than any image: the bound keeps an untrained network finite.
         wh = ops.exp(ops.minimum(parameters[..., 2:], 7.0)) * priors.anchor / priors.size
@@ -100,7 +110,7 @@ class YoloV3Codec:
         for a candidate whose cell is too far from the box, x and y end at 0 or 1."""
         xywh = to_xywh(boxes)
         xy, wh = xywh[..., :2] * priors.size, xywh[..., 2:] * priors.size
-        offsets = ((xy - priors.near) / priors.stride + (self.sway - 1) / 2) / self.sway
+        offsets = ((xy - priors.near) / priors.stride + (priors.sway - 1) / 2) / priors.sway
         sizes = ops.log(ops.maximum(wh, 1e-3) / priors.anchor)
         return ops.concatenate([ops.clip(offsets, 0.0, 1.0), sizes], axis=-1)
 

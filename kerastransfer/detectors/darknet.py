@@ -48,7 +48,7 @@ def _yolov3(sections: list) -> tuple["keras.Model", Any]:
     from kerastransfer.models.yolov3 import yolov3
 
     found = anchors_of(sections)
-    return yolov3(sections), YoloV3Codec(found.num_classes, found.anchors, found.levels)
+    return yolov3(sections), YoloV3Codec(found.num_classes, found.anchors, found.levels, sway=found.scales)
 
 
 def _text(path: Path) -> str:

@@ -82,9 +82,10 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     stride = found.levels[-1].stride
     require_multiple(purpose.image_size, stride, settings.cfg or net)
     darknet_cfg.shapes(sections, size)
-    reach = settings.reach
+    # A cfg's own range of offsets is kept where it is larger than `reach` needs.
+    sway = tuple(max(scale, 1 + 2 * settings.reach) for scale in found.scales)
     codec = YoloV3Codec(
-        purpose.classes, found.anchors, found.levels, ratio=settings.ratio, reach=reach, sway=1 + 2 * reach
+        purpose.classes, found.anchors, found.levels, ratio=settings.ratio, reach=settings.reach, sway=sway
     )
     terms = yolov3_loss(codec, settings.loss, ignore=settings.ignore)
     return Detector(lambda: yolov3(sections), codec, terms, WEIGHTS[settings.loss], stride)

@@ -20,7 +20,7 @@ from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 from kerastransfer.layers.locally_connected import LocallyConnected
 
 FLOAT = np.dtype("<f4")
-WEIGHTED = (keras.layers.Conv2D, LocallyConnected, keras.layers.Dense)
+WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, LocallyConnected, keras.layers.Dense)
 # The layers that Darknet numbers in a net that is a chain, such as YOLOv1.
 COUNTED = (*WEIGHTED, keras.layers.MaxPooling2D, DilatedMaxPool, keras.layers.Dropout)
 
@@ -189,7 +189,11 @@ def _places(layer, by_name, before: Sequence[keras.layers.Layer], header: Header
     if isinstance(layer, keras.layers.Dense):
         return [_vector(layer.bias), _connected(layer, before, header)]
     height, width, read, filters = layer.kernel.shape
-    weights = Place(layer.kernel, (filters, read, height, width), (2, 3, 1, 0))
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        # A group for each channel: its filters come one after the other.
+        weights = Place(layer.kernel, (read, filters, height, width), (2, 3, 0, 1))
+    else:
+        weights = Place(layer.kernel, (filters, read, height, width), (2, 3, 1, 0))
     if layer.use_bias:
         return [_vector(layer.bias), weights]
     norm = by_name.get(f"{layer.name.removesuffix('_conv')}_bn")

@@ -9,28 +9,33 @@ from typing import NamedTuple
 
 from kerastransfer.errors import UserError
 
-KINDS = ("net", "convolutional", "maxpool", "route", "shortcut", "upsample", "yolo")
-# A file may have these, but no model is built from them here.
-OTHER_KINDS = (
-    "local",
-    "connected",
-    "dropout",
+# The sections that nets are built from.
+KINDS = (
+    "net",
+    "convolutional",
+    "maxpool",
     "avgpool",
-    "softmax",
-    "detection",
-    "cost",
-    "crop",
-    "batchnorm",
-    "region",
+    "upsample",
+    "route",
+    "shortcut",
+    "scale_channels",
+    "sam",
+    "dropout",
+    "yolo",
 )
 ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool", "conn": "connected", "avg": "avgpool"}
+# Sections that read the one before and another, named by from=.
+JOINING = ("shortcut", "scale_channels", "sam")
 # Options of other versions of Darknet that would change the result; any other value is refused.
 CHANGES = {
-    "convolutional": {"dilation": "1", "binary": "0", "xnor": "0"},
-    "route": {"groups": "1"},
-    "upsample": {"scale": "1"},
-    "yolo": {"scale_x_y": "1", "new_coords": "0"},
+    "convolutional": {"dilation": 1, "binary": 0, "xnor": 0, "antialiasing": 0, "assisted_excitation": 0},
+    "maxpool": {"maxpool_depth": 0, "antialiasing": 0},
+    "upsample": {"scale": 1},
+    "scale_channels": {"scale_wh": 0},
+    "yolo": {"new_coords": 0},
 }
+# The stride of a map that is the mean over all places.
+NOWHERE = Fraction(0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +73,8 @@ class Section:
 
     @property
     def activation(self) -> str:
-        """Darknet's name of the activation; the default of a shortcut is none."""
-        return self.options.get("activation", "linear" if self.kind == "shortcut" else "logistic")
+        """Darknet's name of the activation; by default, sections that join two maps have none."""
+        return self.options.get("activation", "linear" if self.kind in JOINING else "logistic")
 
     @property
     def padding(self) -> int:
@@ -85,10 +90,10 @@ class Section:
             if not self.options.get("layers"):
                 raise UserError(f"{self}: has no layers=; name the sections that it joins")
             given = self.numbers("layers")
-        elif self.kind == "shortcut":
+        elif self.kind in JOINING:
             given = (-1, *self.numbers("from"))
             if len(given) != 2:
-                raise UserError(f"{self}: needs from= with one section; give the one that is added")
+                raise UserError(f"{self}: needs from= with one section; name the one that it reads beside the last")
         else:
             return (self.index - 1,)
         found = tuple(int(one) if one >= 0 else self.index + int(one) for one in given)
@@ -97,9 +102,19 @@ class Section:
                 raise UserError(f"{self}: leads to section {index} ({one:g}); name one of 0 to {self.index - 1}")
         return found
 
+    def channels(self, count: int) -> tuple[int, int]:
+        """For a route, the first channel and the one after the last that it takes of a map of `count` channels: with
+        groups= it takes the part number group_id=. Raises UserError if there is no such part."""
+        groups, part = self.integer("groups", 1), self.integer("group_id", 0)
+        if groups < 1 or count % groups or not 0 <= part < groups:
+            raise UserError(f"{self}: has no part {part} of {groups} in {count} channels; fix groups= and group_id=")
+        size = count // groups
+        return part * size, (part + 1) * size
+
 
 class Shape(NamedTuple):
-    """The output of a section: height, width, channels, and stride, the pixels of the image between two positions."""
+    """The output of a section: height, width, channels, and stride, the pixels of the image between two positions
+    (`NOWHERE` for the mean over a map)."""
 
     height: int
     width: int
@@ -116,12 +131,14 @@ class Level(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """The contents of the [yolo] sections. anchors: (w, h) in pixels of the network's input. levels: finest first."""
+    """The contents of the [yolo] sections. anchors: (w, h) in pixels of the network's input. levels: finest first.
+    scales: scale_x_y of each level, the range of the offset of a centre in cells."""
 
     num_classes: int
     anchors: tuple[tuple[float, float], ...]
     levels: tuple[Level, ...]
     ignore_thresh: float
+    scales: tuple[float, ...]
 
 
 def parse(text: str) -> tuple[Section, ...]:
@@ -135,8 +152,6 @@ def parse(text: str) -> tuple[Section, ...]:
         if line.startswith("["):
             kind = line.strip("[]").lower()
             kind = ALIASES.get(kind, kind)
-            if kind not in KINDS + OTHER_KINDS:
-                raise UserError(f"cfg line {number}: [{kind}] is unknown; known are {', '.join(KINDS)}")
             if (kind == "net") == bool(sections):
                 raise UserError(f"cfg line {number}: [{kind}]: a cfg begins with one [net]; put it first")
             sections.append(Section(kind, {}, number, len(sections) - 1))
@@ -175,7 +190,7 @@ def shapes(sections: Sequence[Section], size: tuple[int, int] | None = None) -> 
     found: list[Shape] = []
     for section in sections[1:]:
         for key, value in CHANGES.get(section.kind, {}).items():
-            if float(section.number(key, float(value))) != float(value):
+            if section.number(key, value) != value:
                 raise UserError(f"{section}: {key}={section.options[key]} is not supported; only {key}={value} is")
         read = [found[source] if source >= 0 else image for source in section.sources]
         found.append(_shape(section, read))
@@ -185,40 +200,93 @@ def shapes(sections: Sequence[Section], size: tuple[int, int] | None = None) -> 
 
 
 def _shape(section: Section, read: list[Shape]) -> Shape:
-    height, width, channels, step = read[0]
-    stride, size, groups = (section.integer(key, 1) for key in ("stride", "size", "groups"))
-    if section.kind in OTHER_KINDS:
-        raise UserError(f"{section}: no net is built from it here; {', '.join(KINDS)} are")
+    if section.kind not in _SHAPES:
+        raise UserError(
+            f"{section}: is not supported; {', '.join(KINDS)} are. To add it, write its output's shape in "
+            "models/darknet_cfg.py and its layer in models/yolov3.py"
+        )
+    return _SHAPES[section.kind](section, *read)
+
+
+def _convolution(section, read):
+    filters, groups = section.integer("filters", 1), section.integer("groups", 1)
+    size, stride = section.integer("size", 1), section.integer("stride", 1)
     if min(stride, size, groups) < 1:
         raise UserError(f"{section}: stride {stride}, size {size}, groups {groups}: give 1 or more")
-    if section.kind == "convolutional":
-        border, filters = 2 * section.padding, section.integer("filters", 1)
-        if channels % groups or filters % groups:
-            raise UserError(
-                f"{section}: {groups} groups do not divide {channels} and {filters} channels; choose others"
-            )
-        channels = filters
-    elif section.kind == "maxpool":
-        border, size = section.padding, section.integer("size", stride)
-    elif section.kind == "upsample":
-        stride = section.integer("stride", 2)
-        return Shape(height * stride, width * stride, channels, step / stride)
-    elif section.kind == "route":
-        if any(one[:2] != (height, width) for one in read):
-            sizes = ", ".join(f"{one.height} x {one.width}" for one in read)
-            raise UserError(
-                f"{section}: joins maps of sizes {sizes}, which must be equal; fix layers= or the size in [net]"
-            )
-        return read[0]._replace(channels=sum(one.channels for one in read))
-    elif section.kind == "shortcut":
-        if read[0][:3] != read[1][:3]:
-            raise UserError(f"{section}: adds maps of {read[0][:3]} and {read[1][:3]}; they must be equal; fix from=")
-        return read[0]
-    else:
-        # The remaining type is `yolo`.
-        return read[0]
-    height, width = ((side + border - size) // stride + 1 for side in (height, width))
-    return Shape(height, width, channels, step * stride)
+    if section.integer("stride_x", stride) != stride or section.integer("stride_y", stride) != stride:
+        raise UserError(f"{section}: stride_x and stride_y are not supported; only one stride= is")
+    if read.channels % groups or filters % groups:
+        raise UserError(
+            f"{section}: {groups} groups do not divide {read.channels} and {filters} channels; choose others"
+        )
+    return _window(read, 2 * section.padding, size, stride)._replace(channels=filters)
+
+
+def _maxpool(section, read):
+    stride = section.integer("stride", 1)
+    size = section.integer("size", stride)
+    if min(stride, size) < 1:
+        raise UserError(f"{section}: stride {stride}, size {size}: give 1 or more")
+    return _window(read, section.padding, size, stride)
+
+
+def _window(read, border, size, stride):
+    height, width = ((side + border - size) // stride + 1 for side in read[:2])
+    return Shape(height, width, read.channels, read.stride * stride)
+
+
+def _avgpool(section, read):
+    return Shape(1, 1, read.channels, NOWHERE)
+
+
+def _upsample(section, read):
+    stride = section.integer("stride", 2)
+    if stride < 1:
+        raise UserError(f"{section}: stride {stride}: give 1 or more")
+    return Shape(read.height * stride, read.width * stride, read.channels, read.stride / stride)
+
+
+def _route(section, *read):
+    if any(one[:2] != read[0][:2] for one in read):
+        sizes = ", ".join(f"{one.height} x {one.width}" for one in read)
+        raise UserError(
+            f"{section}: joins maps of sizes {sizes}, which must be equal; fix layers= or the size in [net]"
+        )
+    taken = [section.channels(one.channels) for one in read]
+    return read[0]._replace(channels=sum(end - begin for begin, end in taken))
+
+
+def _equal(section, read, other):
+    """The sum or the product of two maps."""
+    if read[:3] != other[:3]:
+        raise UserError(f"{section}: joins maps of {read[:3]} and {other[:3]}, which must be equal; fix from=")
+    return read
+
+
+def _scale_channels(section, read, other):
+    """A number for each channel, and the map that is multiplied by it."""
+    if read[:3] != (1, 1, other.channels):
+        wanted = (1, 1, other.channels)
+        raise UserError(f"{section}: multiplies a map of {other[:3]} by one of {read[:3]}, not {wanted}; fix from=")
+    return other
+
+
+def _same(section, read):
+    return read
+
+
+_SHAPES = {
+    "convolutional": _convolution,
+    "maxpool": _maxpool,
+    "avgpool": _avgpool,
+    "upsample": _upsample,
+    "route": _route,
+    "shortcut": _equal,
+    "scale_channels": _scale_channels,
+    "sam": _equal,
+    "dropout": _same,
+    "yolo": _same,
+}
 
 
 def anchors_of(sections: Sequence[Section]) -> Detections:
@@ -229,6 +297,7 @@ def anchors_of(sections: Sequence[Section]) -> Detections:
     """
     found = shapes(sections)
     levels: dict[str, Level] = {}
+    scales: dict[str, float] = {}
     settings = {}
     for section in sections[1:]:
         if section.kind != "yolo":
@@ -248,15 +317,19 @@ def anchors_of(sections: Sequence[Section]) -> Detections:
         if filters != wanted:
             raise UserError(f"{before}: filters={filters} before [yolo]; give {len(mask)} * (5 + {classes}) = {wanted}")
         stride = found[section.index].stride
-        power = math.log2(stride)
+        power = math.log2(stride) if stride else -1.5
         name = f"p{int(power)}"
         if power != int(power) or name in levels:
             raise UserError(f"{section}: stride {stride}; each [yolo] needs its own power of two; fix the strides")
         levels[name] = Level(name, int(stride), mask)
+        scales[name] = section.number("scale_x_y", 1.0)
+        if not 1 <= scales[name] < 10:
+            raise UserError(f"{section}: scale_x_y={section.options['scale_x_y']}; give 1 or a little more, as 1.05")
         settings[section.index] = (classes, anchors, section.number("ignore_thresh", 0.5))
         if len(set(settings.values())) > 1:
             raise UserError(f"{section}: classes, anchors or ignore_thresh are not those of the others; repeat them")
     if not levels:
         raise UserError("cfg: has no [yolo]; give the cfg of a YOLOv3 detector")
     classes, anchors, ignore_thresh = next(iter(settings.values()))
-    return Detections(classes, anchors, tuple(sorted(levels.values(), key=lambda level: level.stride)), ignore_thresh)
+    order = tuple(sorted(levels.values(), key=lambda level: level.stride))
+    return Detections(classes, anchors, order, ignore_thresh, tuple(scales[level.name] for level in order))

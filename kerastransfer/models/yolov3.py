@@ -151,17 +151,19 @@ def _convolution(section, read):
     if stride > 1 or 2 * section.padding != kernel - 1:
         x, padding = blocks.pad(x, section.padding, name), "valid"
     normalised = bool(section.integer("batch_normalize", 0))
-    x = keras.layers.Conv2D(
-        section.integer("filters", 1),
-        kernel,
-        stride,
-        padding=padding,
-        groups=section.integer("groups", 1),
-        use_bias=not normalised,
-        name=name,
+    filters, groups = section.integer("filters", 1), section.integer("groups", 1)
+    options = {
+        "padding": padding,
+        "use_bias": not normalised,
+        "name": name,
         # Raw predictions are float32.
-        dtype=None if normalised or section.activation != "linear" else "float32",
-    )(x)
+        "dtype": None if normalised or section.activation != "linear" else "float32",
+    }
+    if 1 < groups == read[0].shape[-1]:
+        # LiteRT runs these, but no other groups; they are faster in TensorFlow too.
+        x = keras.layers.DepthwiseConv2D(kernel, stride, depth_multiplier=filters // groups, **options)(x)
+    else:
+        x = keras.layers.Conv2D(filters, kernel, stride, groups=groups, **options)(x)
     if normalised:
         x = BatchNorm(name=f"{name}_bn")(x)
     return _activated(x, section, name)
@@ -192,7 +194,26 @@ def _upsample(section, read):
 
 
 def _route(section, read):
-    return keras.layers.Concatenate(name=f"route_{section.index}")(read) if len(read) > 1 else read[0]
+    taken = []
+    for one in read:
+        begin, end = section.channels(one.shape[-1])
+        taken.append(one if (begin, end) == (0, one.shape[-1]) else one[..., begin:end])
+    return keras.layers.Concatenate(name=f"route_{section.index}")(taken) if len(taken) > 1 else taken[0]
+
+
+def _avgpool(section, read):
+    return keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"avgpool_{section.index}")(read[0])
+
+
+def _product(section, read):
+    """[sam] multiplies two maps, [scale_channels] a map by a number for each of its channels."""
+    name = f"{section.kind}_{section.index}"
+    return _activated(keras.layers.Multiply(name=name)(read), section, name)
+
+
+def _dropout(section, read):
+    """The identity, as in Darknet when a net is used; here it is the identity in training too."""
+    return read[0]
 
 
 def _shortcut(section, read):
@@ -203,9 +224,13 @@ def _shortcut(section, read):
 LAYERS = {
     "convolutional": _convolution,
     "maxpool": _maxpool,
+    "avgpool": _avgpool,
     "upsample": _upsample,
     "route": _route,
     "shortcut": _shortcut,
+    "scale_channels": _product,
+    "sam": _product,
+    "dropout": _dropout,
 }
 
 

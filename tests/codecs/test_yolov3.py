@@ -174,3 +174,22 @@ def test_inputs_of_any_size_in_one_graph():
         }
         for name, value in step(maps, boxes, labels).items():
             np.testing.assert_allclose(graph(maps, boxes, labels)[name], value, rtol=1e-4, err_msg=name)
+
+
+def test_each_level_has_its_own_sway():
+    """A cell's range of centres is `sway` cells around its own middle: at 0 of a sigmoid half of what is beyond 1."""
+    levels = (("p4", 16, (0,)), ("p5", 32, (0,)))
+    codec = YoloV3Codec(1, ANCHORS[:1], levels, sway=[1.2, 1.05])
+    assert codec.sway == (1.2, 1.05) and YoloV3Codec.from_config(codec.get_config()) == codec
+    grids = [(2, 2), (1, 1)]
+    low = np.full((1, 5, 4), -100, "float32")
+    low[..., 2:] = 0
+    corners = np.array(codec.corners(low, codec.priors(grids)))
+    centre = (corners[0, :, 1] + corners[0, :, 3]) / 2 * 32
+    np.testing.assert_allclose(centre[[0, 4]], [-0.1 * 16, -0.025 * 32], atol=1e-4)
+    boxes = np.array([[[0.1, 0.2, 0.4, 0.5]]], "float32").repeat(5, 1)
+    parameters = np.array(codec.parameters(boxes, codec.priors(grids)))
+    assert parameters[0, 4, 0] == pytest.approx((0.35 + 0.025) / 1.05, abs=1e-5)
+    assert YoloV3Codec(1, ANCHORS[:1], levels, sway=(1.2, 1.2)).sway == 1.2
+    with pytest.raises(ValueError, match="one for each of the 2 levels"):
+        YoloV3Codec(1, ANCHORS[:1], levels, sway=(1.2,))

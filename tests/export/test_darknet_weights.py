@@ -2,9 +2,11 @@
 
 import math
 import struct
+from pathlib import Path
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 from kerastransfer.codecs.yolov1 import YoloV1Codec
@@ -12,11 +14,12 @@ from kerastransfer.encoders.yolov1 import POOL, YOLOV1, layers_by_name, yolov1_e
 from kerastransfer.errors import UserError
 from kerastransfer.export import darknet_weights
 from kerastransfer.export.darknet_weights import Header
-from kerastransfer.models.darknet_cfg import parse
+from kerastransfer.models.darknet_cfg import image_size, parse
 from kerastransfer.models.darknet_nets import yolov3_cfg
 from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.models.yolov3 import yolov3
 
+PHOTO = next((Path(__file__).parent.parent / "data" / "photos" / "voc").rglob("*.jpg"))
 # Odd sizes, a kernel of 5, pools that keep the size, a route of one and of two, groups, activations, two levels.
 OWN = """
 [net]
@@ -83,6 +86,68 @@ anchors=4,5, 9,9, 20,10
 classes=2
 num=3
 """
+# What cfg files of later nets have: depthwise convolutions, parts of a map, squeeze and excitation, attention by
+# position, dropout, sums and products with an activation. Its last line has no line feed.
+WILD = """
+[net]
+width=40
+height=32
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=16
+groups=8
+size=5
+stride=2
+pad=1
+activation=swish
+[dropout]
+probability=.15
+[route]
+layers=-1
+groups=2
+group_id=1
+[convolutional]
+filters=8
+size=3
+groups=8
+pad=1
+activation=relu
+[avgpool]
+[convolutional]
+filters=4
+size=1
+activation=relu
+[convolutional]
+filters=8
+size=1
+activation=logistic
+[scale_channels]
+from=-4
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=8
+size=1
+activation=logistic
+[sam]
+from=-2
+[convolutional]
+filters=14
+size=1
+activation=linear
+[yolo]
+mask=0,1
+anchors=4,5, 9,9
+classes=2
+num=2
+scale_x_y=1.05"""
 NARROW = (((4, 3, 2),), ((4, 3), POOL), ((6, 3, 2),), ((8, 3, 2),), ((8, 3),))  # stride 16
 
 
@@ -329,11 +394,17 @@ def darknet(cfg, raw, image):
             x = windows(x, size, stride, before, size - 1 - before, -np.inf).max((-2, -1))
         elif section.kind == "upsample":
             x = x.repeat(stride, 1).repeat(stride, 2)
+        elif section.kind == "avgpool":
+            x = x.mean((1, 2), keepdims=True)
         elif section.kind == "route":
             layers = [int(one) for one in get("layers").split(",")]
-            x = np.concatenate([maps[one if one >= 0 else index + one] for one in layers])
+            parts = [maps[one if one >= 0 else index + one] for one in layers]
+            groups, number = int(get("groups", 1)), int(get("group_id", 0))
+            x = np.concatenate([np.split(one, groups)[number] for one in parts])
         elif section.kind == "shortcut":
             x = x + maps[index + int(get("from"))]
+        elif section.kind in ("scale_channels", "sam"):
+            x = x * maps[index + int(get("from"))]
         x = activations[get("activation", "linear")](x)
         maps.append(x)
     assert not len(numbers)
@@ -354,6 +425,7 @@ NETS = {
     "yolov3-tiny": yolov3_cfg("yolov3-tiny", width=0.1, num_classes=2, image_size=(64, 96)),
     "yolov3-small": yolov3_cfg("yolov3-small", width=0.5, num_classes=2, image_size=(64, 96)),
     "own": OWN,
+    "wild": WILD,
     "own, relu": OWN.replace("leaky", "relu6").replace("mish", "relu"),
 }
 
@@ -458,3 +530,25 @@ def test_convolutions_of_yolov1_are_those_of_opencv(opencv, tmp_path):
     cfg = chain_cfg(stages, 128, "[connected]\noutput=11\nactivation=linear\n")
     cfg, weights, picture = stored(model, cfg, tmp_path)
     agree(model(picture[None]), opencv(cfg, weights, picture), 1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolov3-tiny", "yolo-fastest-1.1-xl"])
+def test_published_weights_are_those_of_opencv(name, opencv, shared_weights):
+    """On a photo; with Darknet's epsilon of 1e-5 for variances, and with OpenCV's 1e-6 more closely."""
+    cfg, weights = (shared_weights / name / f"{name}.{kind}" for kind in ("cfg", "weights"))
+    sections = parse(cfg.read_text())
+    network = yolov3(sections)
+    darknet_weights.read(weights, network)
+    with PIL.Image.open(PHOTO) as photo:
+        picture = np.asarray(photo.convert("RGB").resize(image_size(sections)[::-1]), "float32")
+    expected = by_size(opencv(cfg, weights, picture, [f"conv_{index}" for index in raw_maps(cfg.read_text())]))
+    # Real variances are far above both.
+    smallest = min(np.min(v) for v in network.weights if v.name == "moving_variance")
+    assert smallest > 1e-4
+    for epsilon, tolerance in ((1e-5, 2e-3), (1e-6, 2e-4)):
+        for layer in network._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.epsilon = epsilon
+        for one, other in zip(by_size(one[0] for one in network(picture[None]).values()), expected, strict=True):
+            agree(one, other, tolerance)

@@ -105,6 +105,7 @@ def test_anchors_and_masks():
     detections = anchors_of(parse(yolov3_cfg("yolov3", num_classes=3)))
     assert detections.num_classes == 3 and detections.ignore_thresh == 0.7
     assert detections.anchors[0] == (10, 13) and detections.anchors[8] == (373, 326)
+    assert detections.scales == (1.0, 1.0, 1.0)
     assert detections.levels == (("p3", 8, (0, 1, 2)), ("p4", 16, (3, 4, 5)), ("p5", 32, (6, 7, 8)))
     tiny = anchors_of(parse(yolov3_cfg("yolov3-tiny")))
     assert tiny.levels == (("p4", 16, (0, 1, 2)), ("p5", 32, (3, 4, 5)))
@@ -112,6 +113,21 @@ def test_anchors_and_masks():
     assert official.levels == (("p4", 16, (1, 2, 3)), ("p5", 32, (3, 4, 5)))
     own = anchors_of(parse(yolov3_cfg("yolov3-tiny", anchors=((4, 5.5), (20, 30)))))
     assert own.anchors == ((4.0, 5.5), (20.0, 30.0)) and own.levels == (("p4", 16, (0,)), ("p5", 32, (1,)))
+
+
+def test_each_level_has_its_own_range_of_offsets():
+    """YOLOv4's cfg has 1.2, 1.1 and 1.05, in the order of its sections, which is not that of the strides."""
+    coarse = HEAD.replace("filters=14", "size=2\nstride=2\nfilters=14") + "scale_x_y=1.05\n"
+    text = NET + "[conv]\nfilters=3\n" + coarse + "[route]\nlayers=0\n" + HEAD + "scale_x_y=1.2"
+    found = anchors_of(parse(text))
+    assert [level.stride for level in found.levels] == [1, 2] and found.scales == (1.2, 1.05)
+
+
+def test_a_mean_over_the_map_is_a_number_for_each_channel():
+    text = NET + "[conv]\nfilters=6\n[avgpool]\n[conv]\nfilters=6\n[scale_channels]\nfrom=0\n[route]\nlayers=-1\ngroups=3\n"
+    assert [shape[:3] for shape in shapes(parse(text))] == [
+        (32, 64, 6), (1, 1, 6), (1, 1, 6), (32, 64, 6), (32, 64, 2)
+    ]
 
 
 def test_width_leaves_the_linear_convolutions():
@@ -161,7 +177,6 @@ def test_a_mask_is_all_anchors_by_default():
     ("text", "message"),
     [
         ("width=3\n[net]", "line 1: width= comes before any"),
-        ("[net]\n[convolution]", r"line 2: \[convolution\] is unknown"),
         ("[net]\n\nwidth", "line 3: 'width' is neither"),
         ("[conv]\nsize=1", "line 1: .* begins with one .net."),
         ("[net]\n[conv]\n[net]", "line 3: .* begins with one .net."),
@@ -188,7 +203,16 @@ def test_text_that_is_refused(text, message):
         (NET + "[conv]\n[shortcut]\n", "section 1 .*needs from="),
         (NET + "[conv]\n[conv]\nstride=2\n[route]\nlayers=0,1\n", "section 2 .*32 x 64, 16 x 32"),
         (NET + "[conv]\n[conv]\nfilters=2\n[shortcut]\nfrom=-2\n", r"section 2 .*\(32, 64, 2\) and \(32, 64, 1\)"),
-        (NET + "[connected]\noutput=3\n", "section 0 .connected.: no net is built from it"),
+        (NET + "[connected]\noutput=3\n", "line 4: section 0 .connected.: is not supported; .* To add it, write"),
+        (NET + "[convolution]\n", "line 4: section 0 .convolution.: is not supported; net, convolutional,"),
+        (NET + "[conv]\nfilters=4\n[route]\nlayers=0\ngroups=3\n", "section 1 .*has no part 0 of 3 in 4 channels"),
+        (NET + "[conv]\nfilters=4\n[route]\nlayers=0\ngroups=2\ngroup_id=2\n", "has no part 2 of 2 in 4 channels"),
+        (NET + "[conv]\nfilters=4\n[scale_channels]\nfrom=-1\n", r"section 1 .*not \(1, 1, 4\); fix from="),
+        (NET + "[conv]\nfilters=4\n[sam]\n", "section 1 .*needs from="),
+        (NET + "[conv]\nfilters=4\n[conv]\n[sam]\nfrom=0\n", r"section 2 .*joins maps of \(32, 64, 1\) and"),
+        (NET + "[conv]\nstride_x=2\n", "section 0 .*stride_x and stride_y are not supported"),
+        (NET + "[max]\nmaxpool_depth=1\n", "section 0 .*maxpool_depth=1 is not supported"),
+        (NET + "[avgpool]\n" + HEAD, "section 2 .*stride 0; .*power of two"),
         (NET + "[conv]\nsize=65\n", "section 0 .*nothing is left"),
         (NET + "[conv]\n", "has no .yolo."),
         (NET + "[conv]\n[max]\n[yolo]\nanchors=1,2", "section 2 .*comes after .maxpool."),
@@ -196,7 +220,7 @@ def test_text_that_is_refused(text, message):
         (NET + HEAD.replace("3,4", "3"), "section 1 .*3 numbers in anchors="),
         (NET + HEAD + "num=9\n", "section 1 .*4 numbers in anchors=.* num="),
         (NET + HEAD + "mask=1,2\n", "section 1 .*mask=1,2 of 2 anchors"),
-        (NET + HEAD + "scale_x_y=1.05\n", "section 1 .*scale_x_y=1.05 is not supported"),
+        (NET + HEAD + "scale_x_y=0.5\n", "section 1 .*scale_x_y=0.5; give 1 or a little more"),
         (NET + HEAD + "[route]\nlayers=0\n[conv]\nstride=2\n" + HEAD.replace("3,4", "3,5"), "section 5 .*repeat them"),
         (NET + HEAD + "[route]\nlayers=-2\n" + HEAD, "section 4 .*its own power of two"),
         (NET + "[conv]\nstride=3\n" + HEAD, "section 2 .*stride 3; .*power of two"),
