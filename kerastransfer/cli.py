@@ -283,6 +283,8 @@ def convert(
 
     model, about, done = converted(cfg, weights, names, layers)
     trained.write(model, output, about)
+    for sentence in done["advice"]:
+        print(f"warning: {sentence}", file=sys.stderr)
     if done["fresh"]:
         print(f"not in the file, so initialised: {', '.join(done['fresh'])}")
     size = " x ".join(map(str, about.image_size))

@@ -343,6 +343,38 @@ def test_a_converted_darknet_net_is_read_and_predicts(darknet_files, photos, tmp
 
 
 @pytest.mark.slow
+def test_published_weights_with_other_anchors_are_noticed(shared_weights, tmp_path, capsys):
+    folder = shared_weights / "yolov3-tiny"
+    cfg = tmp_path / "tiny.cfg"
+    cfg.write_text((folder / "yolov3-tiny.cfg").read_text())
+    assert code_of(["convert", cfg, folder / "yolov3-tiny.weights", tmp_path / "tiny.keras"]) == 0
+    assert "trained with mask=1,2,3 for the map of stride 16, but the cfg has mask=0,1,2" in capsys.readouterr().err
+    cfg.write_text(cfg.read_text().replace("mask = 0,1,2", "mask = 1,2,3"))
+    assert code_of(["convert", cfg, folder / "yolov3-tiny.weights", tmp_path / "other.keras"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_published_net_of_depthwise_convolutions_finds_objects(shared_weights, shared_data, tmp_path):
+    """Yolo-Fastest, with dropout and depthwise convolutions, on a COCO photo; its file for devices says the same."""
+    from kerastransfer.export import tflite
+    from kerastransfer.runs import trained
+    from kerastransfer.tasks import metadata
+
+    folder, model = shared_weights / "yolo-fastest-1.1-xl", tmp_path / "fast.keras"
+    files = [folder / f"yolo-fastest-1.1-xl.{kind}" for kind in ("cfg", "weights")]
+    names = shared_weights / "yolov3-tiny" / "coco.names"
+    assert code_of(["convert", *files, model, "--names", names]) == 0
+    exportable, about = trained.exported(model)
+    device = tmp_path / "fast.tflite"
+    device.write_bytes(metadata.attach(tflite.convert(exportable, about.image_size), about))
+    photo = sorted((shared_data / "coco" / "val2017").glob("*.jpg"))[0]
+    found, other = (trained.open_predictor(path).predict(photo) for path in (model, device))
+    assert len(found.scores) and found.scores.max() > 0.5
+    np.testing.assert_allclose(found.scores, other.scores, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_the_rest_of_a_converted_trunk_is_initialised(darknet_files, tmp_path, capsys):
     cfg, weights, _ = darknet_files
     model = tmp_path / "trunk.keras"

@@ -35,8 +35,8 @@ class YoloV3Codec:
     reach: 0: in the cell of its centre alone (Darknet). Above, at most 1: in every cell too whose border the centre is
         within `reach` cells of.
     sway: 1: a centre stays in its cell (Darknet). Above: offsets are sway * sigmoid - (sway - 1) / 2, so that a cell
-        can point to the centres that `reach` gives it; 1 + 2 * reach suffices. One number, or one for each level (YOLOv4
-        calls it scale_x_y; Bochkovskiy et al. 2020, section 3.4, "eliminate grid sensitivity").
+        can point to the centres that `reach` gives it; 1 + 2 * reach suffices. One number, or one for each level
+        (scale_x_y in YOLOv4's cfg; Bochkovskiy et al. 2020, section 3.4, "eliminate grid sensitivity").
     """
 
     num_classes: int

@@ -1,5 +1,6 @@
 """Detectors trained with Darknet: a network from a cfg file and a .weights file."""
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,21 @@ from kerastransfer.tasks.about import About
 if TYPE_CHECKING:
     import keras
 
+# {sha256 of a published .weights file: (its name, the anchors of its levels in training)}. The cfg file published with
+# yolov3-tiny.weights gives the finer map the anchors 0, 1, 2.
+TRAINED_MASKS = {
+    "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c": (
+        "yolov3-tiny.weights",
+        {"p4": (1, 2, 3), "p5": (3, 4, 5)},
+    ),
+}
+
 
 def converted(
     cfg: Path, weights: Path, names: Path | None = None, layers: int | None = None
 ) -> "tuple[keras.Model, About, dict[str, list[str]]]":
-    """The network, its `About`, and the names of layers that were {"copied": [...]} or stay {"fresh": [...]}.
+    """The network, its `About`, and {"copied", "fresh": names of layers; "advice": sentences about cfg and weights that
+    do not belong together}.
 
     names: a file of class names, one per line; the default is class0, class1, ...
     layers: number of sections whose weights are read; by default all.
@@ -32,6 +43,7 @@ def converted(
     if len(labels) != codec.num_classes:
         raise UserError(f"{names}: {len(labels)} names for the {codec.num_classes} classes of {cfg}; give one per line")
     done = darknet_weights.read(weights, network, layers=layers)
+    done["advice"] = [] if first else _advice(weights, codec)
     resize = "stretch" if first else "letterbox"
     return network, About("detection", tuple(labels), darknet_cfg.image_size(sections), resize, codec), done
 
@@ -56,3 +68,16 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error}); give another file") from error
+
+
+def _advice(weights: Path, codec: Any) -> list[str]:
+    """What a user must know about published weights that were trained with other anchors than the cfg has."""
+    with weights.open("rb") as file:
+        name, masks = TRAINED_MASKS.get(hashlib.file_digest(file, "sha256").hexdigest(), ("", {}))
+    return [
+        f"{weights} is the published {name}, which was trained with mask={','.join(map(str, masks[level]))} for the map "
+        f"of stride {stride}, but the cfg has mask={','.join(map(str, mask))}, so its boxes there have wrong sizes; "
+        "change the cfg"
+        for level, stride, mask in codec.levels
+        if masks and masks[level] != mask
+    ]

@@ -124,10 +124,11 @@ def test_each_level_has_its_own_range_of_offsets():
 
 
 def test_a_mean_over_the_map_is_a_number_for_each_channel():
-    text = NET + "[conv]\nfilters=6\n[avgpool]\n[conv]\nfilters=6\n[scale_channels]\nfrom=0\n[route]\nlayers=-1\ngroups=3\n"
-    assert [shape[:3] for shape in shapes(parse(text))] == [
-        (32, 64, 6), (1, 1, 6), (1, 1, 6), (32, 64, 6), (32, 64, 2)
-    ]
+    text = (
+        NET
+        + "[conv]\nfilters=6\n[avgpool]\n[conv]\nfilters=6\n[scale_channels]\nfrom=0\n[route]\nlayers=-1\ngroups=3\n"
+    )
+    assert [shape[:3] for shape in shapes(parse(text))] == [(32, 64, 6), (1, 1, 6), (1, 1, 6), (32, 64, 6), (32, 64, 2)]
 
 
 def test_width_leaves_the_linear_convolutions():
