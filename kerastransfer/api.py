@@ -55,9 +55,10 @@ def data(name: str | Path, *fields: str, format: str = "auto", split: str = "aut
 def encoder(source: str | Path) -> keras.Model:
     """An encoder, from image (B, H, W, 3) in 0..255 to taps {"c1": (B, h, w, D), ...}.
 
-    source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector), or the name of an encoder with
-        random weights: "small", "fast_yolo" or "yolov1".
-    Raises UserError for a file without an encoder.
+    source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector); the name of published weights, such
+        as "yolov3-tiny" (`presets.PRESETS`), which are downloaded once; or the name of an encoder with random weights:
+        "small", "fast_yolo" or "yolov1".
+    Raises UserError for a file without an encoder, and for an unknown name.
     """
     if str(source) in ENCODERS:
         return ENCODERS[str(source)]()

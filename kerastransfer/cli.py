@@ -49,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"kerastransfer {__version__}")
         else:
             tyro.extras.subcommand_cli_from_dict(
-                {function.__name__: function for function in (recipes, datasets, evaluate, predict, export, convert)},
+                {
+                    function.__name__: function
+                    for function in (recipes, datasets, presets, evaluate, predict, export, convert)
+                },
                 prog="kerastransfer",
                 description=DESCRIPTION,
                 args=argv,
@@ -84,6 +87,25 @@ def recipes() -> None:
     from kerastransfer.recipes import __main__ as listing
 
     listing.main()
+
+
+def presets() -> None:
+    """List the published weights that --encoder takes by name: size, licence, and whether they are in the cache."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from kerastransfer.presets import PRESETS, download
+
+    table = Table()
+    table.add_column("name", no_wrap=True)
+    for title in ("MB", "trained on", "licence", "in the cache"):
+        table.add_column(title)
+    for name, preset in PRESETS.items():
+        size = sum(file.size for file in preset.files) / 1e6
+        kept = "yes" if all(map(download.is_cached, preset.files)) else "no"
+        table.add_row(name, f"{size:.1f}", preset.trained_on, preset.licence, kept)
+    Console(markup=False, highlight=False).print(table)
+    print(f"cache: {download.home()} (KERASTRANSFER_HOME)")
 
 
 def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None, overwrite: bool = False) -> None:

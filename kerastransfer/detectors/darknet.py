@@ -1,6 +1,7 @@
 """Detectors trained with Darknet: a network from a cfg file and a .weights file."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +31,27 @@ def converted(
     layers: number of sections whose weights are read; by default all.
     Raises UserError for files that cannot be read or do not fit together.
     """
+    labels = None
+    if names is not None:
+        labels = [line.strip() for line in _text(names).splitlines() if line.strip()]
+    return built(_text(cfg), weights, labels, layers)
+
+
+def built(
+    cfg: str, weights: Path, labels: Sequence[str] | None = None, layers: int | None = None
+) -> "tuple[keras.Model, About, dict[str, list[str]]]":
+    """As `converted`, from the text of a cfg and the names of the classes."""
     from kerastransfer.export import darknet_weights
     from kerastransfer.models import darknet_cfg
 
-    sections = darknet_cfg.parse(_text(cfg))
+    sections = darknet_cfg.parse(cfg)
     # Resize images as Darknet does: YOLOv1 stretches them, YOLOv3 letterboxes them.
     first = sections[-1].kind == "detection"
     network, codec = _yolov1(sections) if first else _yolov3(sections)
-    labels = [f"class{number}" for number in range(codec.num_classes)]
-    if names is not None:
-        labels = [line.strip() for line in _text(names).splitlines() if line.strip()]
+    if labels is None:
+        labels = [f"class{number}" for number in range(codec.num_classes)]
     if len(labels) != codec.num_classes:
-        raise UserError(f"{names}: {len(labels)} names for the {codec.num_classes} classes of {cfg}; give one per line")
+        raise UserError(f"{len(labels)} names for the {codec.num_classes} classes of the cfg; give one per line")
     done = darknet_weights.read(weights, network, layers=layers)
     done["advice"] = [] if first else _advice(weights, codec)
     resize = "stretch" if first else "letterbox"
@@ -75,8 +85,8 @@ def _advice(weights: Path, codec: Any) -> list[str]:
     with weights.open("rb") as file:
         name, masks = TRAINED_MASKS.get(hashlib.file_digest(file, "sha256").hexdigest(), ("", {}))
     return [
-        f"{weights} is the published {name}, which was trained with mask={','.join(map(str, masks[level]))} for the map "
-        f"of stride {stride}, but the cfg has mask={','.join(map(str, mask))}, so its boxes there have wrong sizes; "
+        f"{weights} is the published {name}, which was trained with mask={','.join(map(str, masks[level]))} for the "
+        f"map of stride {stride}, but the cfg has mask={','.join(map(str, mask))}, so boxes there have wrong sizes; "
         "change the cfg"
         for level, stride, mask in codec.levels
         if masks and masks[level] != mask

@@ -34,7 +34,8 @@ class Config(ClassifierConfig):
     model: Literal["small", "fast_yolo", "yolov1"] = "small"
     """The encoder to train from random weights; it is ignored if --encoder is given."""
     encoder: str | None = None
-    """A .keras file with an encoder to start from, such as RUN/models/encoder.keras or a detector."""
+    """A .keras file with an encoder to start from, such as RUN/models/encoder.keras or a detector; or the name of
+    published weights, such as yolov3-tiny (`kerastransfer presets` lists them)."""
     export: bool = True
     """Export SavedModel and LiteRT files, and check them against the Keras model."""
 

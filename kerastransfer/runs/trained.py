@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kerastransfer import files
+from kerastransfer import files, presets
 from kerastransfer.errors import UserError
 from kerastransfer.runs.command_line import import_keras
 from kerastransfer.tasks import TASKS
@@ -110,10 +110,17 @@ def exported(path: str | Path) -> "tuple[keras.Model, About]":
 
 
 def encoder(path: str | Path) -> "keras.Model":
-    """The encoder in a .keras file, or the part called "encoder" of a whole model, such as a detector or a segmenter.
+    """The encoder in a .keras file, or the part called "encoder" of a whole model, such as a detector or a segmenter;
+    or the encoder of published weights, by their name in `presets`.
 
-    Raises UserError for a file without an encoder, and for an encoder whose outputs are not taps c1, c2, ...
+    Raises UserError for a file without an encoder, for an encoder whose outputs are not taps c1, c2, ..., and for an
+    unknown name.
     """
+    if (not Path(path).suffix and not Path(path).exists()) or str(path) in presets.PRESETS:
+        import_keras()
+        from kerastransfer.runs import pretrained
+
+        return pretrained.encoder(str(path))
     if Path(path).suffix == ".npz":
         raise UserError(
             f"{path}: holds weights without their architecture (kerastransfer 0.1 wrote such files); give a .keras "

@@ -208,7 +208,7 @@ num=2
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("[yolo]", "[swish]\n[yolo]", "[swish] is unknown"),
+        ("[yolo]", "[swish]\n[yolo]", "[swish]: is not supported"),
         ("[yolo]", "[route]\nlayers=-9\n[yolo]", "leads to section -7"),
         ("filters=18", "filters=17", "filters=17 before [yolo]; give 2 * (5 + 4) = 18"),
         ("classes=4\n", "classes=3\n", "filters=18"),

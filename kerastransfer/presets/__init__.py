@@ -1,0 +1,58 @@
+"""Published weights by name: `--encoder NAME`, `kt.encoder("NAME")`. To add one, add a row here."""
+
+from kerastransfer.errors import UserError
+from kerastransfer.flags import nearest
+from kerastransfer.presets.labels import COCO
+from kerastransfer.presets.preset import File, Preset
+
+DARKNET = "https://pjreddie.com/media/files"
+FASTEST = "https://github.com/dog-qiuqiu/Yolo-Fastest/raw/master/ModelZoo/yolo-fastest-1.1_coco"
+PUBLIC_DOMAIN = "Darknet's, public domain"
+
+PRESETS = {
+    "yolov3-tiny": Preset(
+        File(
+            f"{DARKNET}/yolov3-tiny.weights",
+            35_434_956,
+            "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c",
+        ),
+        "yolov3-tiny",
+        COCO,
+        "COCO boxes, 416 px",
+        PUBLIC_DOMAIN,
+        masks=((3, 4, 5), (1, 2, 3)),
+    ),
+    "yolov3": Preset(
+        File(
+            f"{DARKNET}/yolov3.weights",
+            248_007_048,
+            "523e4e69e1d015393a1b0a441cef1d9c7659e3eb2d7e15f793f060a21b32f297",
+        ),
+        "yolov3",
+        COCO,
+        "COCO boxes, 416 px",
+        PUBLIC_DOMAIN,
+    ),
+    "yolo-fastest-1.1-xl": Preset(
+        File(
+            f"{FASTEST}/yolo-fastest-1.1-xl.weights",
+            3_693_964,
+            "fac5fb41786c1f38f04972a658443b189f48720d7d117f9a044100e98a35b0c5",
+        ),
+        File(
+            f"{FASTEST}/yolo-fastest-1.1-xl.cfg",
+            9_696,
+            "c458427acc4fbeabceff4528ef7b65b066c0308ce599460f8ba299eba63abad3",
+        ),
+        COCO,
+        "COCO boxes, 320 px",
+        "YOLO LICENSE, do what you want",
+    ),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of this name. Raises UserError, naming the nearest, for an unknown one."""
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name}; choose {', '.join(PRESETS)} (nearest: {nearest(name, PRESETS)})")
+    return PRESETS[name]
