@@ -14,8 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "kerastransfer"
 FLOORS = (
     ("errors", "vocabulary", "callable_module"),
     ("files", "silence", "progress", "flags"),
-    ("presets",),
-    ("ops",),
+    ("ops", "presets"),
     ("layers",),
     ("data", "encoders", "decoders", "heads", "codecs", "losses", "metrics"),
     ("registered", "models", "report"),
