@@ -36,7 +36,7 @@ class YoloV3Codec:
         within `reach` cells of.
     sway: 1: a centre stays in its cell (Darknet). Above: offsets are sway * sigmoid - (sway - 1) / 2, so that a cell
         can point to the centres that `reach` gives it; 1 + 2 * reach suffices. One number, or one for each level
-        (scale_x_y in YOLOv4's cfg; Bochkovskiy et al. 2020, section 3.4, "eliminate grid sensitivity").
+        (scale_x_y in YOLOv4's cfg; Bochkovskiy et al. 2020, section 4.2, "eliminate grid sensitivity").
     """
 
     num_classes: int

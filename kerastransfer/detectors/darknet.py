@@ -6,19 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerastransfer.errors import UserError
+from kerastransfer.presets import PRESETS
 from kerastransfer.tasks.about import About
 
 if TYPE_CHECKING:
     import keras
-
-# {sha256 of a published .weights file: (its name, the anchors of its levels in training)}. The cfg file published with
-# yolov3-tiny.weights gives the finer map the anchors 0, 1, 2.
-TRAINED_MASKS = {
-    "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c": (
-        "yolov3-tiny.weights",
-        {"p4": (1, 2, 3), "p5": (3, 4, 5)},
-    ),
-}
 
 
 def converted(
@@ -34,7 +26,10 @@ def converted(
     labels = None
     if names is not None:
         labels = [line.strip() for line in _text(names).splitlines() if line.strip()]
-    return built(_text(cfg), weights, labels, layers)
+    network, about, done = built(_text(cfg), weights, labels, layers)
+    # Only YOLOv3's anchors are in the cfg.
+    advice = _advice(weights, about.decoder) if hasattr(about.decoder, "anchors") else []
+    return network, about, {**done, "advice": advice}
 
 
 def built(
@@ -51,9 +46,10 @@ def built(
     if labels is None:
         labels = [f"class{number}" for number in range(codec.num_classes)]
     if len(labels) != codec.num_classes:
-        raise UserError(f"{len(labels)} names for the {codec.num_classes} classes of the cfg; give one per line")
+        raise UserError(
+            f"--names: {len(labels)} names for the {codec.num_classes} classes of the cfg; give one per line"
+        )
     done = darknet_weights.read(weights, network, layers=layers)
-    done["advice"] = [] if first else _advice(weights, codec)
     resize = "stretch" if first else "letterbox"
     return network, About("detection", tuple(labels), darknet_cfg.image_size(sections), resize, codec), done
 
@@ -83,11 +79,12 @@ def _text(path: Path) -> str:
 def _advice(weights: Path, codec: Any) -> list[str]:
     """What a user must know about published weights that were trained with other anchors than the cfg has."""
     with weights.open("rb") as file:
-        name, masks = TRAINED_MASKS.get(hashlib.file_digest(file, "sha256").hexdigest(), ("", {}))
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return [
-        f"{weights} is the published {name}, which was trained with mask={','.join(map(str, masks[level]))} for the "
-        f"map of stride {stride}, but the cfg has mask={','.join(map(str, mask))}, so boxes there have wrong sizes; "
-        "change the cfg"
-        for level, stride, mask in codec.levels
-        if masks and masks[level] != mask
+        f"{weights} is the published {name}, which was trained with mask={','.join(map(str, trained))} for the map of "
+        f"stride {stride}, but the cfg has mask={','.join(map(str, mask))}, so boxes there have wrong sizes; change it"
+        for name, preset in PRESETS.items()
+        if preset.weights.sha256 == digest and preset.masks
+        for (_, stride, mask), trained in zip(codec.levels, reversed(preset.masks), strict=True)
+        if mask != trained
     ]

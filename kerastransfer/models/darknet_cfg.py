@@ -317,9 +317,9 @@ def anchors_of(sections: Sequence[Section]) -> Detections:
         if filters != wanted:
             raise UserError(f"{before}: filters={filters} before [yolo]; give {len(mask)} * (5 + {classes}) = {wanted}")
         stride = found[section.index].stride
-        power = math.log2(stride) if stride else -1.5
-        name = f"p{int(power)}"
-        if power != int(power) or name in levels:
+        power = math.log2(stride) if stride > 0 else math.nan
+        name = f"p{power:.0f}"
+        if not power.is_integer() or name in levels:
             raise UserError(f"{section}: stride {stride}; each [yolo] needs its own power of two; fix the strides")
         levels[name] = Level(name, int(stride), mask)
         scales[name] = section.number("scale_x_y", 1.0)

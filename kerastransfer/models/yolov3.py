@@ -160,7 +160,7 @@ def _convolution(section, read):
         "dtype": None if normalised or section.activation != "linear" else "float32",
     }
     if 1 < groups == read[0].shape[-1]:
-        # LiteRT runs these, but no other groups; they are faster in TensorFlow too.
+        # TensorFlow and LiteRT have an operator for one group per channel.
         x = keras.layers.DepthwiseConv2D(kernel, stride, depth_multiplier=filters // groups, **options)(x)
     else:
         x = keras.layers.Conv2D(filters, kernel, stride, groups=groups, **options)(x)

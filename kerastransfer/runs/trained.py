@@ -116,7 +116,8 @@ def encoder(path: str | Path) -> "keras.Model":
     Raises UserError for a file without an encoder, for an encoder whose outputs are not taps c1, c2, ..., and for an
     unknown name.
     """
-    if (not Path(path).suffix and not Path(path).exists()) or str(path) in presets.PRESETS:
+    bare = Path(path).name == str(path) and not Path(path).suffix and not Path(path).exists()
+    if bare or str(path) in presets.PRESETS:
         import_keras()
         from kerastransfer.runs import pretrained
 

@@ -150,7 +150,7 @@ def test_levels_of_boxes_and_of_candidates():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles for each shape")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX has no graph for unknown shapes")
 def test_inputs_of_any_size_in_one_graph():
     """As multi-scale training has them: the graph knows no size, and says what it says of each."""
     import tensorflow as tf

@@ -143,7 +143,7 @@ def test_the_largest_objects_are_kept_and_the_rest_is_counted():
     assert decode(dataset(*samples), ("boxes",), (8, 8), most=3).dropped == 4
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room on the disk cannot be reserved here")
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system has no posix_fallocate")
 def test_a_disk_without_room_is_told_before_reading(tmp_path, monkeypatch):
     """Writing to a mapped file on a full disk would end the process with a signal."""
 

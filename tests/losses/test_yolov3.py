@@ -183,7 +183,7 @@ def compact(boxes, labels, number):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the tape is TensorFlow's")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with tf.GradientTape")
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("rule", ["darknet", "ciou"])
 def test_padding_changes_neither_values_nor_gradients(rule, jit, monkeypatch):

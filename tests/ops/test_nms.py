@@ -87,7 +87,7 @@ def test_equals_a_greedy_loop(mode, anchors, classes):
         np.testing.assert_array_equal(found["boxes"][image, :count], [boxes[image, row[1]] for row in wanted])
 
 
-@pytest.mark.skipif(not TENSORFLOW, reason="the reference is TensorFlow's")
+@pytest.mark.skipif(not TENSORFLOW, reason="compares with tf.image.non_max_suppression")
 @pytest.mark.parametrize("iou_threshold", [0.0, 0.3, 0.7, 1.0])
 def test_equals_tensorflow(iou_threshold):
     import tensorflow as tf
@@ -158,7 +158,7 @@ def test_scores_may_be_negative():
     np.testing.assert_array_equal(found["scores"][0, :2], [-0.5, 0])
 
 
-@pytest.mark.skipif(not TENSORFLOW, reason="JAX compiles for each shape")
+@pytest.mark.skipif(not TENSORFLOW, reason="JAX has no graph for unknown shapes")
 def test_number_of_candidates_may_be_known_only_when_it_runs():
     import tensorflow as tf
 
@@ -214,7 +214,7 @@ def test_a_crowd_loses_nothing_against_suppression_of_all_candidates(mode, class
     np.testing.assert_array_equal(found["labels"][0, :count], labels)
 
 
-@pytest.mark.skipif(not TENSORFLOW, reason="the tape is TensorFlow's")
+@pytest.mark.skipif(not TENSORFLOW, reason="takes gradients with tf.GradientTape")
 @pytest.mark.parametrize("jit", [False, True])
 def test_it_stands_in_a_training_step(jit):
     """No gradient flows through what is found, and the loop does not stop the gradient of anything else."""

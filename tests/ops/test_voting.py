@@ -68,7 +68,7 @@ def test_many_boxes_leave_no_trace_of_rounding():
     assert got.max() > 500 and np.abs(got[0, 50:, :]).max() < 1e-5 * got.max()
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compiles with TensorFlow")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compiles with tf.function")
 def test_in_a_compiled_function():
     import tensorflow as tf
 
