@@ -6,7 +6,7 @@ labels and image size, which `save`, `evaluate` and `export` use.
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from kerastransfer.export.portable import in_float32
 from kerastransfer.losses.compiled import PixelLoss as PixelLoss
 from kerastransfer.models import classifier as classifiers
 from kerastransfer.models import segmenter as segmenters
+from kerastransfer.models.adapter import encoder_of
 from kerastransfer.models.parts import freeze as freeze_part
 from kerastransfer.runs import trained
 from kerastransfer.tasks import TASKS
@@ -52,14 +53,23 @@ def data(name: str | Path, *fields: str, format: str = "auto", split: str = "aut
     return splits.split(dataset, split, fields)
 
 
-def encoder(source: str | Path) -> keras.Model:
+def encoder(
+    source: str | Path | keras.Model, *, preprocessing: str | Callable = "none", taps: Mapping[str, str] | None = None
+) -> keras.Model:
     """An encoder, from image (B, H, W, 3) in 0..255 to taps {"c1": (B, h, w, D), ...}.
 
     source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector); the name of published weights, such
-        as "yolov3-tiny" (`presets.PRESETS`), which are downloaded once; or the name of an encoder with random weights:
-        "small", "fast_yolo" or "yolov1".
-    Raises UserError for a file without an encoder, and for an unknown name.
+        as "yolov3-tiny" (`presets.PRESETS`), which are downloaded once; the name of an encoder with random weights,
+        "small", "fast_yolo" or "yolov1"; or any image model, such as one of keras.applications, whose layers are
+        copied.
+    preprocessing, taps: for an image model, what it was trained to read, such as "torch", and layers to use as stages
+        (`models.adapter.encoder_of`).
+    Raises UserError for a file or a model without an encoder, and for an unknown name.
     """
+    if isinstance(source, keras.Model):
+        return encoder_of(source, preprocessing, taps=taps)
+    if preprocessing != "none" or taps:
+        raise UserError(f"{source} has its own preprocessing and taps; give these only with a model")
     if str(source) in ENCODERS:
         return ENCODERS[str(source)]()
     return trained.encoder(source)
@@ -74,7 +84,7 @@ def detector(net: str, train: Dataset, *, image_size: int = 224, resize: str = "
     Raises UserError for unknown or invalid settings.
     """
     family = detectors.family(net)
-    purpose = Purpose(len(train.classes), image_size, train, resize)
+    purpose = Purpose(train.classes, image_size, train, resize)
     try:
         chosen = family.Settings(**settings)
     except TypeError as error:

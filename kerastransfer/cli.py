@@ -101,9 +101,10 @@ def presets() -> None:
     for title in ("MB", "trained on", "licence", "in the cache"):
         table.add_column(title)
     for name, preset in PRESETS.items():
-        size = sum(file.size for file in preset.files) / 1e6
+        # Keras keeps its own.
+        size = f"{sum(file.size for file in preset.files) / 1e6:.1f}" if preset.files else ""
         kept = "yes" if all(map(download.is_cached, preset.files)) else "no"
-        table.add_row(name, f"{size:.1f}", preset.trained_on, preset.licence, kept)
+        table.add_row(name, size, preset.trained_on, preset.licence, kept if preset.files else "Keras's")
     Console(markup=False, highlight=False).print(table)
     print(f"cache: {download.home()} (KERASTRANSFER_HOME)")
 

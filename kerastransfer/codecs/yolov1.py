@@ -46,6 +46,14 @@ class YoloV1Codec:
         """Channels of a head: C + 5 B."""
         return self.num_classes + 5 * self.boxes_per_cell
 
+    def class_places(self, count: int) -> np.ndarray:
+        """(N, C): which of `count` predictions, those of N cells (or the channels of a convolution, N = 1), are
+        classes."""
+        numbers = np.arange(count)
+        if self.layout == "darknet":
+            return numbers[: count // self.outputs * self.num_classes].reshape(-1, self.num_classes)
+        return numbers.reshape(-1, self.outputs)[:, : self.num_classes]
+
     def unpack(self, predictions):
         """Raw predictions to classes (B, S, S, C), confidences (B, S, S, B), boxes (B, S, S, B, (x, y, w, h)).
 

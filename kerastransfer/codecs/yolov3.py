@@ -97,6 +97,10 @@ class YoloV3Codec:
         raw = ops.cast(ops.concatenate(rows, axis=1), "float32")
         return raw[..., :4], raw[..., 4], raw[..., 5:]
 
+    def class_places(self, count: int) -> np.ndarray:
+        """(A, C): which of the `count` channels of a map are the classes of its A anchors."""
+        return np.arange(count).reshape(-1, 5 + self.num_classes)[:, 5:]
+
     def corners(self, parameters, priors: Priors):
         """(tx, ty, tw, th) (B, A, 4) to boxes (B, A, (y1, x1, y2, x2)) as fractions of the image, not clipped."""
         offsets = priors.sway * ops.sigmoid(parameters[..., :2]) - (priors.sway - 1) / 2

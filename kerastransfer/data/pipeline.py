@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -129,7 +130,16 @@ def gather(arrays: Mapping[str, np.ndarray], rows) -> dict[str, tf.Tensor]:
 def at_once() -> int:
     """The number of batches that are made at the same time: one beside a training on the CPU, which needs the cores
     itself; half the number of cores beside a GPU, which otherwise waits. The batches are the same."""
-    return max(1, (os.cpu_count() or 1) // 2) if tf.config.list_physical_devices("GPU") else 1
+    return max(1, (os.cpu_count() or 1) // 2) if _beside_gpu() else 1
+
+
+def _beside_gpu():
+    """Whether Keras computes on a GPU or a TPU. On JAX, TensorFlow does not see it."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:

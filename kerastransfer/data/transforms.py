@@ -178,8 +178,10 @@ def _recolour(images, seed, how, share):
         1 + how.contrast * u[:, 1],
         1 + how.saturation * u[:, 2],
     )
-    grey = tf.reduce_sum(images * tf.constant([0.299, 0.587, 0.114]), -1, keepdims=True)
+    # Not `reduce_sum`, which takes three times as long on an axis of 3.
+    grey = sum(part * images[..., n : n + 1] for n, part in enumerate((0.299, 0.587, 0.114)))
     mean = tf.reduce_mean(grey, (1, 2), keepdims=True)
-    images = grey + saturation * (images - grey)
-    images = (mean + contrast * (images - mean)) * brightness
+    # brightness * (mean + contrast * (grey + saturation * (image - grey) - mean)), with few passes over the images.
+    kept = brightness * contrast
+    images = kept * saturation * images + (kept * (1 - saturation) * grey + brightness * (1 - contrast) * mean)
     return tf.clip_by_value(images, 0.0, 255.0)

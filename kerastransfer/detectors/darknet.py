@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerastransfer.errors import UserError
 from kerastransfer.presets import PRESETS
+from kerastransfer.presets.preset import Preset
 from kerastransfer.tasks.about import About
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _advice(weights: Path, codec: Any) -> list[str]:
         f"{weights} is the published {name}, which was trained with mask={','.join(map(str, trained))} for the map of "
         f"stride {stride}, but the cfg has mask={','.join(map(str, mask))}, so boxes there have wrong sizes; change it"
         for name, preset in PRESETS.items()
-        if preset.weights.sha256 == digest and preset.masks
+        if isinstance(preset, Preset) and preset.weights.sha256 == digest and preset.masks
         for (_, stride, mask), trained in zip(codec.levels, reversed(preset.masks), strict=True)
         if mask != trained
     ]

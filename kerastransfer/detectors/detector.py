@@ -20,6 +20,7 @@ class Detector:
     codec: converts raw predictions to annotations and back.
     terms, weights: those of its loss (`training.terms.TermModel`).
     stride: the largest stride of the network, in pixels.
+    fresh: names of the classes that start at random where the weights of `Purpose.start` were loaded.
     """
 
     build: "Callable[[], keras.Model]"
@@ -27,22 +28,44 @@ class Detector:
     terms: Callable
     weights: Mapping[str, Any]
     stride: int
+    fresh: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A trained detector whose weights another one starts from.
+
+    source: its file or name, for messages. network: a function that makes it, with its weights. codec, labels,
+    image_size: its codec, the names of its classes, and (H, W) in pixels.
+    """
+
+    source: str
+    network: "Callable[[], keras.Model]"
+    codec: Any
+    labels: tuple[str, ...]
+    image_size: tuple[int, int]
+
+    def fresh(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """The classes that it does not know."""
+        return tuple(name for name in classes if name not in self.labels)
 
 
 @dataclasses.dataclass(frozen=True)
 class Purpose:
     """What a detector is built for.
 
-    classes: their number. image_size: side of the square input, in pixels.
+    classes: their names. image_size: side of the square input, in pixels.
     train: the training images, to which anchors may be fitted. resize: how images are resized, "stretch" or
         "letterbox". seed: seed for fitting anchors.
+    start: the detector to start from, or None.
     """
 
-    classes: int
+    classes: tuple[str, ...]
     image_size: int
     train: "Dataset"
     resize: str = "stretch"
     seed: int = 0
+    start: Start | None = None
 
 
 def require_multiple(image_size: int, stride: int, of: str) -> None:

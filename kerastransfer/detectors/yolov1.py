@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from kerastransfer.detectors.detector import Detector, Purpose, require_multiple
+from kerastransfer.detectors.detector import Detector, Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
 
@@ -38,7 +38,10 @@ class Settings:
 
 
 def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
-    """The detector on one of `NETS`. Raises UserError for an image size that is not a multiple of the stride."""
+    """The detector on one of `NETS`. Raises UserError for an image size that is not a multiple of the stride, and if
+    the purpose's start is not of this family, or was trained for another size and is limited to it."""
+    if purpose.start is not None:
+        return _started(settings, net, purpose.start, purpose)
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.encoders.yolov1 import ACTIVATIONS, ENCODERS
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
@@ -47,7 +50,7 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     stride = NETS[net]
     require_multiple(purpose.image_size, stride, net)
     codec = YoloV1Codec(
-        purpose.classes,
+        len(purpose.classes),
         settings.boxes_per_cell,
         sizes=settings.sizes,
         layout="darknet" if settings.head == "darknet_local" else "cells",
@@ -62,6 +65,32 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
         return yolov1(encoder, codec, head=settings.head, grid=purpose.image_size // stride)
 
     return Detector(network, codec, yolov1_loss(codec, settings.loss), WEIGHTS, stride)
+
+
+def _started(settings: Settings, net: str, start: Start, purpose: Purpose) -> Detector:
+    """The detector `start` for the classes of `purpose`. Its net and what its predictions mean stay as they are."""
+    from kerastransfer.codecs.yolov1 import YoloV1Codec
+    from kerastransfer.encoders import taps
+    from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
+    from kerastransfer.models.new_classes import with_classes
+
+    if not isinstance(start.codec, YoloV1Codec):
+        raise UserError(f"--start {start.source} is not a YOLOv1 detector; choose another --model, such as yolov3-tiny")
+    network = start.network()
+    stride = max(taps.strides(network.get_layer("encoder")).values())
+    require_multiple(purpose.image_size, stride, start.source)
+    if None not in network.get_layer("head").input["c5"].shape[1:3] and start.image_size[0] != purpose.image_size:
+        raise UserError(
+            f"--start {start.source} takes images of {start.image_size[0]} x {start.image_size[1]} pixels only; give "
+            f"--image-size {start.image_size[0]}"
+        )
+    codec = dataclasses.replace(start.codec, num_classes=len(purpose.classes), reach=settings.reach)
+
+    def renewed():
+        return with_classes(start.network(), start.codec, codec, start.labels, purpose.classes)
+
+    terms = yolov1_loss(codec, settings.loss)
+    return Detector(renewed, codec, terms, WEIGHTS, stride, start.fresh(purpose.classes))
 
 
 def any_size(settings: Settings) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from kerastransfer.detectors.detector import Detector, Purpose, require_multiple
+from kerastransfer.detectors.detector import Detector, Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
 
@@ -54,8 +54,11 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     """The detector on one of `NETS` or on the net of a cfg file. Unless anchors are given, they are fitted to the
     training images.
 
-    Raises UserError for anchors, classes or an image size that do not fit the net.
+    Raises UserError for anchors, classes or an image size that do not fit the net, or if the purpose's start is not of
+    this family.
     """
+    if purpose.start is not None:
+        return _started(settings, purpose.start, purpose)
     from kerastransfer.codecs.yolov3 import YoloV3Codec
     from kerastransfer.data import anchors
     from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
@@ -75,20 +78,49 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
         shapes = anchors.fitted(purpose.train, len(darknet_nets.ANCHORS[net]), size, purpose.seed, purpose.resize)
     sections = _sections(settings, net, purpose, shapes)
     found = darknet_cfg.anchors_of(sections)
-    if found.num_classes != purpose.classes:
+    classes = len(purpose.classes)
+    if found.num_classes != classes:
         raise UserError(
-            f"--net.cfg {settings.cfg} has classes={found.num_classes}, the data has {purpose.classes}; change the cfg"
+            f"--net.cfg {settings.cfg} has classes={found.num_classes}, the data has {classes}; change the cfg"
         )
     stride = found.levels[-1].stride
     require_multiple(purpose.image_size, stride, settings.cfg or net)
     darknet_cfg.shapes(sections, size)
     # A cfg's own range of offsets is kept where it is larger than `reach` needs.
     sway = tuple(max(scale, 1 + 2 * settings.reach) for scale in found.scales)
-    codec = YoloV3Codec(
-        purpose.classes, found.anchors, found.levels, ratio=settings.ratio, reach=settings.reach, sway=sway
-    )
+    codec = YoloV3Codec(classes, found.anchors, found.levels, ratio=settings.ratio, reach=settings.reach, sway=sway)
     terms = yolov3_loss(codec, settings.loss, ignore=settings.ignore)
     return Detector(lambda: yolov3(sections), codec, terms, WEIGHTS[settings.loss], stride)
+
+
+def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
+    """The detector `start` for the classes of `purpose`. Its net, anchors and range of offsets stay as they are."""
+    from kerastransfer.codecs.yolov3 import YoloV3Codec
+    from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
+    from kerastransfer.models.new_classes import with_classes
+
+    if not isinstance(start.codec, YoloV3Codec):
+        raise UserError(f"--start {start.source} is not a YOLOv3 detector; choose another --model, such as small")
+    given = {"cfg": settings.cfg, "anchors": settings.anchors, "width": settings.width != 1}
+    if names := [f"--net.{name}" for name, value in given.items() if value]:
+        raise UserError(f"{names[0]} does not apply to --start {start.source}, whose net is used; leave it out")
+    stride = max(stride for _, stride, _ in start.codec.levels)
+    require_multiple(purpose.image_size, stride, start.source)
+    sway = start.codec.sway
+    # Farther away, a cell cannot point to the centre of an object.
+    reach = (min(sway) if isinstance(sway, tuple) else sway) / 2 - 0.5
+    codec = dataclasses.replace(
+        start.codec,
+        num_classes=len(purpose.classes),
+        ratio=settings.ratio,
+        reach=max(0.0, min(settings.reach, reach)),
+    )
+
+    def network():
+        return with_classes(start.network(), start.codec, codec, start.labels, purpose.classes)
+
+    terms = yolov3_loss(codec, settings.loss, ignore=settings.ignore)
+    return Detector(network, codec, terms, WEIGHTS[settings.loss], stride, start.fresh(purpose.classes))
 
 
 def any_size(settings: Settings) -> bool:
@@ -104,7 +136,7 @@ def _sections(settings, net, purpose, anchors):
         return darknet_cfg.parse(
             darknet_nets.yolov3_cfg(
                 net,
-                num_classes=purpose.classes,
+                num_classes=len(purpose.classes),
                 anchors=anchors or None,
                 width=settings.width,
                 image_size=purpose.image_size,

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerastransfer.layers.suppress import Suppress
-from kerastransfer.models.rewrite import Config, changed, remade
+from kerastransfer.models.rewrite import Config, changed, remade, with_policy
 
 # Number of squares in a row; see `NativeSuppress`.
 GRID = 16
@@ -62,7 +62,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
     With mixed precision, the converter would use operators that LiteRT does not have.
     """
-    return changed(model, float32_policy)
+    return with_policy(model, "float32")
 
 
 def with_blocks(model: keras.Model) -> keras.Model:
@@ -110,10 +110,6 @@ def fold(convolution: BlockConv2DTranspose, norm: keras.layers.BatchNormalizatio
     convolution.bias.assign(bias)
     norm.moving_mean.assign(ops.zeros_like(norm.moving_mean))
     norm.moving_variance.assign(ops.ones_like(norm.moving_variance) - norm.epsilon)
-
-
-def float32_policy(item: Config) -> Config:
-    return item | {"config": {"name": "float32"}} if item.get("class_name") == "DTypePolicy" else item
 
 
 def block_transposed(item: Config) -> Config:

@@ -9,13 +9,13 @@ from kerastransfer.ops.masks import of_class
 
 def mask_loss(targets: Mapping, logits) -> dict:
     """Terms for TermModel, from targets {"labels": (B, R), "targets": (B, R, M, M)} and logits (B, R, M, M, K):
-    {"mask": (B,)}.
+    {"mask": (sums (B,), counts (B,))}, whose value is the mean over all boxes of the batch.
 
-    The term is the mean binary cross-entropy over the cells of all boxes of an image, for the true class only, so that
-    classes do not compete. Boxes with label -1 are ignored; an image without other boxes has a loss of 0.
+    The loss of a box is the mean binary cross-entropy over the cells of its mask, for the true class only, so that
+    classes do not compete. Boxes with label -1 are ignored.
     """
     labels, truth = targets["labels"], targets["targets"]
     own = of_class(ops.cast(logits, "float32"), labels)
     each = ops.mean(ops.binary_crossentropy(truth, own, from_logits=True), axis=(2, 3))
     counts = ops.cast(labels >= 0, "float32")
-    return {"mask": ops.sum(each * counts, axis=1) / ops.maximum(ops.sum(counts, axis=1), 1)}
+    return {"mask": (ops.sum(each * counts, axis=1), ops.sum(counts, axis=1))}

@@ -31,9 +31,15 @@ WEIGHTS = {
 }
 
 
-def yolov3_loss(codec, rule: str = "darknet", *, ignore: float = 0.7) -> Callable[[Mapping, Mapping], dict]:
+def yolov3_loss(
+    codec, rule: str = "darknet", *, ignore: float = 0.7, means: bool = False
+) -> Callable[[Mapping, Mapping], dict]:
     """Terms of the loss: `terms({"boxes": (B, N, 4), "labels": (B, N)}, raw maps) -> {name: (B,)}`, each the sum over
     the candidates of an image.
+
+    means: every term is a pair (sums, counts), which divides it by the number of candidates in the batch that learn an
+        object, background included (as in RetinaNet, Lin et al. 2017, section 4.1). Terms of other losses that are
+        means, such as that of masks, are then of the same size.
 
     rule: a name in RULES. ignore: a candidate that does not learn an object, but whose box overlaps one by more than
     this IoU, is not trained to be background (0.7 in Darknet's files; 0.5 in Redmon and Farhadi 2018, section 2.1).
@@ -72,12 +78,14 @@ def yolov3_loss(codec, rule: str = "darknet", *, ignore: float = 0.7) -> Callabl
         def per_image(values):
             return ops.sum(values, axis=tuple(range(1, len(values.shape))))
 
-        return {
+        values = {
             "coordinates": per_image(weight * coordinates),
             "objectness": per_image(learnt * _cross_entropy(objectness, known)),
             "background": per_image(background * _cross_entropy(objectness, ops.zeros_like(objectness))),
             "classes": per_image(ops.expand_dims(learnt, -1) * _cross_entropy(classes, targets["classes"])),
         }
+        positives = per_image(learnt)
+        return {name: (value, positives) for name, value in values.items()} if means else values
 
     return terms
 

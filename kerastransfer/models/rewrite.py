@@ -1,7 +1,7 @@
 """Copies of a model with some of its layers replaced: the config is rewritten, and the weights are copied."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
@@ -34,6 +34,22 @@ def everywhere(change: Callable[[Config], Config], config: Any) -> Any:
     if isinstance(config, dict):
         return change({key: everywhere(change, value) for key, value in config.items()})
     return config
+
+
+def with_policy(model: keras.Model, policy: str, *, but: Collection[str] = ()) -> keras.Model:
+    """A copy of `model` whose layers have this dtype policy, except for the layers named in `but`; or `model` itself if
+    they already have it."""
+
+    def change(item: Config) -> Config:
+        config = item.get("config")
+        if item.get("class_name") == "DTypePolicy":
+            return item | {"config": {"name": policy}}
+        if isinstance(config, dict) and config.get("name") in but and "dtype" in config:
+            return item | {"config": config | {"dtype": kept[config["name"]]}}
+        return item
+
+    kept = {name: model.get_layer(name).get_config()["dtype"] for name in but}
+    return changed(model, change)
 
 
 def remade(item: Config, layer: type[keras.layers.Layer]) -> Config:

@@ -1,17 +1,23 @@
 """The phase that trains a detector on boxes and keeps its encoder."""
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kerastransfer import detectors
-from kerastransfer.detectors.detector import Purpose
+from kerastransfer.detectors.detector import Detector, Purpose, Start
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
-from kerastransfer.runs import fitting, outcome
+from kerastransfer.runs import fitting, outcome, trained
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.settings import one_of
 from kerastransfer.tasks.about import About
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerastransfer.data.dataset import Dataset
 
 
 @dataclasses.dataclass
@@ -25,6 +31,14 @@ class DetectorConfig(fitting.TrainingConfig):
     YOLO, or on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp."""
     net: one_of(detectors.SETTINGS) = None
     """Settings of the family that --model belongs to."""
+    start: str | None = None
+    """Start from a trained detector instead of from random weights: a detector's .keras file, or the name of published
+    weights (`kerastransfer presets` lists them). Its net is used, so --model only needs to be of the same family.
+    Classes of the same name are kept."""
+    start_factor: float = 0.3
+    """Learning rate of the encoder and decoder that --start loaded, as a multiple of that of the head."""
+    freeze_stages: Literal["none", "c1", "c2", "c3", "c4", "c5"] = "none"
+    """With --start, freeze the encoder up to this stage, batch statistics included."""
     multi_scale: bool = False
     """Train on inputs of about 3/4 to 5/4 of --image-size, changing the size every ten steps (YOLO9000, Redmon and
     Farhadi 2017); the last eighth of the epochs uses only --image-size."""
@@ -33,7 +47,11 @@ class DetectorConfig(fitting.TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "detector_epochs")
+        require_positive(self, "detector_epochs", "start_factor")
+        if self.start:
+            trained.require(self.start, "--start")
+        elif self.freeze_stages != "none":
+            raise UserError(f"--freeze-stages {self.freeze_stages} needs --start; random weights cannot be frozen")
         if self.multi_scale:
             if self.jit or self.strategy == "data_parallel":
                 compiled = "--jit" if self.jit else "--strategy data_parallel"
@@ -50,13 +68,11 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
     from kerastransfer.training import strategy
 
     train, test = data.parts["boxes"]
-    name, family = detectors.FAMILY[config.model], detectors.family(config.model)
-    purpose = Purpose(len(data.dataset.classes), config.image_size, train, config.resize, config.seed)
-    built = family.build(config.net, config.model, purpose)
+    name, built = detectors.FAMILY[config.model], build(config, train)
 
     def work():
         with strategy.scope(config.strategy):
-            network = built.build()
+            network, report = begun(built, config)
             objective = fitting.Objective(
                 network,
                 built.terms,
@@ -66,15 +82,81 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
                 sides=fitting.sides(config.image_size, built.stride) if config.multi_scale else (),
+                rates=rates(network, config),
             )
             fitting.fit(objective, train, config, run, "detector")
-        if run.leads:
-            size = (config.image_size, config.image_size)
-            outcome.keep_part(run, "encoder", network.get_layer("encoder"))
-            outcome.keep(run, name, network, About("detection", data.dataset.classes, size, config.resize, built.codec))
-        return {}
+        keep(name, network, built, config, run, data)
+        return report()
 
-    fitting.phase(config, run, "detector", work)
+    if report := fitting.phase(config, run, "detector", work):
+        run.write_transfer(name, report)
     result.score(name, "detection", test)
     result.export(name, train, test)
     return name
+
+
+def keep(
+    name: str, network: "keras.Model", built: Detector, config: DetectorConfig, run: RunFolder, data: Data
+) -> None:
+    """Write models/NAME.keras, and the encoder as models/encoder.keras."""
+    if run.leads:
+        size = (config.image_size, config.image_size)
+        outcome.keep_part(run, "encoder", network.get_layer("encoder"))
+        outcome.keep(run, name, network, About("detection", data.dataset.classes, size, config.resize, built.codec))
+
+
+def build(config: DetectorConfig, train: "Dataset") -> Detector:
+    """The detector of --model, or of --start, for the classes of the training images."""
+    start = None
+    if config.start:
+        _, about = trained.detector(config.start)
+
+        def network():
+            return trained.detector(config.start)[0]
+
+        start = Start(config.start, network, about.decoder, about.labels, about.image_size)
+    purpose = Purpose(train.classes, config.image_size, train, config.resize, config.seed, start)
+    return detectors.family(config.model).build(config.net, config.model, purpose)
+
+
+def begun(built: Detector, config: DetectorConfig) -> "tuple[keras.Model, Callable[[], dict]]":
+    """The network before training, with the stages of --freeze-stages frozen, and a function that returns, after
+    training, the network's part of transfer_report.json: empty unless --start is given."""
+    network = built.build()
+    if not config.start:
+        return network, dict
+    import keras
+
+    from kerastransfer.models.new_classes import last_layers
+    from kerastransfer.models.parts import freeze
+    from kerastransfer.training import transfer
+
+    encoder, frozen = network.get_layer("encoder"), set()
+    if config.freeze_stages != "none":
+        if config.freeze_stages not in encoder.output:
+            stages = ", ".join(encoder.output)
+            raise UserError(
+                f"--freeze-stages {config.freeze_stages}: the encoder of {config.start} has {stages}; choose one"
+            )
+        part = keras.Model(encoder.input, encoder.output[config.freeze_stages])
+        freeze(part)
+        frozen = set(transfer.weights(part))
+    before = transfer.weights(network)
+    fresh = [name for name in before if built.fresh and name.split("/")[0] in last_layers(network.get_layer("head"))]
+
+    def report() -> dict:
+        happened = transfer.compared(before, transfer.weights(network))
+        if moved := frozen.intersection(happened["moved"]):
+            raise RuntimeError(f"{sorted(moved)[:3]} were frozen, but changed")
+        copied = sorted(set(before) - set(fresh))
+        loaded = {"copied": copied, "fresh": fresh, "fresh_classes": list(built.fresh)}
+        return {"source": config.start, **loaded, **happened, "frozen": sorted(frozen)}
+
+    return network, report
+
+
+def rates(network: Any, config: DetectorConfig) -> dict[str, float]:
+    """The factor of the learning rate of each part that --start loaded."""
+    if not config.start or config.start_factor == 1:
+        return {}
+    return {layer.name: config.start_factor for layer in network.layers if layer.name in ("encoder", "decoder")}

@@ -2,11 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kerastransfer import detectors
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
+from kerastransfer.phases import detector as detectors_phase
 from kerastransfer.phases.detector import DetectorConfig
 from kerastransfer.runs import fitting, outcome, trained
 from kerastransfer.runs.data import Data
@@ -26,6 +27,12 @@ class MaskConfig(DetectorConfig):
 
     mask_epochs: int = 60
     """Number of epochs to train the mask branch for, with the detector frozen."""
+    together: bool = False
+    """Train the detector and the mask branch together from the start, for --detector-epochs at --learning-rate, instead
+    of the branch alone behind the frozen detector."""
+    mask_weight: float = 2.0
+    """Weight of the masks' loss when the detector and the branch are trained together; a term of the boxes' loss has
+    weight 1 or 2, and all are means over the objects of a batch."""
     mask_learning_rate: float = 1e-3
     """Peak learning rate of the mask branch, reached after the warm-up."""
     mask_size: Literal[28, 14, 7] = 28
@@ -61,7 +68,15 @@ class MaskConfig(DetectorConfig):
             )
         require_positive(
             self,
-            *("mask_epochs", "mask_learning_rate", "mask_filters", "mask_convs", "detections", "proposals"),
+            *(
+                "mask_epochs",
+                "mask_learning_rate",
+                "mask_weight",
+                "mask_filters",
+                "mask_convs",
+                "detections",
+                "proposals",
+            ),
             "end_to_end_learning_rate",
         )
         if self.end_to_end_epochs < 0:
@@ -70,15 +85,19 @@ class MaskConfig(DetectorConfig):
 
 def mask_branch(
     name: str,
-    path: Path,
+    path: str | Path,
     config: MaskConfig,
     run: RunFolder,
     data: Data,
     result: outcome.Outcome,
 ) -> None:
-    """Train models/NAME.keras, a mask branch on the detector in the file `path`; score it and export it."""
+    """Train models/NAME.keras, a mask branch on a frozen detector; score it and export it. With --end-to-end-epochs,
+    then train both together.
+
+    path: the detector's .keras file, or the name of published weights.
+    """
     train, test = data.parts["masks"]
-    read_detector(path, data.dataset.classes, config)
+    labels = read_detector(path, data.dataset.classes, config)[1].labels
 
     def trained_frozen() -> dict:
         return frozen(name, path, config, run, data)
@@ -92,90 +111,97 @@ def mask_branch(
     if config.end_to_end_epochs:
         both = f"{name}_end_to_end"
 
-        def trained_together() -> dict:
-            return together(both, name, path, config, run, data)
+        def trained_end_to_end() -> dict:
+            from kerastransfer.training import strategy
 
-        fitting.phase(config, run, both, trained_together)
+            with strategy.scope(config.strategy):
+                detector, about = read_detector(path, data.dataset.classes, config)
+                parts = _built(detector, about.decoder, about.labels, config)
+                parts.network.load_weights(run.models / f"{name}.weights.h5")
+                epochs, rate = config.end_to_end_epochs, config.end_to_end_learning_rate
+                _fit_both(parts, both, epochs, rate, config, run, data)
+            _keep(both, parts, labels, config, run)
+            return {}
+
+        fitting.phase(config, run, both, trained_end_to_end)
         result.score(both, "instances", test)
         result.export(both, train, test)
 
 
-def frozen(name: str, path: Path, config: MaskConfig, run: RunFolder, data: Data) -> dict:
+def together(name: str, config: MaskConfig, run: RunFolder, data: Data, result: outcome.Outcome) -> None:
+    """Train a detector and its mask branch together from the start: models/yolov3.keras and models/NAME.keras. Score
+    and export both."""
+    boxes, (train, test) = data.parts["boxes"], data.parts["masks"]
+    built = detectors_phase.build(config, boxes[0])
+
+    def work() -> dict:
+        from kerastransfer.training import strategy
+
+        with strategy.scope(config.strategy):
+            detector, report = detectors_phase.begun(built, config)
+            parts = _built(detector, built.codec, data.dataset.classes, config)
+            rates = detectors_phase.rates(detector, config)
+            _fit_both(parts, name, config.detector_epochs, config.learning_rate, config, run, data, rates=rates)
+        detectors_phase.keep("yolov3", detector, built, config, run, data)
+        _keep(name, parts, data.dataset.classes, config, run)
+        return report()
+
+    if report := fitting.phase(config, run, name, work):
+        run.write_transfer(name, report)
+    result.score("yolov3", "detection", boxes[1])
+    result.export("yolov3", *boxes)
+    result.score(name, "instances", test)
+    result.export(name, train, test)
+
+
+def frozen(name: str, path: str | Path, config: MaskConfig, run: RunFolder, data: Data) -> dict:
     """Train the branch with the detector frozen. Returns which weights of the detector changed (none should)."""
     from kerastransfer.models.parts import freeze
     from kerastransfer.models.yolo_mask import DETECTOR
     from kerastransfer.training import strategy, transfer
 
     with strategy.scope(config.strategy):
-        network, graph, decoder = _built(path, config, data)
-        parts = {part: network.get_layer(part) for part in DETECTOR}
-        for part in parts.values():
+        detector, about = read_detector(path, data.dataset.classes, config)
+        parts = _built(detector, about.decoder, about.labels, config)
+        kept = {part: parts.network.get_layer(part) for part in DETECTOR}
+        for part in kept.values():
             freeze(part)
-        before = {part: transfer.weights(layer) for part, layer in parts.items()}
-        _fit(
-            graph,
-            decoder,
+        before = {part: transfer.weights(layer) for part, layer in kept.items()}
+        objective = fitting.Objective(
+            parts.graph,
             _mask_terms,
             {"mask": 1.0},
-            name,
-            config.mask_epochs,
-            config.mask_learning_rate,
-            config,
-            run,
-            data,
+            fields=("boxes", "masks"),
+            epochs=config.mask_epochs,
+            learning_rate=config.mask_learning_rate,
         )
-    _keep(name, network, decoder, config, run, data)
-    after = {part: transfer.weights(layer) for part, layer in parts.items()}
-    return {"source": str(path), **{part: transfer.compared(before[part], after[part]) for part in parts}}
+        _fit(objective, name, parts, config, run, data)
+    _keep(name, parts, about.labels, config, run)
+    after = {part: transfer.weights(layer) for part, layer in kept.items()}
+    return {"source": str(path), **{part: transfer.compared(before[part], after[part]) for part in kept}}
 
 
-def together(name: str, start: str, path: Path, config: MaskConfig, run: RunFolder, data: Data) -> dict:
-    """Train the detector and the branch together, starting from the weights in models/START.weights.h5."""
-    from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
-    from kerastransfer.training import strategy
-
-    def of_both(targets, predictions):
-        return {**of_boxes(targets, predictions), **_mask_terms(targets, predictions)}
-
-    with strategy.scope(config.strategy):
-        network, graph, decoder = _built(path, config, data)
-        of_boxes = yolov3_loss(decoder.codec, config.net.loss, ignore=config.net.ignore)
-        network.load_weights(run.models / f"{start}.weights.h5")
-        # The terms of the detector are sums over the candidates of an image, but the mask term is a mean.
-        weights = {**WEIGHTS[config.net.loss], "mask": 10.0}
-        rate = config.end_to_end_learning_rate
-        _fit(
-            graph,
-            decoder,
-            of_both,
-            weights,
-            name,
-            config.end_to_end_epochs,
-            rate,
-            config,
-            run,
-            data,
-            mosaic=config.mosaic,
-        )
-    _keep(name, network, decoder, config, run, data)
-    return {}
-
-
-def read_detector(path: Path, classes: tuple[str, ...], config: MaskConfig) -> "tuple[keras.Model, About]":
-    """The detector for the mask branch, and its `About`. Raises UserError for another kind of model, other classes, or
-    other images than those of `config`."""
+def read_detector(path: str | Path, classes: tuple[str, ...], config: MaskConfig) -> "tuple[keras.Model, About]":
+    """The detector for the mask branch, and its `About`. Raises UserError for another kind of model, for other images
+    than those of `config`, and for other classes; with --class-agnostic, it only needs to know those of the data."""
     from kerastransfer.codecs.yolov3 import YoloV3Codec
 
-    network, about = trained.stored(path)
+    network, about = trained.detector(path)
     if not isinstance(about.decoder, YoloV3Codec):
         raise UserError(
             f"{path} is not a YOLOv3 detector; give RUN/models/yolov3.keras, which the recipe detector writes"
         )
-    if about.labels != tuple(classes):
+    if unknown := [name for name in classes if name not in about.labels]:
         raise UserError(
-            f"{path} was trained on {', '.join(about.labels)}, but the data has {', '.join(classes)}; train it on these"
+            f"{path} was trained on {_some(about.labels)}, but the data has {_some(unknown)}; start from it and train "
+            "it on these, with --start instead of --detector"
         )
-    if about.image_size != (config.image_size, config.image_size):
+    if about.labels != tuple(classes) and not config.class_agnostic:
+        raise UserError(
+            f"{path} was trained on {_some(about.labels)}, but the data has {_some(classes)}; add --class-agnostic, "
+            "or start from it with --start instead of --detector"
+        )
+    if not trained.is_name(path) and about.image_size != (config.image_size, config.image_size):
         height, width = about.image_size
         raise UserError(f"{path} takes images of {height} x {width} pixels; give --image-size {height}")
     if about.resize != config.resize:
@@ -183,26 +209,33 @@ def read_detector(path: Path, classes: tuple[str, ...], config: MaskConfig) -> "
     return network, about
 
 
-def _built(path, config, data):
-    """(network, graph that trains it, decoder for its outputs)."""
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """The network, the graph that trains it, and the decoder for its outputs."""
+
+    network: "keras.Model"
+    graph: "keras.Model"
+    decoder: Any
+
+
+def _built(detector, codec, labels, config) -> _Parts:
+    """A detector with a new mask branch."""
     from kerastransfer.codecs.mask import MaskCodec
     from kerastransfer.codecs.masked_boxes import MaskedBoxes
     from kerastransfer.models import yolo_mask
 
-    classes = data.dataset.classes
-    detector, about = read_detector(path, classes, config)
     masks = MaskCodec(mask_size=config.mask_size, level=config.mask_level)
     network = yolo_mask.yolo_mask(
         detector,
-        1 if config.class_agnostic else len(classes),
+        1 if config.class_agnostic else len(labels),
         fine=config.fine,
         filters=config.mask_filters,
         convs=config.mask_convs,
         mask_size=config.mask_size,
         activation=config.net.activation,
     )
-    graph = yolo_mask.trainer(network, about.decoder, masks, proposals=config.proposals)
-    return network, graph, MaskedBoxes(about.decoder, masks, config.detections)
+    graph = yolo_mask.trainer(network, codec, masks, proposals=config.proposals)
+    return _Parts(network, graph, MaskedBoxes(codec, masks, config.detections))
 
 
 def _mask_terms(_, predictions):
@@ -211,25 +244,43 @@ def _mask_terms(_, predictions):
     return mask_loss(predictions, predictions["masks"])
 
 
-def _fit(graph, decoder, terms, weights, phase, epochs, learning_rate, config, run, data, mosaic=0.0):
-    from kerastransfer.data import views
+def _fit_both(parts, phase, epochs, learning_rate, config, run, data, rates=None):
+    """Train the detector and its branch together, on means over the objects of a batch."""
+    from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
 
-    stride = max(stride for _, stride, _ in decoder.codec.levels)
+    of_boxes = yolov3_loss(parts.decoder.codec, config.net.loss, ignore=config.net.ignore, means=True)
+
+    def of_both(targets, predictions):
+        return {**of_boxes(targets, predictions), **_mask_terms(targets, predictions)}
+
     objective = fitting.Objective(
-        graph,
-        terms,
-        weights,
+        parts.graph,
+        of_both,
+        {**WEIGHTS[config.net.loss], "mask": config.mask_weight},
         fields=("boxes", "masks"),
         epochs=epochs,
         learning_rate=learning_rate,
-        view=views.annotated,
-        mosaic=mosaic,
-        sides=fitting.sides(config.image_size, stride) if config.multi_scale else (),
+        mosaic=config.mosaic,
+        rates=rates or {},
     )
+    _fit(objective, phase, parts, config, run, data)
+
+
+def _fit(objective, phase, parts, config, run, data):
+    from kerastransfer.data import views
+
+    stride = max(stride for _, stride, _ in parts.decoder.codec.levels)
+    sides = fitting.sides(config.image_size, stride) if config.multi_scale else ()
+    objective = dataclasses.replace(objective, view=views.annotated, sides=sides)
     fitting.fit(objective, data.parts["masks"][0], config, run, phase)
 
 
-def _keep(name, network, decoder, config, run, data):
+def _keep(name, parts, labels, config, run):
     if run.leads:
         size = (config.image_size, config.image_size)
-        outcome.keep(run, name, network, About("instances", data.dataset.classes, size, config.resize, decoder))
+        outcome.keep(run, name, parts.network, About("instances", tuple(labels), size, config.resize, parts.decoder))
+
+
+def _some(names, most=5):
+    """Names, of which only the first few if there are many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

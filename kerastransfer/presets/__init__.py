@@ -3,7 +3,7 @@
 from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest
 from kerastransfer.presets.labels import COCO
-from kerastransfer.presets.preset import File, Preset
+from kerastransfer.presets.preset import Application, File, Preset
 
 DARKNET = "https://pjreddie.com/media/files"
 FASTEST = "https://github.com/dog-qiuqiu/Yolo-Fastest/raw/master/ModelZoo/yolo-fastest-1.1_coco"
@@ -48,10 +48,17 @@ PRESETS = {
         "COCO boxes, 320 px",
         "YOLO LICENSE, do what you want",
     ),
+    "mobilenet-v2": Application("MobileNetV2", "tf"),
+    "mobilenet-v3-small": Application("MobileNetV3Small", "none"),
+    "mobilenet-v3-large": Application("MobileNetV3Large", "none"),
+    "resnet-50": Application("ResNet50", "caffe"),
+    "resnet-101": Application("ResNet101", "caffe"),
+    "efficientnet-b0": Application("EfficientNetB0", "none"),
+    "efficientnet-b3": Application("EfficientNetB3", "none", "ImageNet classes, 300 px"),
 }
 
 
-def preset(name: str) -> Preset:
+def preset(name: str) -> Preset | Application:
     """The preset of this name. Raises UserError, naming the nearest, for an unknown one."""
     if name not in PRESETS:
         raise UserError(f"unknown preset {name}; choose {', '.join(PRESETS)} (nearest: {nearest(name, PRESETS)})")

@@ -36,3 +36,17 @@ class Preset:
     def files(self) -> tuple[File, ...]:
         """All files that it needs."""
         return (self.weights, self.net) if isinstance(self.net, File) else (self.weights,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Application:
+    """A classifier of keras.applications, which Keras downloads and keeps in a cache of its own (KERAS_HOME).
+
+    builder: its name there. preprocessing: a name in `models.adapter.PREPROCESSING`.
+    """
+
+    builder: str
+    preprocessing: str
+    trained_on: str = "ImageNet classes, 224 px"
+    licence: str = "Keras's, Apache 2.0"
+    files: tuple[File, ...] = ()

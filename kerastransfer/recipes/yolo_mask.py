@@ -8,18 +8,18 @@ unstable. The scores are those of the boxes (AP) and of the masks (mask_AP).
 """
 
 import dataclasses
-from pathlib import Path
 from typing import ClassVar
 
 from kerastransfer.errors import UserError
 from kerastransfer.phases.detector import detector
-from kerastransfer.phases.mask_branch import MaskConfig, mask_branch
-from kerastransfer.runs import command_line, grid
+from kerastransfer.phases.mask_branch import MaskConfig, mask_branch, together
+from kerastransfer.runs import command_line, grid, trained
 from kerastransfer.runs.data import load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
 
 LEAD = "A detector was trained on boxes, and was frozen while a branch learnt to predict a mask in each of its boxes."
+LEAD_TOGETHER = "A detector, and a branch that predicts a mask in each of its boxes, were trained together."
 
 
 @dataclasses.dataclass
@@ -44,14 +44,20 @@ class Config(MaskConfig):
     }
 
     detector: str | None = None
-    """The yolov3.keras file of a trained detector; by default a detector is trained first."""
+    """The yolov3.keras file of a trained detector, or the name of published weights (`kerastransfer presets`), which
+    stays as it is; by default a detector is trained first."""
     export: bool = True
     """Export SavedModel and LiteRT files, and check them against the Keras model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.detector and not Path(self.detector).is_file():
-            raise UserError(f"--detector {self.detector}: no such file; give RUN/models/yolov3.keras")
+        if self.detector:
+            trained.require(self.detector, "--detector")
+            if self.together or self.start:
+                other = "--together" if self.together else "--start"
+                raise UserError(f"--detector keeps a detector as it is, but {other} trains it; leave one of them out")
+        if self.together and self.end_to_end_epochs:
+            raise UserError("--end-to-end-epochs continues after the mask branch alone; leave it out with --together")
 
 
 def main(config: Config) -> dict:
@@ -62,10 +68,14 @@ def main(config: Config) -> dict:
 def once(config: Config, run: RunFolder) -> Outcome:
     """One seed."""
     data = load_data(config, "boxes", "masks")
+    if config.together:
+        result = Outcome(config, run, data, LEAD_TOGETHER)
+        together("yolo_mask", config, run, data, result)
+        return result
     result = Outcome(config, run, data, LEAD)
-    path = Path(config.detector) if config.detector else run.models / "yolov3.keras"
     if not config.detector:
         detector(config, run, data, result)
+    path = config.detector or run.models / "yolov3.keras"
     mask_branch("yolo_mask", path, config, run, data, result)
     return result
 

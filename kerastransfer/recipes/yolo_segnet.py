@@ -58,9 +58,10 @@ class Config(SegmenterConfig, DetectorConfig):
     normalization (`weights`, as in the code of ElSedfy 2025)."""
     controls: bool = False
     """Also train baselines to compare the frozen encoder with."""
-    control_kinds: tuple[Literal["random", "through", "matched"], ...] = ("random", "through", "matched")
+    control_kinds: tuple[Literal["random", "through", "scratch", "matched"], ...] = ("random", "through", "matched")
     """Baselines that --controls trains: a frozen encoder with random weights (`random`), an encoder trained along with
-    the decoder (`through`), and a SegNet with as many weights as the U-Net (`matched`)."""
+    the decoder, from its weights (`through`) or from random ones (`scratch`), and a SegNet with as many weights as the
+    U-Net (`matched`)."""
     export: bool = True
     """Export SavedModel and LiteRT files, and check them against the Keras model."""
 
@@ -110,6 +111,7 @@ def once(config: Config, run: RunFolder) -> Outcome:
         ("yolo_unet_from_boxes", "yolo_unet"),
         *((name, f"{name}_random") for name in result.models),
         *((f"{name}_through", name) for name in result.models),
+        *((name, f"{name}_scratch") for name in result.models),
     ):
         result.compare(better, worse)
     return result
@@ -124,8 +126,9 @@ def control(kind: str, encoder: Path, config: Config, run: RunFolder, data, resu
         return
     for decoder in config.decoders:
         name = f"{MODELS.get(decoder, decoder)}_{kind}"
-        freeze = "none" if kind == "through" else config.freeze
-        segmenter(name, decoder, encoder, *common, random=kind == "random", freeze=freeze, role="control")
+        freeze = "none" if kind in ("through", "scratch") else config.freeze
+        random = kind in ("random", "scratch")
+        segmenter(name, decoder, encoder, *common, random=random, freeze=freeze, role="control")
 
 
 if __name__ == "__main__":

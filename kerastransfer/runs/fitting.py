@@ -155,7 +155,7 @@ class Objective:
     """What `fit` trains, on which annotations, and with which loss.
 
     network: a keras.Model, trained in place.
-    terms, weights, resting: as in `training.terms.TermModel`.
+    terms, weights, resting, rates: as in `training.terms.TermModel`.
     fields: the annotations to train on; samples that lack one of them are left out.
     epochs: number of epochs. learning_rate: peak learning rate.
     view: a function from the augmentation to what the network is shown of a batch, such as `views.annotated` or
@@ -175,6 +175,7 @@ class Objective:
     mosaic: float = 0.0
     sides: tuple[int, ...] = ()
     resting: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def fit(
@@ -272,7 +273,12 @@ def fit_on(
     warmup = min(config.warmup_epochs, epochs // 4) * steps
     rate = schedules.schedule(config.schedule, objective.learning_rate, epochs * steps, warmup=warmup)
     model = strategy.model(
-        config.strategy, objective.network, objective.terms, objective.weights, resting=objective.resting
+        config.strategy,
+        objective.network,
+        objective.terms,
+        objective.weights,
+        resting=objective.resting,
+        rates=objective.rates,
     )
     model.compile(config.optim.build(rate, config.ema), jit_compile=strategy.compiled(config.jit))
 

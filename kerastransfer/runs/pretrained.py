@@ -1,10 +1,11 @@
-"""Detectors with published weights, by name (`presets`)."""
+"""Published weights, by name (`presets`)."""
 
 from typing import TYPE_CHECKING
 
 from kerastransfer import presets
+from kerastransfer.errors import UserError
 from kerastransfer.presets import download
-from kerastransfer.presets.preset import File
+from kerastransfer.presets.preset import Application, File
 from kerastransfer.tasks.about import About
 
 if TYPE_CHECKING:
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 def detector(name: str) -> "tuple[keras.Model, About]":
     """The detector with its published weights, which are downloaded once.
 
-    Raises UserError for an unknown name, and if the weights cannot be had.
+    Raises UserError for an unknown name, for a model that is not a detector, and if the weights cannot be had.
     """
     preset = presets.preset(name)
+    if isinstance(preset, Application):
+        raise UserError(f"{name} was trained on {preset.trained_on} and is not a detector; it serves as --encoder")
     weights = download.fetched(preset.weights)
     if isinstance(preset.net, File):
         cfg = download.fetched(preset.net).read_text(encoding="utf-8")
@@ -31,5 +34,26 @@ def detector(name: str) -> "tuple[keras.Model, About]":
 
 
 def encoder(name: str) -> "keras.Model":
-    """The encoder of that detector. Raises UserError as `detector` does."""
+    """The encoder of that detector, or a classifier of keras.applications as an encoder. Raises UserError as `detector`
+    does."""
+    preset = presets.preset(name)
+    if isinstance(preset, Application):
+        return application(name, preset)
     return detector(name)[0].get_layer("encoder")
+
+
+def application(name: str, preset: Application) -> "keras.Model":
+    """The encoder of a classifier, with the weights that Keras downloads."""
+    import keras
+
+    from kerastransfer.models.adapter import encoder_of
+
+    try:
+        model = getattr(keras.applications, preset.builder)(include_top=False, input_shape=(None, None, 3))
+    except Exception as error:
+        # Keras raises a bare Exception if the download fails.
+        raise UserError(
+            f"Keras cannot download {name} ({error}); fetch the file by hand and put it in the folder models of "
+            "KERAS_HOME (by default ~/.keras)"
+        ) from error
+    return encoder_of(model, preset.preprocessing)

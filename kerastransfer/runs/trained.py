@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CALIBRATION_IMAGES = 32
 # With 32 images the score of a good file varied by 0.01 by chance.
 PARITY_IMAGES = 128
+NAMES = ", ".join(presets.PRESETS)
 
 
 class AnyPredictor(Protocol):
@@ -116,8 +117,7 @@ def encoder(path: str | Path) -> "keras.Model":
     Raises UserError for a file without an encoder, for an encoder whose outputs are not taps c1, c2, ..., and for an
     unknown name.
     """
-    bare = Path(path).name == str(path) and not Path(path).suffix and not Path(path).exists()
-    if bare or str(path) in presets.PRESETS:
+    if is_name(path):
         import_keras()
         from kerastransfer.runs import pretrained
 
@@ -142,6 +142,36 @@ def encoder(path: str | Path) -> "keras.Model":
 
     # The name by which every model's encoder is found.
     return keras.Model(part.input, part.output, name="encoder")
+
+
+def detector(path: str | Path) -> "tuple[keras.Model, About]":
+    """The detector in a .keras file, or that of published weights, by their name in `presets`, and its `About`.
+
+    Raises UserError as `stored` does, for a model that is not a detector, and for an unknown name.
+    """
+    if is_name(path):
+        import_keras()
+        from kerastransfer.runs import pretrained
+
+        return pretrained.detector(str(path))
+    network, about = stored(path)
+    if about.task != "detection":
+        raise UserError(f"{path} is a model for {about.task}, not a detector; give RUN/models/yolov3.keras, or another")
+    return network, about
+
+
+def is_name(path: str | Path) -> bool:
+    """Whether this is the name of published weights, known or not, and not a file."""
+    bare = Path(path).name == str(path) and not Path(path).suffix and not Path(path).exists()
+    return bare or str(path) in presets.PRESETS
+
+
+def require(path: str, flag: str) -> None:
+    """Raises UserError, before anything is read, unless this is a file or the name of published weights."""
+    if is_name(path):
+        presets.preset(path)
+    elif not Path(path).is_file():
+        raise UserError(f"{flag} {path}: no such file; give RUN/models/yolov3.keras, or a name ({NAMES})")
 
 
 def open_predictor(path: str | Path) -> AnyPredictor:

@@ -33,6 +33,7 @@ class TermModel(keras.Model):
     resting: {name of a part of `network`: function of the step}. While the function is true, neither gradients nor
         weight decay change the part's weights, nor the optimizer's own variables for them. Needs an optimizer of
         training/optimizers.py.
+    rates: {name of a part of `network`: factor of its learning rate}. Needs such an optimizer too.
 
     The step is the optimizer's own `iterations`, so a resumed run continues at the right step.
     Evaluation batches (inputs, targets, weights (B,)) may be padded with images of weight 0: the reported values are
@@ -45,6 +46,7 @@ class TermModel(keras.Model):
         terms: Callable,
         weights: Mapping[str, Weight],
         resting: Mapping[str, Callable] | None = None,
+        rates: Mapping[str, float] | None = None,
         **kwargs,
     ):
         # The layers of `network` cast their inputs themselves. Cast here, boxes would have the 8 bits of bfloat16.
@@ -53,6 +55,7 @@ class TermModel(keras.Model):
         self._terms = terms
         self._weights = dict(weights)
         self._resting = {name: (_part(network, name), condition) for name, condition in (resting or {}).items()}
+        self._rates = {name: (_part(network, name), factor) for name, factor in (rates or {}).items()}
         self._term_means = {name: keras.metrics.Mean(name=name) for name in weights}
         self._total_mean = keras.metrics.Mean(name="mean_of_the_total")
         self._mean_over_images = _MeanOverImages(name="mean_over_images")
@@ -70,13 +73,17 @@ class TermModel(keras.Model):
 
     def compile(self, *args, **kwargs):
         super().compile(*args, **kwargs)
-        if not self._resting:
+        if not (self._resting or self._rates):
             return
         # In float16 Keras wraps the optimizer in one that scales the loss.
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if not isinstance(optimizer, Rests):
-            raise ValueError(f"{type(optimizer).__name__} cannot let a part rest; use one of training/optimizers.py")
+            raise ValueError(
+                f"{type(optimizer).__name__} cannot let a part rest or learn more slowly; use one of "
+                "training/optimizers.py"
+            )
         optimizer.rest((condition, part.trainable_variables) for part, condition in self._resting.values())
+        optimizer.scale((factor, part.trainable_variables) for part, factor in self._rates.values())
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         values = self._terms(y, y_pred)
@@ -130,7 +137,7 @@ def _on_jax():
 def _part(network, name):
     found = [layer for layer in network._flatten_layers(include_self=False) if layer.name == name]
     if len(found) != 1:
-        raise ValueError(f"{network.name!r} has {len(found)} parts called {name!r}; to let it rest, it must be unique")
+        raise ValueError(f"{network.name!r} has {len(found)} parts called {name!r}; its name must be unique")
     return found[0]
 
 

@@ -1,6 +1,7 @@
 """The families of detectors: their settings, what help says without Keras, what they build."""
 
 import functools
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 from kerastransfer import detectors
 from kerastransfer.data.toy import toy
 from kerastransfer.detectors import yolov1, yolov3
-from kerastransfer.detectors.detector import Purpose, require_multiple
+from kerastransfer.detectors.detector import Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
 from kerastransfer.phases.detector import DetectorConfig
 from kerastransfer.phases.mask_branch import MaskConfig
@@ -78,7 +79,7 @@ def scenes():
 
 def built(net, size, **settings):
     family = detectors.family(net)
-    return family.build(family.Settings(**settings), net, Purpose(4, size, scenes()))
+    return family.build(family.Settings(**settings), net, Purpose(scenes().classes, size, scenes()))
 
 
 @pytest.mark.parametrize("net", detectors.FAMILY)
@@ -140,3 +141,64 @@ def test_anchors_are_fitted_unless_they_are_given():
 def test_which_networks_take_several_sizes(head, any_size):
     assert yolov1.any_size(yolov1.Settings(head=head)) == any_size
     assert yolov3.any_size(yolov3.Settings())
+
+
+def start(network, codec, labels, size=64):
+    return Start("RUN/models/yolo.keras", lambda: network, codec, labels, (size, size))
+
+
+@pytest.mark.parametrize(("net", "settings"), [("small", {}), ("yolov3-tiny", {"width": 0.125})])
+def test_a_detector_starts_from_another_one(net, settings):
+    """Its predictions are as before for a class of the same name, and it learns what the settings say."""
+    family = detectors.family(net)
+    first = built(net, 64, **settings)
+    network = first.build()
+    known = ("cow", scenes().classes[1])
+    # The four classes of the first one stand for two that are known and two that are not.
+    labels = (*known, "sheep", "goat")
+    purpose = Purpose(scenes().classes, 64, scenes(), start=start(network, first.codec, labels))
+    found = family.build(family.Settings(), net, purpose)
+    assert found.fresh == (scenes().classes[0], *scenes().classes[2:])
+    image = np.stack([sample.read()["image"] for sample in scenes().samples[:2]]).astype("float32")
+    boxes, scores = first.codec.decode(network(image))
+    again, now = found.codec.decode(found.build()(image))
+    np.testing.assert_allclose(again, boxes, atol=1e-5)
+    np.testing.assert_allclose(now[..., 1], scores[..., 1], atol=1e-5)
+
+
+def test_a_cell_learns_no_farther_than_the_detector_it_starts_from_can_point():
+    """Of one that was trained with reach 0.25, a cell points a quarter of a cell beyond its border at most."""
+    first = built("yolov3-tiny", 64, width=0.125, reach=0.25)
+    purpose = Purpose(scenes().classes, 64, scenes(), start=start(None, first.codec, scenes().classes))
+    for reach, expected in ((1.0, 0.25), (0.1, 0.1)):
+        found = yolov3.build(yolov3.Settings(reach=reach, ratio=3.0), "yolov3-tiny", purpose)
+        assert found.codec.reach == pytest.approx(expected) and found.codec.ratio == 3
+        assert found.codec.sway == 1.5 and found.codec.anchors == first.codec.anchors
+
+
+@pytest.mark.parametrize(
+    ("net", "other", "settings", "size", "words"),
+    [
+        ("yolov3-tiny", "small", {}, 64, "yolo.keras is not a YOLOv3 detector; choose another --model, such as small"),
+        ("small", "yolov3-tiny", {}, 64, "is not a YOLOv1 detector; choose another --model, such as yolov3-tiny"),
+        ("yolov3-tiny", "yolov3-tiny", {"width": 0.5}, 64, "--net.width does not apply to --start RUN/models/yolo"),
+        ("yolov3-tiny", "yolov3-tiny", {"anchors": (9.0, 9.0)}, 64, "--net.anchors does not apply to --start"),
+        ("yolov3-tiny", "yolov3-tiny", {}, 80, "--image-size 80 is not a multiple of 32"),
+    ],
+)
+def test_a_start_that_does_not_fit(net, other, settings, size, words):
+    codec = built(other, 64, **({"width": 0.125} if other == "yolov3-tiny" else {})).codec
+    family = detectors.family(net)
+    purpose = Purpose(scenes().classes, size, scenes(), start=start(None, codec, scenes().classes))
+    with pytest.raises(UserError, match=re.escape(words)):
+        family.build(family.Settings(**settings), net, purpose)
+
+
+@pytest.mark.slow
+def test_a_head_of_one_size_starts_at_this_size():
+    first = built("small", 64, head="paper_fc")
+    begun = start(first.build(), first.codec, ("a", "b", "c", "d"))
+    with pytest.raises(UserError, match="takes images of 64 x 64 pixels only; give --image-size 64"):
+        yolov1.build(yolov1.Settings(), "small", Purpose(scenes().classes, 80, scenes(), start=begun))
+    found = yolov1.build(yolov1.Settings(), "small", Purpose(scenes().classes, 64, scenes(), start=begun))
+    assert found.build().output.shape == (None, 4, 4, 9)

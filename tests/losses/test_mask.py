@@ -1,10 +1,12 @@
-"""The loss of masks: the channel of the truth alone, over the boxes of an image."""
+"""The loss of masks: the channel of the truth alone, over the boxes of a batch."""
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from kerastransfer.losses.mask import mask_loss
+from kerastransfer.training.terms import TermModel
 
 
 def case(seed=0, batch=3, boxes=4, side=5, num_classes=6):
@@ -16,7 +18,10 @@ def case(seed=0, batch=3, boxes=4, side=5, num_classes=6):
 
 
 def loss(targets, logits):
-    return np.asarray(mask_loss(targets, logits)["mask"])
+    """The mean over the boxes of each image, 0 where there are none."""
+    sums, counts = map(np.asarray, mask_loss(targets, logits)["mask"])
+    np.testing.assert_array_equal(counts, (targets["labels"] >= 0).sum(1))
+    return sums / np.maximum(counts, 1)
 
 
 def test_against_a_loop():
@@ -60,6 +65,25 @@ def test_one_mask_for_all_classes():
     assert loss(targets, one)[0] > 0
 
 
+def test_a_model_is_trained_on_the_mean_over_all_boxes_of_the_batch():
+    """Not on the mean of the images' means, in which the boxes of a crowd would count less."""
+    targets, logits = case()
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model = TermModel(network, lambda _, predictions: mask_loss(targets, logits), {"mask": 1.0})
+    model.compile(keras.optimizers.SGD(0.0))
+    found = model.test_on_batch(np.zeros((3, 1), "float32"), np.zeros((3, 1), "float32"), return_dict=True)
+    each = [
+        np.mean(
+            loss(
+                {key: value[image : image + 1, box : box + 1] for key, value in targets.items()},
+                logits[image : image + 1, box : box + 1],
+            )
+        )
+        for image, box in zip(*np.nonzero(targets["labels"] >= 0), strict=True)
+    ]
+    assert len(each) == 6 and found["loss"] == pytest.approx(np.mean(each), rel=1e-5)
+
+
 def differentiated(function, at):
     """A function's value and gradient, by the backend's own differentiation."""
     if keras.backend.backend() == "jax":
@@ -79,7 +103,7 @@ def test_gradients_are_finite_and_of_the_own_class_alone():
     """Of logits as large as they come, and with an image without a box."""
     targets, logits = case()
     logits[..., 0, 0, :] = [1e4, -1e4, 300, -300, 0, 88]
-    total, gradient = differentiated(lambda logits: ops.sum(mask_loss(targets, logits)["mask"]), logits)
+    total, gradient = differentiated(lambda logits: ops.sum(mask_loss(targets, logits)["mask"][0]), logits)
     assert np.isfinite(gradient).all() and np.isfinite(total)
     own = np.arange(6) == targets["labels"][..., None]
     touched = np.abs(gradient).max((2, 3))

@@ -221,3 +221,16 @@ def test_padding_changes_neither_values_nor_gradients(rule, jit, monkeypatch):
         np.testing.assert_allclose(terms[name], value, rtol=1e-5)
     for name, value in wanted_slopes.items():
         np.testing.assert_allclose(slopes[name], value, atol=1e-5)
+
+
+def test_means_are_the_sums_over_the_candidates_that_learn_an_object():
+    """In the background too. TermModel divides by the number in the whole batch."""
+    maps = maps_of(0, 1.0)
+    annotations = {"boxes": BOXES, "labels": LABELS}
+    sums = yolov3_loss(CODEC, "ciou")(annotations, maps)
+    pairs = yolov3_loss(CODEC, "ciou", means=True)(annotations, maps)
+    assert pairs.keys() == sums.keys() == WEIGHTS["ciou"].keys()
+    for name, (values, counts) in pairs.items():
+        np.testing.assert_allclose(values, sums[name], rtol=1e-6)
+        # Of the three objects, two are at one candidate.
+        np.testing.assert_array_equal(counts, [2])

@@ -268,7 +268,7 @@ BOXED = ["--resize", "letterbox"]
         ("yolov3", [], "with --resize letterbox; give that here too"),
         ("yolov3", [*BOXED, "--image-size", "96"], "takes images of 64 x 64 pixels; give --image-size 64"),
         ("yolov3", [*BOXED, "--data", "toy:10"], "trained on a, b, c, d, but the data has disc, square"),
-        ("masks", BOXED, "is not a YOLOv3 detector"),
+        ("masks", BOXED, "masks.keras is a model for instances, not a detector"),
         ("yolov1", BOXED, "is not a YOLOv3 detector"),
     ],
 )

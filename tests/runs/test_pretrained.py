@@ -1,12 +1,16 @@
 """Published weights by name, from the files that their owners published."""
 
+import keras
 import numpy as np
 import pytest
 
 import kerastransfer as kt
 from kerastransfer.errors import UserError
 from kerastransfer.export.keras_predictor import KerasPredictor
+from kerastransfer.models.adapter import PREPROCESSING
+from kerastransfer.presets import PRESETS
 from kerastransfer.presets.labels import COCO
+from kerastransfer.presets.preset import Application
 from kerastransfer.runs import pretrained, trained
 from kerastransfer.tasks import TASKS, images
 
@@ -39,6 +43,29 @@ def test_published_detectors_find_what_is_in_a_photo(mirror, shared_weights, sha
     assert about.decoder.levels == (("p4", 16, (1, 2, 3)), ("p5", 32, (3, 4, 5)))
     network, about = pretrained.detector("yolo-fastest-1.1-xl")
     assert about.labels == COCO and about.image_size == (320, 320)
+
+
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if isinstance(preset, Application)])
+def test_classifiers_of_keras_applications(name, monkeypatch):
+    """Where Keras has their weights; without a network, its error becomes ours."""
+    tiny = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(None, None, 3), alpha=0.35)
+    builder, preprocessing = PRESETS[name].builder, PRESETS[name].preprocessing
+    assert callable(getattr(keras.applications, builder)) and preprocessing in PREPROCESSING
+
+    def fails(**options):
+        assert options == {"include_top": False, "input_shape": (None, None, 3)}
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, builder, fails)
+    with pytest.raises(UserError, match=rf"Keras cannot download {name} \(URL fetch failure\); fetch the file by hand"):
+        kt.encoder(name)
+    monkeypatch.setattr(keras.applications, builder, lambda **_: tiny)
+    assert set(kt.encoder(name).output) == {"c1", "c2", "c3", "c4", "c5"}
+
+
+def test_a_classifier_is_not_a_detector():
+    with pytest.raises(UserError, match="resnet-50 was trained on ImageNet classes, 224 px and is not a detector"):
+        trained.detector("resnet-50")
 
 
 @pytest.mark.slow

@@ -196,7 +196,9 @@ def test_a_part_rests_with_a_scaled_loss():
 
 
 def test_only_our_optimizers_let_a_part_rest():
-    with pytest.raises(ValueError, match=r"Adam cannot let a part rest; use one of training/optimizers\.py"):
+    with pytest.raises(
+        ValueError, match=r"Adam cannot let a part rest or learn more slowly; use one of training/optimizers\.py"
+    ):
         TermModel(network(), terms, {"square": 1.0}, {"first": lambda step: step < 1}).compile("adam")
     with pytest.raises(ValueError, match="'network' has 0 parts called 'third'"):
         TermModel(network(), terms, {"square": 1.0}, {"third": lambda step: step < 1})
@@ -248,3 +250,29 @@ def test_the_table_is_read_without_keras():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@EACH
+def test_a_part_with_a_factor_learns_as_at_another_learning_rate(name):
+    """One step: the part changes as it does where the whole learning rate is multiplied, decay included; the other
+    part as without a factor."""
+
+    def moved(factor, rates):
+        of = TermModel(network(), terms, {"square": 1.0}, rates=rates)
+        of.compile(OPTIMIZERS[name]().build(0.01 * factor))
+        before = {part: state_of(of, part) for part in ("first", "second")}
+        train(of, 1)
+        return {
+            part: [new - old for new, old in zip(state_of(of, part), values, strict=True)]
+            for part, values in before.items()
+        }
+
+    def state_of(of, part):
+        return [np.array(value) for value in of.network.get_layer(part).get_weights()]
+
+    own, whole, slow = moved(1, {"first": 0.1}), moved(1, None), moved(0.1, None)
+    for ours, expected, other in zip(own["first"], slow["first"], whole["first"], strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-8)
+        assert not np.allclose(ours, other, rtol=0.1, atol=1e-8) or not np.any(ours)
+    for ours, expected in zip(own["second"], whole["second"], strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-9)
