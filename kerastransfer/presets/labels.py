@@ -1,12 +1,12 @@
 """Names of the classes of public data sets, in the order that published weights have."""
 
-# As in Darknet's coco.names.
+# The names of the data set's own files. Darknet's coco.names has older ones for six of them, such as "sofa".
 COCO = (
     "person",
     "bicycle",
     "car",
-    "motorbike",
-    "aeroplane",
+    "motorcycle",
+    "airplane",
     "bus",
     "train",
     "truck",
@@ -59,12 +59,12 @@ COCO = (
     "donut",
     "cake",
     "chair",
-    "sofa",
-    "pottedplant",
+    "couch",
+    "potted plant",
     "bed",
-    "diningtable",
+    "dining table",
     "toilet",
-    "tvmonitor",
+    "tv",
     "laptop",
     "mouse",
     "remote",

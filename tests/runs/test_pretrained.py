@@ -31,7 +31,9 @@ def test_an_unknown_name_is_refused():
 def test_published_detectors_find_what_is_in_a_photo(mirror, shared_weights, shared_data):
     """Both find the player and the glove in a photo of COCO's validation set."""
     mirror.setenv("KERASTRANSFER_MIRROR", str(shared_weights))
-    assert tuple((shared_weights / "yolov3-tiny" / "coco.names").read_text().split("\n")[:80]) == COCO
+    older = {"motorbike", "aeroplane", "sofa", "pottedplant", "diningtable", "tvmonitor"}
+    darknets = (shared_weights / "yolov3-tiny" / "coco.names").read_text().split("\n")[:80]
+    assert {theirs for theirs, ours in zip(darknets, COCO, strict=True) if theirs != ours} == older
     photo = images.read(shared_data / "coco" / "val2017" / "000000010764.jpg")
     for name in ("yolov3-tiny", "yolo-fastest-1.1-xl"):
         network, about = pretrained.detector(name)
