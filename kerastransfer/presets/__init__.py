@@ -2,7 +2,7 @@
 
 from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest
-from kerastransfer.presets.labels import COCO
+from kerastransfer.presets.labels import COCO, VOC
 from kerastransfer.presets.preset import Application, File, Preset
 
 DARKNET = "https://pjreddie.com/media/files"
@@ -31,6 +31,32 @@ PRESETS = {
         "yolov3",
         COCO,
         "COCO boxes, 416 px",
+        PUBLIC_DOMAIN,
+    ),
+    "yolov3-spp": Preset(
+        File(
+            f"{DARKNET}/yolov3-spp.weights",
+            252_209_544,
+            "87a1e8c85c763316f34e428f2295e1db9ed4abcec59dd9544f8052f50de327b4",
+        ),
+        "yolov3-spp",
+        COCO,
+        "COCO boxes, 608 px",
+        PUBLIC_DOMAIN,
+    ),
+    "yolov1": Preset(
+        File(
+            f"{DARKNET}/yolov1/yolov1.weights",
+            789_312_988,
+            "df414df832ed10e3f2788df1e0e0ae573976573b97b5eec2c824ab9e5a8ae6d6",
+        ),
+        File(
+            "https://github.com/pjreddie/darknet/raw/master/cfg/yolov1.cfg",
+            2_740,
+            "8b4b951dd646478ea4214cb389d152793ca98e5c6e67266884908ba084b6211e",
+        ),
+        VOC,
+        "VOC boxes, 448 px",
         PUBLIC_DOMAIN,
     ),
     "yolo-fastest-1.1-xl": Preset(

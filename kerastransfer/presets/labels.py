@@ -1,5 +1,29 @@
 """Names of the classes of public data sets, in the order that published weights have."""
 
+# In the order of Darknet's voc.names.
+VOC = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
 # The names of the data set's own files. Darknet's coco.names has older ones for six of them, such as "sofa".
 COCO = (
     "person",

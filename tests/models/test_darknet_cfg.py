@@ -5,6 +5,7 @@ import pytest
 from kerastransfer.errors import UserError
 from kerastransfer.models.darknet_cfg import Section, anchors_of, parse, shapes
 from kerastransfer.models.darknet_nets import yolov3_cfg
+from kerastransfer.presets import PRESETS
 
 NET = "[net]\nwidth=64\nheight=32\n"
 HEAD = "[conv]\nfilters=14\nactivation=linear\n[yolo]\nanchors=1,2, 3,4\nclasses=2\n"
@@ -97,6 +98,8 @@ def test_floats_of_the_published_files():
     counts = {name: dict(floats(parse(yolov3_cfg(name)))) for name in SECTIONS}
     published = {"yolov3": 62_001_757, "yolov3-spp": 63_052_381, "yolov3-tiny": 8_858_734}
     assert {name: sum(count.values()) for name, count in counts.items()} == published
+    # A header of 20 bytes comes first.
+    assert {name: PRESETS[name].weights.size for name in published} == {n: 4 * c + 20 for n, c in published.items()}
     for name in ("yolov3", "yolov3-spp"):
         assert sum(count for index, count in counts[name].items() if index < 75) == 40_620_640
 
