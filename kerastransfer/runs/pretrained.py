@@ -1,4 +1,4 @@
-"""Published weights, by name (`presets`)."""
+"""Published weights, by name (`presets`), and those of keras-hub as hub:NAME."""
 
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,10 @@ from kerastransfer.tasks.about import About
 
 if TYPE_CHECKING:
     import keras
+
+
+# The beginning of names that keras-hub knows.
+HUB = "hub:"
 
 
 def detector(name: str) -> "tuple[keras.Model, About]":
@@ -34,8 +38,10 @@ def detector(name: str) -> "tuple[keras.Model, About]":
 
 
 def encoder(name: str) -> "keras.Model":
-    """The encoder of that detector, or a classifier of keras.applications as an encoder. Raises UserError as `detector`
-    does."""
+    """The encoder of that detector; or a classifier of keras.applications, or a backbone of keras-hub (hub:NAME), as an
+    encoder. Raises UserError as `detector` does."""
+    if name.startswith(HUB):
+        return backbone(name.removeprefix(HUB))
     preset = presets.preset(name)
     if isinstance(preset, Application):
         return application(name, preset)
@@ -57,3 +63,33 @@ def application(name: str, preset: Application) -> "keras.Model":
             "KERAS_HOME (by default ~/.keras)"
         ) from error
     return encoder_of(model, preset.preprocessing)
+
+
+def backbone(name: str) -> "keras.Model":
+    """The encoder of a keras-hub backbone: a name that keras-hub knows, or a folder that holds a preset. Keras-hub
+    downloads it, and its image converter says how pixels are scaled."""
+    try:
+        import keras_hub
+    except ImportError:
+        raise UserError(
+            f"--encoder {HUB}{name} needs keras-hub; install it with pip install 'kerastransfer[hub]'"
+        ) from None
+    import keras
+
+    from kerastransfer.models.adapter import encoder_of
+
+    try:
+        model = keras_hub.models.Backbone.from_preset(name)
+        converter = keras_hub.layers.ImageConverter.from_preset(name)
+    except Exception as error:
+        # Keras-hub's errors, and those of the services that it downloads from, have no common class.
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"keras-hub cannot load an image backbone {name!r} ({first}); check its name") from error
+
+    def scaled(image):
+        scale, offset = (
+            default if value is None else value for value, default in ((converter.scale, 1.0), (converter.offset, 0.0))
+        )
+        return keras.layers.Rescaling(scale, offset, name="rescale")(image)
+
+    return encoder_of(model, scaled)

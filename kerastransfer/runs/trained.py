@@ -163,7 +163,7 @@ def detector(path: str | Path) -> "tuple[keras.Model, About]":
 def is_name(path: str | Path) -> bool:
     """Whether this is the name of published weights, known or not, and not a file."""
     bare = Path(path).name == str(path) and not Path(path).suffix and not Path(path).exists()
-    return bare or str(path) in presets.PRESETS
+    return bare or str(path) in presets.PRESETS or str(path).startswith("hub:")
 
 
 def require(path: str, flag: str) -> None:

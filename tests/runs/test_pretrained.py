@@ -1,5 +1,7 @@
 """Published weights by name, from the files that their owners published."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -47,6 +49,7 @@ def test_published_detectors_find_what_is_in_a_photo(mirror, shared_weights, sha
     assert about.labels == COCO and about.image_size == (320, 320)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if isinstance(preset, Application)])
 def test_classifiers_of_keras_applications(name, monkeypatch):
     """Where Keras has their weights; without a network, its error becomes ours."""
@@ -78,3 +81,35 @@ def test_an_encoder_by_name_is_that_of_the_detector(mirror, shared_weights):
     photo = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype("float32")
     expected = pretrained.detector("yolov3-tiny")[0].get_layer("encoder")(photo)["c5"]
     np.testing.assert_array_equal(encoder(photo)["c5"], expected)
+
+
+@pytest.mark.slow
+def test_a_backbone_of_keras_hub(tmp_path):
+    """From a folder that holds a preset, as a download does; its image converter's scale and offset are inside."""
+    import keras_hub
+
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 8, 8, 8],
+        stackwise_num_blocks=[1, 1, 1, 1],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        image_shape=(None, None, 3),
+    )
+    converter = keras_hub.layers.ResNetImageConverter(height=64, width=64, scale=[0.01, 0.02, 0.03], offset=[-1.0, 0.0, 1.0])
+    backbone.save_to_preset(str(tmp_path))
+    converter.save_to_preset(str(tmp_path))
+    found = kt.encoder(f"hub:{tmp_path}")
+    assert set(found.output) == {"c1", "c2", "c3", "c4", "c5"}
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype("float32")
+    scaled = pixels * np.float32([0.01, 0.02, 0.03]) + np.float32([-1, 0, 1])
+    np.testing.assert_allclose(found(pixels)["c5"], backbone(scaled), rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="keras-hub cannot load an image backbone 'missing_net'"):
+        kt.encoder("hub:missing_net")
+
+
+def test_without_keras_hub(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(UserError, match=r"needs keras-hub; install it with pip install 'kerastransfer\[hub\]'"):
+        kt.encoder("hub:resnet_18_imagenet")
