@@ -106,7 +106,7 @@ def presets() -> None:
         kept = "yes" if all(map(download.is_cached, preset.files)) else "no"
         table.add_row(name, size, preset.trained_on, preset.licence, kept if preset.files else "Keras's")
     Console(markup=False, highlight=False).print(table)
-    print(f"cache: {download.home()} (KERASTRANSFER_HOME)")
+    print(f"cache: {download.home()} (KERASTRANSFER_HOME); hub:NAME is a backbone of keras-hub")
 
 
 def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None, overwrite: bool = False) -> None:

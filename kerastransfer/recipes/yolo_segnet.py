@@ -47,7 +47,8 @@ class Config(SegmenterConfig, DetectorConfig):
 
     encoder: str | None = None
     """A .keras file with an encoder to use instead of training a detector, such as RUN/models/encoder.keras or a
-    detector; or the name of published weights, such as yolov3-tiny (`kerastransfer presets` lists them)."""
+    detector; or the name of published weights, such as yolov3-tiny (`kerastransfer presets` lists them), or hub:NAME
+    for a backbone of keras-hub."""
     decoders: tuple[str, ...] = ("segnet", "unet")
     """Decoders to train: without skip connections (`segnet`), with them (`unet`), and without them but with as many
     weights as the U-Net (`segnet_matched`)."""

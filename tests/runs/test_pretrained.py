@@ -97,7 +97,9 @@ def test_a_backbone_of_keras_hub(tmp_path):
         block_type="basic_block",
         image_shape=(None, None, 3),
     )
-    converter = keras_hub.layers.ResNetImageConverter(height=64, width=64, scale=[0.01, 0.02, 0.03], offset=[-1.0, 0.0, 1.0])
+    converter = keras_hub.layers.ResNetImageConverter(
+        height=64, width=64, scale=[0.01, 0.02, 0.03], offset=[-1.0, 0.0, 1.0]
+    )
     backbone.save_to_preset(str(tmp_path))
     converter.save_to_preset(str(tmp_path))
     found = kt.encoder(f"hub:{tmp_path}")
