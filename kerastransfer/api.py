@@ -75,16 +75,26 @@ def encoder(
     return trained.encoder(source)
 
 
-def detector(net: str, train: Dataset, *, image_size: int = 224, resize: str = "stretch", **settings: Any) -> TermModel:
+def detector(
+    net: str,
+    train: Dataset,
+    *,
+    image_size: int = 224,
+    resize: str = "stretch",
+    start: str | Path | None = None,
+    **settings: Any,
+) -> TermModel:
     """A detector for the classes of `train`: compile it with only an optimizer, and fit it on
     `batches(train, "boxes")`.
 
     net: "small", "yolov3-tiny", "yolov3-small", ... (`detectors.FAMILY`).
+    start: a detector's .keras file, or the name of published weights, to start from; its net, of the same family, is
+        used, and classes of the same name are kept.
     settings: those of its family, such as loss="ciou" (`detectors.yolov1.Settings`, `detectors.yolov3.Settings`).
     Raises UserError for unknown or invalid settings.
     """
     family = detectors.family(net)
-    purpose = Purpose(train.classes, image_size, train, resize)
+    purpose = Purpose(train.classes, image_size, train, resize, start=trained.start(start) if start else None)
     try:
         chosen = family.Settings(**settings)
     except TypeError as error:

@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -106,3 +107,25 @@ def test_a_model_of_ones_own_needs_a_word(tmp_path):
     model = keras.Model(image, keras.layers.Conv2D(2, 1)(image))
     with pytest.raises(UserError, match=r"has no `about`; set model.about"):
         kt.save(model, tmp_path / "net.keras")
+
+
+@pytest.mark.slow
+def test_a_detector_starts_from_a_file(tmp_path, scenes):
+    train, _ = scenes
+    first = kt.detector("yolov3-tiny", train, image_size=64, width=0.125)
+    kt.save(first, tmp_path / "first.keras")
+    second = kt.detector("yolov3-tiny", train, image_size=96, start=tmp_path / "first.keras", ratio=3.0)
+    for ours, theirs in zip(second.network.get_weights(), first.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert second.about.image_size == (96, 96) and second.about.decoder.ratio == 3
+    second.compile("adam")
+    second.fit(kt.batches(train, "boxes", image_size=96, batch_size=8), epochs=1, verbose=0)
+
+
+def test_an_image_model_is_an_encoder():
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3, 2, padding="same")(image))
+    found = kt.encoder(model, preprocessing="unit")
+    assert set(found.output) == {"c1"}
+    with pytest.raises(UserError, match="small has its own preprocessing and taps; give these only with a model"):
+        kt.encoder("small", preprocessing="unit")

@@ -18,7 +18,8 @@ OUTPUTS = {"Conv2D": "filters", "Dense": "units"}
 def with_classes(
     network: keras.Model, codec: Any, wanted: Any, before: Sequence[str], now: Sequence[str]
 ) -> keras.Model:
-    """A copy of a detector for the classes `now` in place of `before`, computing in the current dtype policy.
+    """A detector for the classes `now` in place of `before`, computing in the current dtype policy. It may share layers
+    with `network`.
 
     All weights are kept, except that in the last layers of the head the outputs of a class whose name is not in
     `before` start at random. Boxes, objectness and the classes of the same name are predicted as before.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kerastransfer import detectors
-from kerastransfer.detectors.detector import Detector, Purpose, Start
+from kerastransfer.detectors.detector import Detector, Purpose
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
 from kerastransfer.runs import fitting, outcome, trained
@@ -107,14 +107,7 @@ def keep(
 
 def build(config: DetectorConfig, train: "Dataset") -> Detector:
     """The detector of --model, or of --start, for the classes of the training images."""
-    start = None
-    if config.start:
-        _, about = trained.detector(config.start)
-
-        def network():
-            return trained.detector(config.start)[0]
-
-        start = Start(config.start, network, about.decoder, about.labels, about.image_size)
+    start = trained.start(config.start) if config.start else None
     purpose = Purpose(train.classes, config.image_size, train, config.resize, config.seed, start)
     return detectors.family(config.model).build(config.net, config.model, purpose)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from kerastransfer import files, presets
+from kerastransfer.detectors.detector import Start
 from kerastransfer.errors import UserError
 from kerastransfer.runs.command_line import import_keras
 from kerastransfer.tasks import TASKS
@@ -158,6 +159,14 @@ def detector(path: str | Path) -> "tuple[keras.Model, About]":
     if about.task != "detection":
         raise UserError(f"{path} is a model for {about.task}, not a detector; give RUN/models/yolov3.keras, or another")
     return network, about
+
+
+def start(source: str | Path) -> Start:
+    """The detector in a .keras file, or that of published weights, for another one to start from. Raises UserError as
+    `detector` does."""
+    _, about = detector(source)
+    # Read again wherever it is used, because its variables must be made in the scope of a strategy.
+    return Start(str(source), lambda: detector(source)[0], about.decoder, about.labels, about.image_size)
 
 
 def is_name(path: str | Path) -> bool:
