@@ -4,16 +4,24 @@ KERASTRANSFER_HOME is that folder (by default ~/.cache/kerastransfer). KERASTRAN
 on this machine, that takes the place of the owners' addresses.
 """
 
+import contextlib
 import hashlib
 import http.client
 import os
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from kerastransfer.errors import UserError
 from kerastransfer.presets.preset import File
+
+try:
+    import fcntl
+except ImportError:
+    # On Windows, two processes may download to the same file; the checksum then refuses it.
+    fcntl = None
 
 # Bytes that are read at a time.
 BLOCK = 1 << 20
@@ -52,25 +60,47 @@ def fetched(file: File, *, quiet: bool = False) -> Path:
     address = f"{mirror.rstrip('/')}/{file.name}" if mirror else file.address
     part = path.with_name(f"{path.name}.part")
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        missing = file.size - (part.stat().st_size if part.exists() else 0)
-        if shutil.disk_usage(part.parent).free < missing:
-            raise UserError(
-                f"{file.name} needs {missing / 1e6:.0f} MB in {part.parent}; free some space, or set KERASTRANSFER_HOME"
-            )
-        _download(address, part, file, quiet)
+        with _alone(part):
+            # Another process may have fetched it while this one waited.
+            if not path.is_file():
+                _complete(part, address, file, quiet)
+                part.replace(path)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(
             f"{address} cannot be downloaded ({_reason(error)}); run again to continue, or fetch {file.address} by "
             f"hand and put it at {path}"
         ) from error
+    return path
+
+
+@contextlib.contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Wait until no other process downloads to this file. What is empty afterwards is removed."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("ab") as opened:
+        if fcntl:
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if part.exists() and not part.stat().st_size:
+                part.unlink()
+
+
+def _complete(part: Path, address: str, file: File, quiet: bool) -> None:
+    """Download what is missing of `part`, and check it. Raises UserError if there is no room, and for another file than
+    was published, which is removed."""
+    missing = file.size - (part.stat().st_size if part.exists() else 0)
+    if shutil.disk_usage(part.parent).free < missing:
+        raise UserError(
+            f"{file.name} needs {missing / 1e6:.0f} MB in {part.parent}; free some space, or set KERASTRANSFER_HOME"
+        )
+    _download(address, part, file, quiet)
     try:
         _check(part, file)
     except UserError:
         part.unlink()
         raise
-    part.replace(path)
-    return path
 
 
 def _in_folder(folder: Path, file: File) -> Path:

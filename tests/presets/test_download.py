@@ -1,5 +1,6 @@
 """Downloads: checked, continued, kept once; a mirror; and what is refused."""
 
+import concurrent.futures
 import hashlib
 import http.server
 import threading
@@ -71,6 +72,26 @@ def test_a_download_that_was_cut_off_is_continued(server, ranges):
     server.sends = len(CONTENT)
     assert download.fetched(file_at(server), quiet=True).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=1000-"]
+
+
+def test_two_that_need_a_file_download_it_once(server):
+    """As the workers of one run do: the second waits for the first."""
+    begun, go_on = threading.Event(), threading.Event()
+    plain = server.do_GET
+
+    def slow(self):
+        begun.set()
+        assert go_on.wait(10)
+        plain(self)
+
+    server.do_GET = slow
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(download.fetched, file_at(server), quiet=True)
+        assert begun.wait(10)
+        second = pool.submit(download.fetched, file_at(server), quiet=True)
+        go_on.set()
+        assert first.result().read_bytes() == second.result().read_bytes() == CONTENT
+    assert server.asked == [None]
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1] + b"x", CONTENT + b"x"])
