@@ -196,10 +196,11 @@ def read_detector(path: str | Path, classes: tuple[str, ...], config: MaskConfig
             f"{path} was trained on {_some(about.labels)}, but the data has {_some(unknown)}; start from it and train "
             "it on these, with --start instead of --detector"
         )
-    if about.labels != tuple(classes) and not config.class_agnostic:
+    if about.labels != tuple(classes) and (config.end_to_end_epochs or not config.class_agnostic):
+        cure = "leave out --end-to-end-epochs" if config.class_agnostic else "add --class-agnostic"
         raise UserError(
-            f"{path} was trained on {_some(about.labels)}, but the data has {_some(classes)}; add --class-agnostic, "
-            "or start from it with --start instead of --detector"
+            f"{path} was trained on {_some(about.labels)}, but the data has {_some(classes)}; {cure}, or start from it "
+            "with --start instead of --detector"
         )
     if not trained.is_name(path) and about.image_size != (config.image_size, config.image_size):
         height, width = about.image_size

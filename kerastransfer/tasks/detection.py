@@ -161,6 +161,12 @@ def sheets(models: Mapping[str, Shown], dataset: Dataset, test: Dataset, name: s
     examples = [sample.read() for sample in test.spread(SHOWN).samples]
     images = [example["image"] for example in examples]
     for model, shown in models.items():
-        found = [dataclasses.asdict(shown.predict(image)) for image in images]
+        # A model may know other classes than the data, in another order.
+        number = {label: index for index, label in enumerate(dataset.classes)}
+        found = []
+        for image in images:
+            one = shown.predict(image)
+            labels = [number.setdefault(label, len(number)) for label in one.names]
+            found.append(dataclasses.asdict(one) | {"labels": np.array(labels, np.int32)})
         figure = Figure(title.format(model), "Ground truth and predictions on test images.", b"")
-        yield f"{name}_{model}", figure, pictures.detections(images, examples, found, dataset.classes)
+        yield f"{name}_{model}", figure, pictures.detections(images, examples, found, tuple(number))

@@ -1,11 +1,14 @@
 """Boxes from a model's outputs, their scores, and how an exported file is compared."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from kerastransfer.data.toy import CLASSES
 from kerastransfer.tasks import detection
 from kerastransfer.tasks.about import About, Thresholds
+from kerastransfer.tasks.scored import Shown
 
 # The second box shares 0.8 of the first, the third 0.4; the fourth lies apart.
 BOXES = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.0, 0.0, 0.5, 0.2], [0.6, 0.6, 1.0, 1.0]], np.float32)
@@ -116,3 +119,22 @@ def test_a_score_that_crosses_the_threshold_by_a_little_is_not_missing():
     limit = ABOUT.thresholds.score
     _, counts = detection.differences([raw(_3_1=limit + 0.01)], [raw(_3_1=limit - 0.01)], ABOUT)
     assert counts == {"detections": 1, "missing": 0, "extra": 0}
+
+
+def test_pictures_of_a_model_that_knows_other_classes_are_the_same(scenes, perfect_detector):
+    """Classes are matched by name; one that the data lacks is named too."""
+
+    def drawn(labels, change=lambda found: found):
+        def predict(image):
+            return change(perfect_detector(labels)(image, score=0.0))
+
+        ((_, _, picture),) = detection.figures({"net": Shown(predict, {}, {})}, scenes, scenes)
+        return np.asarray(picture)
+
+    def with_moon(found):
+        names = ("moon", *found.names[1:])
+        return dataclasses.replace(found, labels=np.array([9, *found.labels[1:]]), names=names)
+
+    plain = drawn(list(CLASSES))
+    np.testing.assert_array_equal(drawn([*reversed(CLASSES), "moon"]), plain)
+    assert (drawn(list(CLASSES), with_moon) != plain).any()
