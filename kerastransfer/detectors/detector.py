@@ -20,7 +20,8 @@ class Detector:
     codec: converts raw predictions to annotations and back.
     terms, weights: those of its loss (`training.terms.TermModel`).
     stride: the largest stride of the network, in pixels.
-    fresh: names of the classes that start at random where the weights of `Purpose.start` were loaded.
+    fresh: names of the classes that start at random where the weights of `Purpose.start` were loaded; None if they were
+        not, because there is no start or because the family cannot begin from one.
     """
 
     build: "Callable[[], keras.Model]"
@@ -28,7 +29,7 @@ class Detector:
     terms: Callable
     weights: Mapping[str, Any]
     stride: int
-    fresh: tuple[str, ...] = ()
+    fresh: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

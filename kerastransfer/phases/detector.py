@@ -109,7 +109,10 @@ def build(config: DetectorConfig, train: "Dataset") -> Detector:
     """The detector of --model, or of --start, for the classes of the training images."""
     start = trained.start(config.start) if config.start else None
     purpose = Purpose(train.classes, config.image_size, train, config.resize, config.seed, start)
-    return detectors.family(config.model).build(config.net, config.model, purpose)
+    built = detectors.family(config.model).build(config.net, config.model, purpose)
+    if start and built.fresh is None:
+        raise UserError(f"--model {config.model} cannot start from another detector; leave out --start {config.start}")
+    return built
 
 
 def begun(built: Detector, config: DetectorConfig) -> "tuple[keras.Model, Callable[[], dict]]":
