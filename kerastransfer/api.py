@@ -19,6 +19,7 @@ from kerastransfer.data.decoded import decode
 from kerastransfer.data.pipeline import steps_per_epoch, training_batches
 from kerastransfer.data.transforms import Augmentation
 from kerastransfer.detectors.detector import Purpose
+from kerastransfer.encoders.taps import taps as find_taps
 from kerastransfer.encoders.yolov1 import ENCODERS
 from kerastransfer.errors import UserError
 from kerastransfer.export.keras_predictor import KerasPredictor
@@ -67,6 +68,11 @@ def encoder(
     Raises UserError for a file or a model without an encoder, and for an unknown name.
     """
     if isinstance(source, keras.Model):
+        stages = source.output if isinstance(source.outputs, list) and len(source.outputs) else None
+        if isinstance(stages, dict) and preprocessing == "none" and not taps:
+            # It is an encoder already.
+            find_taps(source)
+            return source
         return encoder_of(source, preprocessing, taps=taps)
     if preprocessing != "none" or taps:
         raise UserError(f"{source} has its own preprocessing and taps; give these only with a model")

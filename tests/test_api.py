@@ -127,5 +127,7 @@ def test_an_image_model_is_an_encoder():
     model = keras.Model(image, keras.layers.Conv2D(4, 3, 2, padding="same")(image))
     found = kt.encoder(model, preprocessing="unit")
     assert set(found.output) == {"c1"}
+    small = kt.encoder("small")
+    assert kt.encoder(small) is small
     with pytest.raises(UserError, match="small has its own preprocessing and taps; give these only with a model"):
         kt.encoder("small", preprocessing="unit")

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import math
+import re
 from collections.abc import Callable, Mapping
 
 import keras
@@ -205,6 +206,8 @@ def _stages(traced, larger, sides):
 
 def _named(traced, taps, model):
     """{stage: number of the operation} of layers given by name."""
+    if not taps or not all(re.fullmatch(r"c\d+", name) for name in taps):
+        raise UserError(f'taps is {dict(taps)}; give {{"c2": layer, "c3": layer, ...}}')
     last = {name: number for number, (name, value) in enumerate(traced) if len(value.shape) == 4}
     if missing := [name for name in taps.values() if name not in last]:
         known = ", ".join(list(last)[-5:])

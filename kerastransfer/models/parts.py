@@ -40,6 +40,14 @@ def freeze(part: keras.Model, kind: str = "full") -> None:
             layer.drift = kind == "weights"
 
 
+def thaw(part: keras.Model) -> None:
+    """Undo `freeze`, which Keras stores in files: the part is trained, batch statistics included."""
+    part.trainable = True
+    for layer in batch_norms(part):
+        if isinstance(layer, BatchNorm):
+            layer.drift = False
+
+
 def batch_norms(part: keras.Model) -> list[keras.layers.BatchNormalization]:
     """The batch normalization layers of a part, including those of nested parts."""
     layers = part._flatten_layers(include_self=False, recursive=True)

@@ -29,7 +29,7 @@ class MaskConfig(DetectorConfig):
     """Number of epochs to train the mask branch for, with the detector frozen."""
     together: bool = False
     """Train the detector and the mask branch together from the start, for --detector-epochs at --learning-rate, instead
-    of the branch alone behind the frozen detector."""
+    of the branch alone behind the frozen detector; --mask-epochs and --mask-learning-rate then do not apply."""
     mask_weight: float = 2.0
     """Weight of the masks' loss when the detector and the branch are trained together; a term of the boxes' loss has
     weight 1 or 2, and all are means over the objects of a batch."""

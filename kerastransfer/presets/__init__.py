@@ -84,6 +84,20 @@ PRESETS = {
 }
 
 
+DETECTORS = tuple(name for name, row in PRESETS.items() if isinstance(row, Preset))
+
+
+def detector(name: str) -> Preset:
+    """The preset of this name. Raises UserError as `preset` does, and for one that is not a detector."""
+    found = preset(name)
+    if isinstance(found, Application):
+        raise UserError(
+            f"{name} is a classifier ({found.trained_on}), not a detector; give it as --encoder, or one of "
+            f"{', '.join(DETECTORS)} here"
+        )
+    return found
+
+
 def preset(name: str) -> Preset | Application:
     """The preset of this name. Raises UserError, naming the nearest, for an unknown one."""
     if name not in PRESETS:

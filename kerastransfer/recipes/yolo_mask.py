@@ -3,7 +3,8 @@
     python -m kerastransfer.recipes.yolo_mask --config recipes/yolo_mask/penn_fudan.toml --data DIR/PennFudanPed
 
 First the detector is trained (or read from --detector), then the mask branch, with the detector frozen
-(docs/yolo_mask.md). --end-to-end-epochs continues by training both together, which YOLO-Mask (section 4) reports to be
+(docs/yolo_mask.md). --together trains both from the first step, best from published weights (--start yolov3-tiny).
+--end-to-end-epochs continues by training both together, which YOLO-Mask (section 4) reports to be
 unstable. The scores are those of the boxes (AP) and of the masks (mask_AP).
 """
 

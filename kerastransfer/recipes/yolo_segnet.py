@@ -68,6 +68,8 @@ class Config(SegmenterConfig, DetectorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.encoder and self.start:
+            raise UserError("--encoder keeps an encoder as it is, but --start trains a detector; leave one of them out")
         if not self.decoders:
             raise UserError("--decoders is empty; give segnet, unet or both")
         if not self.masks:

@@ -21,9 +21,7 @@ def detector(name: str) -> "tuple[keras.Model, About]":
 
     Raises UserError for an unknown name, for a model that is not a detector, and if the weights cannot be had.
     """
-    preset = presets.preset(name)
-    if isinstance(preset, Application):
-        raise UserError(f"{name} was trained on {preset.trained_on} and is not a detector; it serves as --encoder")
+    preset = presets.detector(name)
     weights = download.fetched(preset.weights)
     if isinstance(preset.net, File):
         cfg = download.fetched(preset.net).read_text(encoding="utf-8")
@@ -83,8 +81,10 @@ def backbone(name: str) -> "keras.Model":
         converter = keras_hub.layers.ImageConverter.from_preset(name)
     except Exception as error:
         # Keras-hub's errors, and those of the services that it downloads from, have no common class.
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"keras-hub cannot load an image backbone {name!r} ({first}); check its name") from error
+        first = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"keras-hub cannot load an image backbone {name!r} ({first}); check its name and the network"
+        ) from error
 
     def scaled(image):
         scale, offset = (

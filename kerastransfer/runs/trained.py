@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CALIBRATION_IMAGES = 32
 # With 32 images the score of a good file varied by 0.01 by chance.
 PARITY_IMAGES = 128
-NAMES = ", ".join(presets.PRESETS)
+NAMES = ", ".join(presets.DETECTORS)
 
 
 class AnyPredictor(Protocol):
@@ -129,6 +129,7 @@ def encoder(path: str | Path) -> "keras.Model":
             "file of the same run, such as RUN/models/yolov1.keras"
         )
     model = _network(path)
+    _thaw(model)
     names = [layer.name for layer in model.layers]
     part = model.get_layer("encoder") if "encoder" in names else model
     from kerastransfer.encoders import taps
@@ -158,7 +159,15 @@ def detector(path: str | Path) -> "tuple[keras.Model, About]":
     network, about = stored(path)
     if about.task != "detection":
         raise UserError(f"{path} is a model for {about.task}, not a detector; give RUN/models/yolov3.keras, or another")
+    _thaw(network)
     return network, about
+
+
+def _thaw(model):
+    """A file keeps what was frozen in training; whoever trains its model says anew what is frozen."""
+    from kerastransfer.models.parts import thaw
+
+    thaw(model)
 
 
 def start(source: str | Path) -> Start:
@@ -177,8 +186,10 @@ def is_name(path: str | Path) -> bool:
 
 def require(path: str, flag: str) -> None:
     """Raises UserError, before anything is read, unless this is a file or the name of published weights."""
+    if path.startswith("hub:"):
+        raise UserError(f"{flag} {path} is a backbone, not a detector; give it as --encoder")
     if is_name(path):
-        presets.preset(path)
+        presets.detector(path)
     elif not Path(path).is_file():
         raise UserError(f"{flag} {path}: no such file; give RUN/models/yolov3.keras, or a name ({NAMES})")
 

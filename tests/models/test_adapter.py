@@ -93,6 +93,9 @@ def test_stages_can_be_named():
     assert taps.channels(found) == {"c1": 4, "c2": 6}
     with pytest.raises(UserError, match="has no map of a layer 'four'; its last ones are "):
         encoder_of(flat(), taps={"c2": "four"})
+    for wrong in ({}, {"stage2": "two_relu"}):
+        with pytest.raises(UserError, match=r'give \{"c2": layer'):
+            encoder_of(flat(), taps=wrong)
 
 
 def flat_like(found):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from kerastransfer.recipes import detector, yolo_mask
+from kerastransfer.recipes import detector, yolo_mask, yolo_unet
 from kerastransfer.runs import command_line, trained
 from kerastransfer.tasks.about import About
 
@@ -59,6 +59,10 @@ def test_a_detector_is_fine_tuned(known, tmp_path):
         )
         np.testing.assert_array_equal(old, new)
     assert trained.stored(output / "models/yolov3.keras")[1].labels == labels
+    # Keras stores what was frozen; who starts from the file, or trains its encoder, trains all of it.
+    for part in (trained.detector(output / "models/yolov3.keras")[0], trained.encoder(output / "models/encoder.keras")):
+        kernels = [value for value in part.weights if value.name == "kernel"]
+        assert kernels and all(value.trainable for value in kernels)
 
 
 @pytest.mark.slow
@@ -109,6 +113,8 @@ def test_a_branch_for_all_classes_serves_a_detector_that_knows_others(known, tmp
         (yolo_mask, ["--detector", "missing.keras"], "--detector missing.keras: no such file"),
         (yolo_mask, ["--detector", "yolov3", "--together"], "but --together trains it; leave one of them out"),
         (yolo_mask, ["--detector", "yolov3", "--start", "yolov3"], "but --start trains it; leave one of them out"),
+        (detector, ["--start", "hub:resnet_18_imagenet"], "hub:resnet_18_imagenet is a backbone, not a detector"),
+        (yolo_unet, ["--encoder", "yolov3-tiny", "--start", "yolov3-tiny"], "leave one of them out"),
         (yolo_mask, ["--together", "--end-to-end-epochs", "3"], "leave it out with --together"),
     ],
 )
@@ -119,4 +125,4 @@ def test_flags_that_do_not_go_together(page, flags, words, tmp_path, capsys):
 
 def test_a_classifier_is_no_detector_to_start_from(tmp_path, capsys):
     words = stopped(capsys, detector, "--start", "resnet-50", "--output", tmp_path / "run")
-    assert "resnet-50 was trained on ImageNet classes, 224 px and is not a detector" in words
+    assert "resnet-50 is a classifier (ImageNet classes, 224 px), not a detector; give it as --encoder" in words

@@ -69,7 +69,7 @@ def test_classifiers_of_keras_applications(name, monkeypatch):
 
 
 def test_a_classifier_is_not_a_detector():
-    with pytest.raises(UserError, match="resnet-50 was trained on ImageNet classes, 224 px and is not a detector"):
+    with pytest.raises(UserError, match=r"resnet-50 is a classifier \(ImageNet classes, 224 px\), not a detector"):
         trained.detector("resnet-50")
 
 
