@@ -62,6 +62,9 @@ WITHOUT_ROW = {
     "models.rewrite.changed": "gives a copy of a model: tests/models/test_rewrite.py, and every file here",
     "models.rewrite.standard": "as `changed`",
     "models.rewrite.restored": "as `changed`",
+    "models.adapter.encoder_of": "a copy of any model: tests/models/test_adapter.py",
+    "models.new_classes.with_classes": "a copy of any detector: tests/models/test_new_classes.py",
+    "models.rewrite.with_policy": "a copy of any model: tests/models/test_new_classes.py",
     "models.yolov1_cfg.yolov1_of_cfg": "full width alone: tests/models/test_yolov1_cfg.py",
 }
 
