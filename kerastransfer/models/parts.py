@@ -42,8 +42,10 @@ def freeze(part: keras.Model, kind: str = "full") -> None:
 
 def thaw(part: keras.Model) -> None:
     """Undo `freeze`, which Keras stores in files: the part is trained, batch statistics included."""
-    part.trainable = True
-    for layer in batch_norms(part):
+    for layer in part._flatten_layers(recursive=True):
+        layer.trainable = True
+        for variable in layer._trainable_variables:
+            variable.trainable = True
         if isinstance(layer, BatchNorm):
             layer.drift = False
 
