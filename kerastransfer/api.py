@@ -19,7 +19,6 @@ from kerastransfer.data.decoded import decode
 from kerastransfer.data.pipeline import steps_per_epoch, training_batches
 from kerastransfer.data.transforms import Augmentation
 from kerastransfer.detectors.detector import Purpose
-from kerastransfer.encoders.taps import taps as find_taps
 from kerastransfer.encoders.yolov1 import ENCODERS
 from kerastransfer.errors import UserError
 from kerastransfer.export.keras_predictor import KerasPredictor
@@ -62,17 +61,12 @@ def encoder(
     source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector); the name of published weights, such
         as "yolov3-tiny" (`presets.PRESETS`), which are downloaded once; the name of an encoder with random weights,
         "small", "fast_yolo" or "yolov1"; or any image model, such as one of keras.applications, whose layers are
-        copied.
+        copied; a model that gives taps already is taken as it is.
     preprocessing, taps: for an image model, what it was trained to read, such as "torch", and layers to use as stages
         (`models.adapter.encoder_of`).
     Raises UserError for a file or a model without an encoder, and for an unknown name.
     """
     if isinstance(source, keras.Model):
-        stages = source.output if isinstance(source.outputs, list) and len(source.outputs) else None
-        if isinstance(stages, dict) and preprocessing == "none" and not taps:
-            # It is an encoder already.
-            find_taps(source)
-            return source
         return encoder_of(source, preprocessing, taps=taps)
     if preprocessing != "none" or taps:
         raise UserError(f"{source} has its own preprocessing and taps; give these only with a model")

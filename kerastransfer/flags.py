@@ -1,7 +1,7 @@
 """Flags of the command line: their spelling, and checks of their values."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kerastransfer.errors import UserError
@@ -22,3 +22,8 @@ def require_positive(settings: Any, *names: str, prefix: str = "") -> None:
     for name in names:
         if not 0 < getattr(settings, name) < float("inf"):
             raise UserError(f"{flag(prefix + name)} is {getattr(settings, name)}; it must be above 0")
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """Names in a message: all of them, or the first few and how many there are beside."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

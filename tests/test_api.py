@@ -129,5 +129,9 @@ def test_an_image_model_is_an_encoder():
     assert set(found.output) == {"c1"}
     small = kt.encoder("small")
     assert kt.encoder(small) is small
+    renamed = kt.encoder(keras.Model(small.input, {"c2": small.output["c2"]}, name="mine"))
+    assert renamed.name == "encoder" and set(renamed.output) == {"c2"}
+    # Other outputs are not taken for stages: these are found.
+    assert set(kt.encoder(keras.Model(model.input, {"features": model.output})).output) == {"c1"}
     with pytest.raises(UserError, match="small has its own preprocessing and taps; give these only with a model"):
         kt.encoder("small", preprocessing="unit")

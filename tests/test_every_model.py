@@ -62,6 +62,7 @@ WITHOUT_ROW = {
     "models.rewrite.changed": "gives a copy of a model: tests/models/test_rewrite.py, and every file here",
     "models.rewrite.standard": "as `changed`",
     "models.rewrite.restored": "as `changed`",
+    "encoders.taps.named": "the same model under another name: tests/encoders/test_taps.py",
     "models.adapter.encoder_of": "a copy of any model: tests/models/test_adapter.py",
     "models.new_classes.with_classes": "a copy of any detector: tests/models/test_new_classes.py",
     "models.rewrite.with_policy": "a copy of any model: tests/models/test_new_classes.py",

@@ -46,6 +46,16 @@ class Start:
     labels: tuple[str, ...]
     image_size: tuple[int, int]
 
+    def refuse(self, settings: Any, *names: str) -> None:
+        """Raises UserError for a setting that is not its default and would not apply."""
+        default = type(settings)()
+        for name in names:
+            if getattr(settings, name) != getattr(default, name):
+                option = name.replace("_", "-")
+                raise UserError(
+                    f"--net.{option} does not apply to --start {self.source}, whose net is used; leave it out"
+                )
+
     def fresh(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         """The classes that it does not know."""
         return tuple(name for name in classes if name not in self.labels)

@@ -41,7 +41,7 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     """The detector on one of `NETS`. Raises UserError for an image size that is not a multiple of the stride, and if
     the purpose's start is not of this family, or was trained for another size and is limited to it."""
     if purpose.start is not None:
-        return _started(settings, net, purpose.start, purpose)
+        return _started(settings, purpose.start, purpose)
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.encoders.yolov1 import ACTIVATIONS, ENCODERS
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
@@ -67,7 +67,7 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     return Detector(network, codec, yolov1_loss(codec, settings.loss), WEIGHTS, stride)
 
 
-def _started(settings: Settings, net: str, start: Start, purpose: Purpose) -> Detector:
+def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
     """The detector `start` for the classes of `purpose`. Its net and what its predictions mean stay as they are."""
     from kerastransfer.codecs.yolov1 import YoloV1Codec
     from kerastransfer.encoders import taps
@@ -76,6 +76,7 @@ def _started(settings: Settings, net: str, start: Start, purpose: Purpose) -> De
 
     if not isinstance(start.codec, YoloV1Codec):
         raise UserError(f"--start {start.source} is not a YOLOv1 detector; choose another --model, such as yolov3-tiny")
+    start.refuse(settings, "head", "boxes_per_cell", "sizes", "score")
     network = start.network()
     stride = max(taps.strides(network.get_layer("encoder")).values())
     require_multiple(purpose.image_size, stride, start.source)

@@ -101,9 +101,7 @@ def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
 
     if not isinstance(start.codec, YoloV3Codec):
         raise UserError(f"--start {start.source} is not a YOLOv3 detector; choose another --model, such as small")
-    given = {"cfg": settings.cfg, "anchors": settings.anchors, "width": settings.width != 1}
-    if names := [f"--net.{name}" for name, value in given.items() if value]:
-        raise UserError(f"{names[0]} does not apply to --start {start.source}, whose net is used; leave it out")
+    start.refuse(settings, "cfg", "anchors", "width")
     stride = max(stride for _, stride, _ in start.codec.levels)
     require_multiple(purpose.image_size, stride, start.source)
     sway = start.codec.sway

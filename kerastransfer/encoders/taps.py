@@ -34,6 +34,12 @@ def taps(encoder: keras.Model) -> dict[str, keras.KerasTensor]:
     return found
 
 
+def named(encoder: keras.Model) -> keras.Model:
+    """The same encoder under the name by which a model's encoder is found. Raises UserError as `taps` does."""
+    taps(encoder)
+    return encoder if encoder.name == "encoder" else keras.Model(encoder.input, encoder.output, name="encoder")
+
+
 def channels(encoder: keras.Model) -> dict[str, int]:
     """{"c1": 64, ...}: the channels of each tap."""
     return {name: maps.shape[-1] for name, maps in taps(encoder).items()}

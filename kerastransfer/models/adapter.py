@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from kerastransfer.encoders.taps import SIDE
+from kerastransfer.encoders.taps import SIDE, named
 from kerastransfer.errors import UserError
 from kerastransfer.models.rewrite import restored
 
@@ -56,11 +56,14 @@ def encoder_of(
     preprocessing: what the model was trained to read: a name in PREPROCESSING, or a function of pixels in 0..255;
         "none" for a model that scales pixels itself.
     taps: {"c3": name of a layer, ...}, for layers of other stages than the last map of each stride.
+    A model that already gives {"c1": ..., "c2": ...} is not copied, unless preprocessing or taps are given.
     Raises UserError for a model that does not read one image, or whose stages cannot be found.
     """
     if isinstance(preprocessing, str) and preprocessing not in PREPROCESSING:
         raise UserError(f"unknown preprocessing {preprocessing!r}; choose {', '.join(PREPROCESSING)}, or a function")
     model = _traced(model)
+    if preprocessing == "none" and taps is None and isinstance(model.output, dict) and _are_stages(model.output):
+        return named(model)
     sides = tuple(side or SIDE for side in model.input.shape[1:3])
     copies = _Copies(model)
     # Traced at two sizes, to find the maps, which grow with the image.
@@ -120,12 +123,11 @@ class _Copies:
         self._model = model
         self._copies: dict[int, keras.layers.Layer] = {}
         self._originals = {}
-        names = collections.Counter(name for name, _ in _flat(model))
-        self._names = {id(layer): name for name, layer in _flat(model)}
-        twice = {name for name, count in names.items() if count > 1}
-        for parent, layer in _parents(model):
-            if layer.name in twice and parent is not model:
-                self._names[id(layer)] = f"{parent.name}_{layer.name}"
+        counts = collections.Counter(layer.name for _, layer in _layers(model))
+        self._names = {
+            id(layer): f"{parent.name}_{layer.name}" if counts[layer.name] > 1 and parent is not model else layer.name
+            for parent, layer in _layers(model)
+        }
 
     def run(self, image, *, until: int | None = None, outputs: list | None = None) -> list:
         """(name of the layer, output) of every operation with one output, in the order in which they run; the last one
@@ -158,7 +160,7 @@ class _Copies:
         if not isinstance(operation, keras.layers.Layer):
             return operation
         if id(operation) not in self._copies:
-            config = operation.get_config() | {"name": self._names.get(id(operation), operation.name)}
+            config = operation.get_config() | {"name": self._names[id(operation)]}
             self._copies[id(operation)] = type(operation).from_config(config)
             self._originals[id(operation)] = operation
         return self._copies[id(operation)]
@@ -169,17 +171,13 @@ class _Copies:
         self._originals = {}
 
 
-def _parents(model):
+def _layers(model):
     """(model, layer) of the layers at any depth that are not models."""
     for layer in model.layers:
         if _is_graph(layer):
-            yield from _parents(layer)
+            yield from _layers(layer)
         else:
             yield model, layer
-
-
-def _flat(model):
-    return [(layer.name, layer) for _, layer in _parents(model)]
 
 
 def _stages(traced, larger, sides):
@@ -204,9 +202,13 @@ def _stages(traced, larger, sides):
     return dict(sorted(found.items()))
 
 
+def _are_stages(names):
+    return bool(names) and all(re.fullmatch(r"c\d+", name) for name in names)
+
+
 def _named(traced, taps, model):
     """{stage: number of the operation} of layers given by name."""
-    if not taps or not all(re.fullmatch(r"c\d+", name) for name in taps):
+    if not _are_stages(taps):
         raise UserError(f'taps is {dict(taps)}; give {{"c2": layer, "c3": layer, ...}}')
     last = {name: number for number, (name, value) in enumerate(traced) if len(value.shape) == 4}
     if missing := [name for name in taps.values() if name not in last]:

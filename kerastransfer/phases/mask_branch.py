@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kerastransfer import detectors
 from kerastransfer.errors import UserError
-from kerastransfer.flags import require_positive
-from kerastransfer.phases import detector as detectors_phase
+from kerastransfer.flags import require_positive, some
+from kerastransfer.phases import detector as detector_phase
 from kerastransfer.phases.detector import DetectorConfig
 from kerastransfer.runs import fitting, outcome, trained
 from kerastransfer.runs.data import Data
@@ -132,17 +132,17 @@ def together(name: str, config: MaskConfig, run: RunFolder, data: Data, result: 
     """Train a detector and its mask branch together from the start: models/yolov3.keras and models/NAME.keras. Score
     and export both."""
     boxes, (train, test) = data.parts["boxes"], data.parts["masks"]
-    built = detectors_phase.build(config, boxes[0])
+    built = detector_phase.build(config, boxes[0])
 
     def work() -> dict:
         from kerastransfer.training import strategy
 
         with strategy.scope(config.strategy):
-            detector, report = detectors_phase.begun(built, config)
+            detector, report = detector_phase.begun(built, config)
             parts = _built(detector, built.codec, data.dataset.classes, config)
-            rates = detectors_phase.rates(detector, config)
+            rates = detector_phase.rates(detector, config)
             _fit_both(parts, name, config.detector_epochs, config.learning_rate, config, run, data, rates=rates)
-        detectors_phase.keep("yolov3", detector, built, config, run, data)
+        detector_phase.keep("yolov3", detector, built, config, run, data)
         _keep(name, parts, data.dataset.classes, config, run)
         return report()
 
@@ -193,13 +193,13 @@ def read_detector(path: str | Path, classes: tuple[str, ...], config: MaskConfig
         )
     if unknown := [name for name in classes if name not in about.labels]:
         raise UserError(
-            f"{path} was trained on {_some(about.labels)}, but the data has {_some(unknown)}; start from it and train "
+            f"{path} was trained on {some(about.labels)}, but the data has {some(unknown)}; start from it and train "
             "it on these, with --start instead of --detector"
         )
     if about.labels != tuple(classes) and (config.end_to_end_epochs or not config.class_agnostic):
         cure = "leave out --end-to-end-epochs" if config.class_agnostic else "add --class-agnostic"
         raise UserError(
-            f"{path} was trained on {_some(about.labels)}, but the data has {_some(classes)}; {cure}, or start from it "
+            f"{path} was trained on {some(about.labels)}, but the data has {some(classes)}; {cure}, or start from it "
             "with --start instead of --detector"
         )
     if not trained.is_name(path) and about.image_size != (config.image_size, config.image_size):
@@ -280,8 +280,3 @@ def _keep(name, parts, labels, config, run):
     if run.leads:
         size = (config.image_size, config.image_size)
         outcome.keep(run, name, parts.network, About("instances", tuple(labels), size, config.resize, parts.decoder))
-
-
-def _some(names, most=5):
-    """Names, of which only the first few if there are many."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -84,11 +84,15 @@ PRESETS = {
 }
 
 
+# The beginning of names that keras-hub knows.
+HUB = "hub:"
 DETECTORS = tuple(name for name, row in PRESETS.items() if isinstance(row, Preset))
 
 
 def detector(name: str) -> Preset:
     """The preset of this name. Raises UserError as `preset` does, and for one that is not a detector."""
+    if name.startswith(HUB):
+        raise UserError(f"{name} is a backbone, not a detector; give it as --encoder")
     found = preset(name)
     if isinstance(found, Application):
         raise UserError(

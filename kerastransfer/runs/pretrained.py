@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     import keras
 
 
-# The beginning of names that keras-hub knows.
-HUB = "hub:"
-
-
 def detector(name: str) -> "tuple[keras.Model, About]":
     """The detector with its published weights, which are downloaded once.
 
@@ -38,8 +34,8 @@ def detector(name: str) -> "tuple[keras.Model, About]":
 def encoder(name: str) -> "keras.Model":
     """The encoder of that detector; or a classifier of keras.applications, or a backbone of keras-hub (hub:NAME), as an
     encoder. Raises UserError as `detector` does."""
-    if name.startswith(HUB):
-        return backbone(name.removeprefix(HUB))
+    if name.startswith(presets.HUB):
+        return backbone(name.removeprefix(presets.HUB))
     preset = presets.preset(name)
     if isinstance(preset, Application):
         return application(name, preset)
@@ -70,7 +66,7 @@ def backbone(name: str) -> "keras.Model":
         import keras_hub
     except ImportError:
         raise UserError(
-            f"--encoder {HUB}{name} needs keras-hub; install it with pip install 'kerastransfer[hub]'"
+            f"--encoder {presets.HUB}{name} needs keras-hub; install it with pip install 'kerastransfer[hub]'"
         ) from None
     import keras
 

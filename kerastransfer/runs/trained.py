@@ -135,15 +135,9 @@ def encoder(path: str | Path) -> "keras.Model":
     from kerastransfer.encoders import taps
 
     try:
-        taps.taps(part)
+        return taps.named(part)
     except UserError as error:
         raise UserError(f"{path}: {error}, RUN/models/encoder.keras, or a detector's .keras file") from error
-    if part.name == "encoder":
-        return part
-    import keras
-
-    # The name by which every model's encoder is found.
-    return keras.Model(part.input, part.output, name="encoder")
 
 
 def detector(path: str | Path) -> "tuple[keras.Model, About]":
@@ -181,13 +175,11 @@ def start(source: str | Path) -> Start:
 def is_name(path: str | Path) -> bool:
     """Whether this is the name of published weights, known or not, and not a file."""
     bare = Path(path).name == str(path) and not Path(path).suffix and not Path(path).exists()
-    return bare or str(path) in presets.PRESETS or str(path).startswith("hub:")
+    return bare or str(path) in presets.PRESETS or str(path).startswith(presets.HUB)
 
 
 def require(path: str, flag: str) -> None:
     """Raises UserError, before anything is read, unless this is a file or the name of published weights."""
-    if path.startswith("hub:"):
-        raise UserError(f"{flag} {path} is a backbone, not a detector; give it as --encoder")
     if is_name(path):
         presets.detector(path)
     elif not Path(path).is_file():

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kerastransfer.errors import UserError
+from kerastransfer.flags import some
 from kerastransfer.training import architecture, arrays
 
 # Name of the array that holds the architecture of a part in a file that `save` wrote; files of version 0.1 lack it.
@@ -85,7 +86,8 @@ def load(
     missing, unknown = variables.keys() - saved.keys() - kept, saved.keys() - (variables.keys() - kept)
     if missing or unknown:
         raise UserError(
-            f"{label} does not fit {part.name!r}: it lacks {_some(missing)} and has unknown {_some(unknown)}; "
+            f"{label} does not fit {part.name!r}: it lacks {some(sorted(missing)) or 'nothing'} and has unknown "
+            f"{some(sorted(unknown)) or 'nothing'}; "
             "build the part as it was trained (--model), or list the layers that start fresh"
         )
     wrong = [
@@ -95,7 +97,7 @@ def load(
     ]
     if wrong:
         raise UserError(
-            f"{label} does not fit {part.name!r}: shapes differ, {_some(wrong)}; give weights of the same width"
+            f"{label} does not fit {part.name!r}: shapes differ, {some(sorted(wrong))}; give weights of the same width"
         )
     if described is not None:
         own = architecture.description(part)
@@ -147,9 +149,3 @@ def _variables(part):
                 raise ValueError(f"{part.name!r} has two weights called {name}; give its layers different names")
             found[name] = variable
     return found
-
-
-def _some(names, most=4):
-    names = sorted(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "nothing"

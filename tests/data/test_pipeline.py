@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import itertools
+import os
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -139,6 +141,15 @@ def test_with_a_gpu_several_batches_are_made_at_once_and_are_the_same(how, monke
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     assert at_once() == 3
     same(batches(9, how=how), undisturbed(9, how=how))
+
+
+@pytest.mark.parametrize(("device", "batches"), [("gpu", 3), ("cpu", 1)])
+def test_on_jax_it_is_jax_that_knows_the_gpu(device, batches, monkeypatch):
+    jax = pytest.importorskip("jax", reason="jax is not installed: pip install kerastransfer[jax]")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert at_once() == batches
 
 
 @pytest.mark.slow

@@ -183,6 +183,8 @@ def test_a_cell_learns_no_farther_than_the_detector_it_starts_from_can_point():
         ("small", "yolov3-tiny", {}, 64, "is not a YOLOv1 detector; choose another --model, such as yolov3-tiny"),
         ("yolov3-tiny", "yolov3-tiny", {"width": 0.5}, 64, "--net.width does not apply to --start RUN/models/yolo"),
         ("yolov3-tiny", "yolov3-tiny", {"anchors": (9.0, 9.0)}, 64, "--net.anchors does not apply to --start"),
+        ("small", "small", {"head": "paper_fc"}, 64, "--net.head does not apply to --start RUN/models/yolo.keras"),
+        ("small", "small", {"boxes_per_cell": 2}, 64, "--net.boxes-per-cell does not apply to --start"),
         ("yolov3-tiny", "yolov3-tiny", {}, 80, "--image-size 80 is not a multiple of 32"),
     ],
 )

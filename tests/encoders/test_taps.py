@@ -32,3 +32,10 @@ def test_of_any_size(shape):
 def test_of_ours():
     assert taps.strides(ENCODERS["small"]()) == {"c1": 2, "c2": 4, "c3": 8, "c4": 16, "c5": 16}
     assert taps.channels(ENCODERS["small"]()) == {"c1": 32, "c2": 64, "c3": 128, "c4": 256, "c5": 512}
+
+
+def test_the_name_by_which_it_is_found():
+    encoder = strided((64, 64, 1))
+    found = taps.named(encoder)
+    assert found.name == "encoder" and list(found.output) == list(encoder.output) and found.layers == encoder.layers
+    assert taps.named(found) is found

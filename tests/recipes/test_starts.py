@@ -4,9 +4,15 @@ knows more classes than the data. All on small drawn scenes."""
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 
+from kerastransfer import detectors
+from kerastransfer.data.toy import toy
+from kerastransfer.detectors.detector import Detector
+from kerastransfer.errors import UserError
+from kerastransfer.phases.detector import DetectorConfig, begun, build
 from kerastransfer.recipes import detector, yolo_mask, yolo_unet
 from kerastransfer.runs import command_line, trained
 from kerastransfer.tasks.about import About
@@ -126,3 +132,40 @@ def test_flags_that_do_not_go_together(page, flags, words, tmp_path, capsys):
 def test_a_classifier_is_no_detector_to_start_from(tmp_path, capsys):
     words = stopped(capsys, detector, "--start", "resnet-50", "--output", tmp_path / "run")
     assert "resnet-50 is a classifier (ImageNet classes, 224 px), not a detector; give it as --encoder" in words
+
+
+@pytest.mark.slow
+def test_baselines_start_where_they_say(known, tmp_path):
+    """A frozen encoder of random weights, and encoders trained along, from the given weights and from random ones."""
+    path, *_ = known
+    kinds = ["--control-kinds", "random", "through", "scratch"]
+    flags = ["--encoder", path, "--decoder-epochs", "1", "--controls", *kinds]
+    output = run(yolo_unet, tmp_path / "run", *flags)
+    report = json.loads((output / "transfer_report.json").read_text())
+    begun = report["yolo_unet"]["checksum_before"]
+    for name, source, moves in (
+        ("yolo_unet", str(path), False),
+        ("yolo_unet_random", "random weights", False),
+        ("yolo_unet_through", str(path), True),
+        ("yolo_unet_scratch", "random weights", True),
+    ):
+        assert report[name]["source"] == source and bool(report[name]["moved"]) == moves, name
+        assert (report[name]["checksum_before"] == begun) == (source == str(path)), name
+    assert json.loads((output / "metrics.json").read_text())["results"].keys() == report.keys()
+
+
+def test_a_stage_that_is_not_there():
+    image = keras.Input((None, None, 3))
+    encoder = keras.Model(image, {"c1": keras.layers.Conv2D(2, 3, 2)(image)}, name="encoder")
+    built = Detector(lambda: keras.Model(image, encoder(image)), None, None, {}, 2, ())
+    config = DetectorConfig(model="yolov3-tiny", start="yolov3", freeze_stages="c3")
+    with pytest.raises(UserError, match="--freeze-stages c3: the encoder of yolov3 has c1; choose one"):
+        begun(built, config)
+
+
+def test_a_family_that_cannot_start_says_so(monkeypatch):
+    monkeypatch.setattr(trained, "start", lambda source: source)
+    monkeypatch.setattr(detectors.DETECTORS["yolov3"], "build", lambda *_: Detector(None, None, None, {}, 32))
+    config = DetectorConfig(model="yolov3-tiny", start="yolov3")
+    with pytest.raises(UserError, match="--model yolov3-tiny cannot start from another detector"):
+        build(config, toy(count=2, image_size=32))
