@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items):
 def shared_data() -> Path:
     """The folder of real photos; tests that need it are skipped for those who do not have it."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"real photos are not here: {SHARED_DATA} is missing")
+        pytest.skip(f"needs photos that are not part of the package: {SHARED_DATA} is missing")
     return SHARED_DATA
 
 
@@ -38,7 +38,7 @@ def shared_data() -> Path:
 def shared_weights() -> Path:
     """The folder of published weights; tests that need it are skipped for those who do not have it."""
     if not SHARED_WEIGHTS.is_dir():
-        pytest.skip(f"published weights are not here: {SHARED_WEIGHTS} is missing")
+        pytest.skip(f"needs weights that are not part of the package: {SHARED_WEIGHTS} is missing")
     return SHARED_WEIGHTS
 
 

@@ -321,3 +321,32 @@ def check_training(case: Case, *, jit: bool = False, eager: bool = False) -> Non
     still = [weight.path for weight, old, new in zip(weights, start, after, strict=True) if np.array_equal(old, new)]
     still = [path for path in still if not path.endswith(UNDONE)]
     assert not still, f"no gradient reaches {still}"
+
+
+def compiled(function: Callable, *, jit: bool = True) -> Callable:
+    """`function` as a graph, and compiled by XLA if `jit`. On JAX there is no graph without XLA."""
+    if ON_TENSORFLOW:
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=jit)
+    import jax
+
+    return jax.jit(function) if jit else function
+
+
+def with_gradient(function: Callable) -> Callable:
+    """From `function(x) -> (scalar, anything)` to `x -> ((scalar, anything), gradient of the scalar by x)`, by the
+    backend's own differentiation; x is an array or a dict of arrays."""
+    if ON_TENSORFLOW:
+        import tensorflow as tf
+
+        def differentiated(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                found = function(x)
+            return found, tape.gradient(found[0], x, unconnected_gradients="zero")
+
+        return differentiated
+    import jax
+
+    return jax.value_and_grad(function, has_aux=True)

@@ -5,9 +5,11 @@ import math
 import keras
 import numpy as np
 import pytest
+from harness import compiled, with_gradient
 
 from kerastransfer.codecs.yolov3 import YoloV3Codec
 from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
+from kerastransfer.ops import truths as folding
 
 ANCHORS = ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0), (30.0, 61.0), (62.0, 45.0), (59.0, 119.0))
 LEVELS = (("p4", 16, (0, 1, 2)), ("p5", 32, (3, 4, 5)))
@@ -183,38 +185,30 @@ def compact(boxes, labels, number):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with tf.GradientTape")
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("rule", ["darknet", "ciou"])
 def test_padding_changes_neither_values_nor_gradients(rule, jit, monkeypatch):
     """Objects beyond a block are learnt in a loop; without one, where a block holds them all."""
-    import tensorflow as tf
-
-    from kerastransfer.ops import truths
-
     codec = YoloV3Codec(2, ANCHORS, LEVELS, ratio=3.0, reach=0.5, sway=2.0)
     loss = yolov3_loss(codec, rule, ignore=0.3)
     random = np.random.default_rng(1)
     maps = {
-        name: tf.constant(random.normal(0, 1, (2, rows, columns, 3 * 7)), tf.float32)
+        name: keras.ops.convert_to_tensor(random.normal(0, 1, (2, rows, columns, 3 * 7)), "float32")
         for (name, _, _), (rows, columns) in zip(LEVELS, GRIDS, strict=True)
     }
 
     def values(boxes, labels):
-        @tf.function(jit_compile=jit)
-        def found(maps, boxes, labels):
-            with tf.GradientTape() as tape:
-                tape.watch(maps)
-                terms = loss({"boxes": boxes, "labels": labels}, maps)
-                total = tf.add_n(list(terms.values()))
-            return terms, tape.gradient(total, maps)
+        def total(maps):
+            terms = loss({"boxes": boxes, "labels": labels}, maps)
+            return sum(keras.ops.sum(value) for value in terms.values()), terms
 
-        return found(maps, tf.constant(boxes), tf.constant(labels))
+        (_, terms), slopes = compiled(with_gradient(total), jit=jit)(maps)
+        return terms, slopes
 
     boxes, labels = crowded(130)
     terms, slopes = values(boxes, labels)
-    assert truths.BLOCK < 45
-    monkeypatch.setattr(truths, "BLOCK", 64)
+    assert folding.BLOCK < 45
+    monkeypatch.setattr(folding, "BLOCK", 64)
     wanted_terms, wanted_slopes = values(*compact(boxes, labels, 45))
     for name, value in wanted_terms.items():
         assert np.all(np.array(value) > 0)

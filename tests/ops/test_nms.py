@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from harness import compiled, with_gradient
 from keras import ops
 
 from kerastransfer.ops.nms import non_max_suppression
@@ -214,23 +215,17 @@ def test_a_crowd_loses_nothing_against_suppression_of_all_candidates(mode, class
     np.testing.assert_array_equal(found["labels"][0, :count], labels)
 
 
-@pytest.mark.skipif(not TENSORFLOW, reason="takes gradients with tf.GradientTape")
 @pytest.mark.parametrize("jit", [False, True])
 def test_it_stands_in_a_training_step(jit):
     """No gradient flows through what is found, and the loop does not stop the gradient of anything else."""
-    import tensorflow as tf
+    given = dict(zip(("boxes", "scores"), map(keras.ops.convert_to_tensor, scattered(30, 2)), strict=True))
 
-    boxes, scores = (tf.constant(values) for values in scattered(30, 2))
+    def total(given):
+        limits = {"iou_threshold": 0.5, "score_threshold": 0.1, "max_detections": 9}
+        found = non_max_suppression(given["boxes"], given["scores"], **limits)
+        learnt = keras.ops.sum(found["boxes"] * 3 + keras.ops.expand_dims(found["scores"], -1))
+        return learnt + keras.ops.sum(given["scores"]), ()
 
-    @tf.function(jit_compile=jit)
-    def slope(boxes, scores):
-        with tf.GradientTape() as tape:
-            tape.watch((boxes, scores))
-            limits = {"iou_threshold": 0.5, "score_threshold": 0.1, "max_detections": 9}
-            found = non_max_suppression(boxes, scores, **limits)
-            total = tf.reduce_sum(found["boxes"] * 3 + found["scores"][..., None]) + tf.reduce_sum(scores)
-        return tape.gradient(total, (boxes, scores), unconnected_gradients="zero")
-
-    by_boxes, by_scores = slope(boxes, scores)
-    np.testing.assert_array_equal(by_boxes, np.zeros((2, 30, 4)))
-    np.testing.assert_array_equal(by_scores, np.ones((2, 30, 2)))
+    _, slope = compiled(with_gradient(total), jit=jit)(given)
+    np.testing.assert_array_equal(slope["boxes"], np.zeros((2, 30, 4)))
+    np.testing.assert_array_equal(slope["scores"], np.ones((2, 30, 2)))

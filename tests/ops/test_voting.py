@@ -1,8 +1,8 @@
 """Painted boxes against a loop over boxes and pixels."""
 
-import keras
 import numpy as np
 import pytest
+from harness import compiled
 
 from kerastransfer.ops.voting import paint
 
@@ -68,11 +68,8 @@ def test_many_boxes_leave_no_trace_of_rounding():
     assert got.max() > 500 and np.abs(got[0, 50:, :]).max() < 1e-5 * got.max()
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compiles with tf.function")
 def test_in_a_compiled_function():
-    import tensorflow as tf
-
     random = np.random.default_rng(3)
     boxes, weights = random_boxes(random, 2, 30, (8, 9)), random.uniform(0, 1, (2, 30)).astype("float32")
-    compiled = tf.function(lambda b, w: paint(b, w, (8, 9)), jit_compile=True)
-    np.testing.assert_allclose(compiled(boxes, weights), looped(boxes, weights, (8, 9)), atol=1e-5)
+    found = compiled(lambda b, w: paint(b, w, (8, 9)))(boxes, weights)
+    np.testing.assert_allclose(found, looped(boxes, weights, (8, 9)), atol=1e-5)
