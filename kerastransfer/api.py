@@ -87,14 +87,15 @@ def detector(
     """A detector for the classes of `train`: compile it with only an optimizer, and fit it on
     `batches(train, "boxes")`.
 
-    net: "small", "yolov3-tiny", "yolov3-small", ... (`detectors.FAMILY`).
+    net: "small", "yolov3-tiny", "retinanet", ... (`detectors.FAMILY`).
     start: a detector's .keras file, or the name of published weights, to start from; its net, of the same family, is
         used, and classes of the same name are kept.
     settings: those of its family, such as loss="ciou" (`detectors.yolov1.Settings`, `detectors.yolov3.Settings`).
     Raises UserError for unknown or invalid settings.
     """
     family = detectors.family(net)
-    purpose = Purpose(train.classes, image_size, train, resize, start=trained.start(start) if start else None)
+    begun = trained.start(start) if start else None
+    purpose = Purpose(train.classes, image_size, train, resize, start=begun, encoder=trained.encoder)
     try:
         chosen = family.Settings(**settings)
     except TypeError as error:

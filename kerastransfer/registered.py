@@ -4,10 +4,10 @@
 import keras
 
 import kerastransfer.layers
-from kerastransfer.codecs import layers, mask, masked_boxes, yolov1, yolov3
+from kerastransfer.codecs import fcos, layers, mask, masked_boxes, retinanet, yolov1, yolov3
 from kerastransfer.losses import compiled
 
-ROOMS = (kerastransfer.layers, layers, mask, masked_boxes, yolov1, yolov3, compiled)
+ROOMS = (kerastransfer.layers, layers, mask, masked_boxes, yolov1, yolov3, retinanet, fcos, compiled)
 OBJECTS = {
     name: value for name, value in keras.saving.get_custom_objects().items() if name.startswith("kerastransfer>")
 }

@@ -11,9 +11,11 @@ import pytest
 from harness import Case, boxes, integers, numbers
 
 from kerastransfer import registered
+from kerastransfer.codecs.fcos import FcosCodec
 from kerastransfer.codecs.layers import Decode, DecodeMasks, Levels, Odds, Rois, Vote
 from kerastransfer.codecs.mask import MaskCodec
 from kerastransfer.codecs.masked_boxes import MaskedBoxes
+from kerastransfer.codecs.retinanet import AnchorCodec
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
 from kerastransfer.export import portable
@@ -24,6 +26,7 @@ from kerastransfer.layers.multiple_of import MultipleOf
 from kerastransfer.layers.pyramid_roi_align import PyramidRoIAlign
 from kerastransfer.layers.roi_align import RoIAlign
 from kerastransfer.layers.rois import Fold, Unfold
+from kerastransfer.layers.scale import Scale
 from kerastransfer.layers.suppress import Suppress
 from kerastransfer.losses.compiled import PixelLoss
 
@@ -33,7 +36,10 @@ V1 = YoloV1Codec(2, 1, sizes="root", score="product", reach=1.0)
 V1_FLAT = YoloV1Codec(3, layout="darknet")
 V3 = YoloV3Codec(2, ((8, 9), (20, 14), (30, 40)), (("p4", 16, (0, 1)), ("p5", 32, (2,))), 4.0, 0.5, 2.0)
 MASK = MaskCodec(mask_size=4, most=9, iou=0.4, level="fpn")
-CODECS = [V1, V1_FLAT, V3, MASK, MaskedBoxes(V3, MASK, 7)]
+PYRAMID = (("p3", 8), ("p4", 16))
+ANCHORS = AnchorCodec(2, PYRAMID, (((12, 9), (20, 14)), ((30, 30), (20, 50))), 0.3, 0.6, False, (1, 2, 3, 4))
+PLACES = FcosCodec(2, PYRAMID, (24,), 1.5, "strides")
+CODECS = [V1, V1_FLAT, V3, ANCHORS, PLACES, MASK, MaskedBoxes(V3, MASK, 7)]
 LOSSES = [PixelLoss(0.5, name="mine")]
 
 NO_GRADIENT = {"training": "no gradient flows through what it chooses", "jit": "nothing is trained"}
@@ -42,6 +48,13 @@ NO_GRADIENT = {"training": "no gradient flows through what it chooses", "jit": "
 def raw():
     """Raw maps of `V3` for images of 64 x 96 pixels."""
     return {"p4": numbers(4, 6, 14), "p5": numbers(2, 3, 7)}
+
+
+def pyramid(**channels):
+    """Raw maps on `PYRAMID` for images of 32 x 48 pixels."""
+    sizes = {"p3": (4, 6), "p4": (2, 3)}
+    maps = {f"{level}_{kind}": numbers(*size, d) for level, size in sizes.items() for kind, d in channels.items()}
+    return (maps,)
 
 
 def labels(count, padded=1):
@@ -77,6 +90,20 @@ LAYERS = {
     "Decode YOLOv1": Case(lambda: Decode(V1), lambda: (numbers(4, 6, 7),), unknown=(1, 2), float32=True),
     "Decode YOLOv1, flat": Case(lambda: Decode(V1_FLAT), lambda: (numbers(2 * 2 * 13),), float32=True),
     "Decode YOLOv3": Case(lambda: Decode(V3), lambda: (raw(),), differentiable=(0, 1), unknown=(1, 2), float32=True),
+    "Decode RetinaNet": Case(
+        lambda: Decode(ANCHORS),
+        lambda: pyramid(classes=4, boxes=8),
+        differentiable=(0, 1, 2, 3),
+        unknown=(1, 2),
+        float32=True,
+    ),
+    "Decode FCOS": Case(
+        lambda: Decode(PLACES),
+        lambda: pyramid(classes=2, boxes=4, centerness=1),
+        differentiable=(0, 1, 2, 3, 4, 5),
+        unknown=(1, 2),
+        float32=True,
+    ),
     "DecodeMasks": Case(
         lambda: DecodeMasks(MASK),
         lambda: (numbers(4, 6, 6, 2), labels(4)),
@@ -134,6 +161,7 @@ LAYERS = {
         unknown=(1,),
         float32=True,
     ),
+    "Scale": Case(Scale, lambda: (numbers(4, 6, 3),), unknown=(1, 2), float32=True),
     "Suppress": Case(
         lambda: Suppress(0.4, 0.1, 5, numbered=True),
         lambda: (candidates(),),

@@ -14,18 +14,24 @@ import pytest
 from harness import Case, boxes, integers, numbers
 
 from kerastransfer import detectors
+from kerastransfer.codecs.fcos import FcosCodec
 from kerastransfer.codecs.layers import Vote
 from kerastransfer.codecs.mask import MaskCodec
+from kerastransfer.codecs.retinanet import retinanet_codec
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
+from kerastransfer.decoders import fpn
 from kerastransfer.decoders import yolo_segnet as segnet_decoder
 from kerastransfer.decoders import yolo_unet as unet_decoder
 from kerastransfer.encoders import yolov1 as encoders
-from kerastransfer.heads import classes, mask, pixels
+from kerastransfer.heads import classes, mask, pixels, pyramid
 from kerastransfer.heads import yolov1 as grid_heads
 from kerastransfer.models import darknet_cfg, darknet_nets, predictor, segmenter, yolo_mask
 from kerastransfer.models.classifier import classifier
 from kerastransfer.models.dense import dense, yolo_dense
+from kerastransfer.models.fcos import fcos
+from kerastransfer.models.parts import joined
+from kerastransfer.models.retinanet import LEVELS, retinanet
 from kerastransfer.models.yolo_segnet import yolo_segnet
 from kerastransfer.models.yolo_unet import yolo_unet
 from kerastransfer.models.yolov1 import passing_on, yolov1
@@ -105,6 +111,15 @@ def darknet(name):
     return yolov3(darknet_cfg.parse(text))
 
 
+def strided_encoder():
+    """An encoder of stride 32."""
+    return encoders.yolov1_encoder((*NARROW[:2], ((6, 3, 2),), ((6, 3, 2),), ((8, 3, 2),)))
+
+
+def pyramid_maps(*names):
+    return ({name: numbers(4, 6, 8) for name in names},)
+
+
 def small_darknet():
     """A detector with a grid at each of two strides, and its codec."""
     found = darknet_cfg.anchors_of(darknet_cfg.parse(CFG))
@@ -152,6 +167,11 @@ MODELS = {
         lambda: ({"c1": numbers(16, 24, 4), "c2": numbers(8, 12, 5), "c3": numbers(4, 6, 6)},),
         covers=(unet_decoder.unet,),
     ),
+    "decoder fpn": ANY_SIZE(
+        lambda: fpn.fpn({"c3": 4, "c4": 5, "c5": 6}, {"c3": 8, "c4": 16, "c5": 32}, filters=6),
+        lambda: ({"c3": numbers(8, 12, 4), "c4": numbers(4, 6, 5), "c5": numbers(2, 3, 6)},),
+        covers=(fpn.fpn,),
+    ),
     # maps to raw predictions
     "head fully_conv": ANY_SIZE(
         lambda: grid_heads.fully_conv(6, 7, hidden=(5, 4), dilation=2, activation="relu6"),
@@ -171,6 +191,19 @@ MODELS = {
         lambda: ({"c5": numbers(2, 2, 6)},),
         covers=(grid_heads.darknet_local,),
         float32=True,
+    ),
+    "head retinanet": ANY_SIZE(
+        lambda: pyramid.retinanet(("p3", "p4"), 2, 3, channels=8, towers=1),
+        lambda: pyramid_maps("p3", "p4"),
+        covers=(pyramid.retinanet,),
+        float32=True,
+    ),
+    "head fcos": ANY_SIZE(
+        lambda: pyramid.fcos(("p3", "p4"), 2, channels=8, towers=1),
+        lambda: pyramid_maps("p3", "p4"),
+        covers=(pyramid.fcos,),
+        float32=True,
+        standard=False,
     ),
     "head pooled": ANY_SIZE(
         lambda: classes.pooled(6, 3, tap="c3", dropout=0.3),
@@ -205,6 +238,18 @@ MODELS = {
     "detector yolov3-small": DETECTOR(lambda: darknet("yolov3-small"), slow=True),
     "detector yolov3": DETECTOR(lambda: darknet("yolov3"), slow=True),
     "detector yolov3-spp": DETECTOR(lambda: darknet("yolov3-spp"), slow=True),
+    "detector retinanet": DETECTOR(
+        lambda: retinanet(strided_encoder(), retinanet_codec(2, LEVELS), channels=8, towers=1),
+        covers=(retinanet, joined),
+        slow=True,
+    ),
+    "detector fcos": DETECTOR(
+        # In groups of three channels: alone at one place, a channel is always 0.
+        lambda: fcos(strided_encoder(), FcosCodec(2, LEVELS), channels=12, towers=1),
+        covers=(fcos,),
+        standard=False,
+        slow=True,
+    ),
     "detector, dense": DETECTOR(lambda: dense(yolov1(small_encoder(), CODEC), 2), covers=(dense,), standard=False),
     # image to logits
     "classifier": ANY_SIZE(

@@ -15,6 +15,19 @@ def shapes(size: float, scales: Sequence[float] = (1.0,), ratios: Sequence[float
     return [(size * scale * math.sqrt(r), size * scale / math.sqrt(r)) for scale in scales for r in ratios]
 
 
+def rounded_shapes(
+    stride: int, size: float = 4.0, scales: Sequence[float] = (1.0,), ratios: Sequence[float] = (0.5, 1.0, 2.0)
+) -> list[Shape]:
+    """The same for a size of `size` strides, as Detectron makes them: a side of a box of stride x stride pixels is
+    rounded to whole pixels first, and then enlarged. With stride 8 and ratio 0.5: 24 x 44 pixels."""
+    found = []
+    for scale in scales:
+        for ratio in ratios:
+            width = round(math.sqrt(stride**2 / ratio))
+            found.append((round(width * ratio) * size * scale, width * size * scale))
+    return found
+
+
 def anchors(grids: Sequence[tuple], strides: Sequence[int], shapes: Sequence[Sequence[Shape]]):
     """Boxes (A, (y1, x1, y2, x2)) in pixels around the middles of the cells, not clipped: level by level, row by row,
     cell by cell, shape by shape.

@@ -46,7 +46,7 @@ class YoloV1Codec:
         """Channels of a head: C + 5 B."""
         return self.num_classes + 5 * self.boxes_per_cell
 
-    def class_places(self, count: int) -> np.ndarray:
+    def class_places(self, layer: str, count: int) -> np.ndarray:
         """(N, C): which of `count` predictions, those of N cells (or the channels of a convolution, N = 1), are
         classes."""
         numbers = np.arange(count)

@@ -97,7 +97,7 @@ class YoloV3Codec:
         raw = ops.cast(ops.concatenate(rows, axis=1), "float32")
         return raw[..., :4], raw[..., 4], raw[..., 5:]
 
-    def class_places(self, count: int) -> np.ndarray:
+    def class_places(self, layer: str, count: int) -> np.ndarray:
         """(A, C): which of the `count` channels of a map are the classes of its A anchors."""
         return np.arange(count).reshape(-1, 5 + self.num_classes)[:, 5:]
 

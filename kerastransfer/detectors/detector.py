@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from kerastransfer.data.dataset import Dataset
 
+# The parts that `Purpose.start` gives its weights, and the head of which it gives what fits.
+STARTED = ("encoder", "decoder")
+
 
 @dataclasses.dataclass(frozen=True)
 class Detector:
@@ -20,6 +23,7 @@ class Detector:
     codec: converts raw predictions to annotations and back.
     terms, weights: those of its loss (`training.terms.TermModel`).
     stride: the largest stride of the network, in pixels.
+    loaded: names of the parts that `build` gives trained weights.
     fresh: names of the classes that start at random where the weights of `Purpose.start` were loaded; None if they were
         not, because there is no start or because the family cannot begin from one.
     """
@@ -29,6 +33,7 @@ class Detector:
     terms: Callable
     weights: Mapping[str, Any]
     stride: int
+    loaded: tuple[str, ...] = ()
     fresh: tuple[str, ...] | None = None
 
 
@@ -69,6 +74,7 @@ class Purpose:
     train: the training images, to which anchors may be fitted. resize: how images are resized, "stretch" or
         "letterbox". seed: seed for fitting anchors.
     start: the detector to start from, or None.
+    encoder: a function that opens an encoder by its file or name, for families that take any.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +83,7 @@ class Purpose:
     resize: str = "stretch"
     seed: int = 0
     start: Start | None = None
+    encoder: "Callable[[str], keras.Model] | None" = None
 
 
 def require_multiple(image_size: int, stride: int, of: str) -> None:

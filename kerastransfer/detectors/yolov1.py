@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from kerastransfer.detectors.detector import Detector, Purpose, Start, require_multiple
+from kerastransfer.detectors.detector import STARTED, Detector, Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
 
@@ -91,7 +91,7 @@ def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
         return with_classes(start.network(), start.codec, codec, start.labels, purpose.classes)
 
     terms = yolov1_loss(codec, settings.loss)
-    return Detector(renewed, codec, terms, WEIGHTS, stride, start.fresh(purpose.classes))
+    return Detector(renewed, codec, terms, WEIGHTS, stride, STARTED, start.fresh(purpose.classes))
 
 
 def any_size(settings: Settings) -> bool:

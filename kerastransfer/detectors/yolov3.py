@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from kerastransfer.detectors.detector import Detector, Purpose, Start, require_multiple
+from kerastransfer.detectors.detector import STARTED, Detector, Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
 
@@ -118,7 +118,7 @@ def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
         return with_classes(start.network(), start.codec, codec, start.labels, purpose.classes)
 
     terms = yolov3_loss(codec, settings.loss, ignore=settings.ignore)
-    return Detector(network, codec, terms, WEIGHTS[settings.loss], stride, start.fresh(purpose.classes))
+    return Detector(network, codec, terms, WEIGHTS[settings.loss], stride, STARTED, start.fresh(purpose.classes))
 
 
 def any_size(settings: Settings) -> bool:

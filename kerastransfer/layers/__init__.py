@@ -7,6 +7,7 @@ from kerastransfer.layers.multiple_of import MultipleOf
 from kerastransfer.layers.pyramid_roi_align import PyramidRoIAlign
 from kerastransfer.layers.roi_align import RoIAlign
 from kerastransfer.layers.rois import Fold, Unfold
+from kerastransfer.layers.scale import Scale
 from kerastransfer.layers.suppress import Suppress
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MultipleOf",
     "PyramidRoIAlign",
     "RoIAlign",
+    "Scale",
     "Suppress",
     "Unfold",
 ]

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerastransfer.errors import UserError
+from kerastransfer.layers.scale import Scale
 from kerastransfer.models.parts import feed
 from kerastransfer.models.rewrite import Config, everywhere, with_policy
 
@@ -42,11 +43,11 @@ def with_classes(
 
 
 def last_layers(head: keras.Model) -> list[str]:
-    """Names of the layers whose outputs the predictions are, ignoring changes of their shape."""
+    """Names of the layers whose outputs the predictions are, ignoring changes of their shape and scale."""
     names = []
     for output in keras.tree.flatten(head.output):
         operation = output._keras_history.operation
-        while isinstance(operation, keras.layers.Reshape):
+        while isinstance(operation, keras.layers.Reshape | Scale):
             operation = operation.input._keras_history.operation
         names.append(operation.name)
     return names
@@ -58,7 +59,7 @@ def _renamed(head, codec, wanted, before, now, policy):
         if type(layer).__name__ not in OUTPUTS:
             raise UserError(f"the detector's head ends in {layer.name!r}, a {type(layer).__name__}, not a convolution")
     counts = {name: layer.bias.shape[0] for name, layer in last.items()}
-    places = {name: codec.class_places(count) for name, count in counts.items()}
+    places = {name: codec.class_places(name, count) for name, count in counts.items()}
     more = len(now) - len(before)
     sizes = {name: count + len(places[name]) * more for name, count in counts.items()}
 
@@ -77,7 +78,7 @@ def _renamed(head, codec, wanted, before, now, policy):
         if layer.name not in last:
             layer.set_weights(head.get_layer(layer.name).get_weights())
             continue
-        source, target = places[layer.name], wanted.class_places(sizes[layer.name])
+        source, target = places[layer.name], wanted.class_places(layer.name, sizes[layer.name])
         others = [np.setdiff1d(np.arange(size[layer.name]), own) for size, own in ((counts, source), (sizes, target))]
         pairs = [(others[0], others[1])]
         pairs += [(source[:, before.index(name)], target[:, n]) for n, name in enumerate(now) if name in before]

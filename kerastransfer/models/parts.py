@@ -14,6 +14,12 @@ def feed(part: keras.Model, maps: Mapping):
     return part({name: maps[name] for name in part.input})
 
 
+def joined(encoder: keras.Model, decoder: keras.Model, head: keras.Model, *, name: str) -> keras.Model:
+    """From image (B, H, W, 3) to what the head gives."""
+    image = keras.Input(encoder.input.shape[1:], name="image")
+    return keras.Model(image, feed(head, feed(decoder, encoder(image))), name=name)
+
+
 def freeze(part: keras.Model, kind: str = "full") -> None:
     """Freeze a part, including nested parts. Call this before `compile`.
 
@@ -38,6 +44,15 @@ def freeze(part: keras.Model, kind: str = "full") -> None:
     for layer in norms:
         if isinstance(layer, BatchNorm):
             layer.drift = kind == "weights"
+
+
+def freeze_norms(part: keras.Model) -> None:
+    """Freeze the batch normalization of a part, statistics, scales and shifts; all else is trained. Call this before
+    `compile`."""
+    for layer in batch_norms(part):
+        layer.trainable = False
+        if isinstance(layer, BatchNorm):
+            layer.drift = False
 
 
 def thaw(part: keras.Model) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from kerastransfer import detectors
 from kerastransfer.detectors.detector import Detector, Purpose
@@ -28,7 +28,8 @@ class DetectorConfig(fitting.TrainingConfig):
 
     model: str = "small"
     """The detector's net: small, fast_yolo or yolov1 (YOLOv1 on the small encoder of this package, on that of Fast
-    YOLO, or on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp."""
+    YOLO, or on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp; retinanet or fcos, on the
+    encoder of --net.encoder."""
     net: one_of(detectors.SETTINGS) = None
     """Settings of the family that --model belongs to."""
     start: str | None = None
@@ -36,9 +37,10 @@ class DetectorConfig(fitting.TrainingConfig):
     weights (`kerastransfer presets` lists them). Its net is used, so --model only needs to be of the same family.
     Classes of the same name are kept."""
     start_factor: float = 0.3
-    """Learning rate of the encoder and decoder that --start loaded, as a multiple of that of the head."""
+    """Learning rate of the encoder and decoder that --start loaded, or of the encoder that --net.encoder did, as a
+    multiple of that of the other parts."""
     freeze_stages: Literal["none", "c1", "c2", "c3", "c4", "c5"] = "none"
-    """With --start, freeze the encoder up to this stage, batch statistics included."""
+    """With --start or --net.encoder, freeze the encoder up to this stage, batch statistics included."""
     multi_scale: bool = False
     """Train on inputs of about 3/4 to 5/4 of --image-size, changing the size every ten steps (YOLO9000, Redmon and
     Farhadi 2017); the last eighth of the epochs uses only --image-size."""
@@ -50,8 +52,6 @@ class DetectorConfig(fitting.TrainingConfig):
         require_positive(self, "detector_epochs", "start_factor")
         if self.start:
             trained.require(self.start, "--start")
-        elif self.freeze_stages != "none":
-            raise UserError(f"--freeze-stages {self.freeze_stages} needs --start; random weights cannot be frozen")
         if self.multi_scale:
             if self.jit or self.strategy == "data_parallel":
                 compiled = "--jit" if self.jit else "--strategy data_parallel"
@@ -82,7 +82,7 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
                 sides=fitting.sides(config.image_size, built.stride) if config.multi_scale else (),
-                rates=rates(network, config),
+                rates=rates(network, built, config),
             )
             fitting.fit(objective, train, config, run, "detector")
         keep(name, network, built, config, run, data)
@@ -108,8 +108,14 @@ def keep(
 def build(config: DetectorConfig, train: "Dataset") -> Detector:
     """The detector of --model, or of --start, for the classes of the training images."""
     start = trained.start(config.start) if config.start else None
-    purpose = Purpose(train.classes, config.image_size, train, config.resize, config.seed, start)
+    purpose = Purpose(
+        train.classes, config.image_size, train, config.resize, config.seed, start, encoder=trained.encoder
+    )
     built = detectors.family(config.model).build(config.net, config.model, purpose)
+    if config.freeze_stages != "none" and not built.loaded:
+        raise UserError(
+            f"--freeze-stages {config.freeze_stages} needs trained weights, of --start; random ones cannot be frozen"
+        )
     if start and built.fresh is None:
         raise UserError(f"--model {config.model} cannot start from another detector; leave out --start {config.start}")
     return built
@@ -117,9 +123,9 @@ def build(config: DetectorConfig, train: "Dataset") -> Detector:
 
 def begun(built: Detector, config: DetectorConfig) -> "tuple[keras.Model, Callable[[], dict]]":
     """The network before training, with the stages of --freeze-stages frozen, and a function that returns, after
-    training, the network's part of transfer_report.json: empty unless --start is given."""
+    training, the network's part of transfer_report.json: empty if all weights are random."""
     network = built.build()
-    if not config.start:
+    if not built.loaded:
         return network, dict
     import keras
 
@@ -127,32 +133,36 @@ def begun(built: Detector, config: DetectorConfig) -> "tuple[keras.Model, Callab
     from kerastransfer.models.parts import freeze
     from kerastransfer.training import transfer
 
+    source = config.start or config.net.encoder
     encoder, frozen = network.get_layer("encoder"), set()
     if config.freeze_stages != "none":
         if config.freeze_stages not in encoder.output:
             stages = ", ".join(encoder.output)
-            raise UserError(
-                f"--freeze-stages {config.freeze_stages}: the encoder of {config.start} has {stages}; choose one"
-            )
+            raise UserError(f"--freeze-stages {config.freeze_stages}: the encoder of {source} has {stages}; choose one")
         part = keras.Model(encoder.input, encoder.output[config.freeze_stages])
         freeze(part)
         frozen = set(transfer.weights(part))
     before = transfer.weights(network)
-    fresh = [name for name in before if built.fresh and name.split("/")[0] in last_layers(network.get_layer("head"))]
+    if config.start:
+        last = last_layers(network.get_layer("head"))
+        fresh = [name for name in before if built.fresh and name.split("/")[0] in last]
+    else:
+        fresh = sorted(set(before) - set(transfer.weights(encoder)))
 
     def report() -> dict:
         happened = transfer.compared(before, transfer.weights(network))
         if moved := frozen.intersection(happened["moved"]):
             raise RuntimeError(f"{sorted(moved)[:3]} were frozen, but changed")
-        copied = sorted(set(before) - set(fresh))
-        loaded = {"copied": copied, "fresh": fresh, "fresh_classes": list(built.fresh)}
-        return {"source": config.start, **loaded, **happened, "frozen": sorted(frozen)}
+        loaded = {"copied": sorted(set(before) - set(fresh)), "fresh": fresh}
+        if built.fresh is not None:
+            loaded["fresh_classes"] = list(built.fresh)
+        return {"source": source, **loaded, **happened, "frozen": sorted(frozen)}
 
     return network, report
 
 
-def rates(network: Any, config: DetectorConfig) -> dict[str, float]:
-    """The factor of the learning rate of each part that --start loaded."""
-    if not config.start or config.start_factor == 1:
-        return {}
-    return {layer.name: config.start_factor for layer in network.layers if layer.name in ("encoder", "decoder")}
+def rates(network: "keras.Model", built: Detector, config: DetectorConfig) -> dict[str, float]:
+    """The factor of the learning rate of each part with trained weights."""
+    parts = {layer.name for layer in network.layers}
+    factor = config.start_factor
+    return {name: factor for name in built.loaded if name in parts} if factor != 1 else {}

@@ -140,7 +140,7 @@ def together(name: str, config: MaskConfig, run: RunFolder, data: Data, result: 
         with strategy.scope(config.strategy):
             detector, report = detector_phase.begun(built, config)
             parts = _built(detector, built.codec, data.dataset.classes, config)
-            rates = detector_phase.rates(detector, config)
+            rates = detector_phase.rates(detector, built, config)
             _fit_both(parts, name, config.detector_epochs, config.learning_rate, config, run, data, rates=rates)
         detector_phase.keep("yolov3", detector, built, config, run, data)
         _keep(name, parts, data.dataset.classes, config, run)

@@ -1,5 +1,6 @@
 """The families of detectors: their settings, what help says without Keras, what they build."""
 
+import dataclasses
 import functools
 import re
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from kerastransfer import detectors
 from kerastransfer.data.toy import toy
-from kerastransfer.detectors import yolov1, yolov3
+from kerastransfer.detectors import fcos, retinanet, yolov1, yolov3
 from kerastransfer.detectors.detector import Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
 from kerastransfer.phases.detector import DetectorConfig
@@ -48,6 +49,9 @@ def test_settings_follow_the_model():
         (lambda: yolov1.Settings(reach=float("nan")), "--net.reach is nan"),
         (lambda: yolov3.Settings(reach=1.5), "must be from 0 to 1"),
         (lambda: yolov3.Settings(width=0.0), "--net.width is 0.0"),
+        (lambda: retinanet.Settings(anchor_size=0.0), "--net.anchor-size is 0.0"),
+        (lambda: fcos.Settings(channels=0), "--net.channels is 0"),
+        (lambda: fcos.Settings(encoder="resnet-5"), "unknown preset resnet-5; choose"),
         (lambda: yolov3.Settings(anchors=(1.0, 2.0, 3.0)), "has 3 numbers"),
         (lambda: yolov3.Settings(anchors=(1.0, -2.0)), "above 0"),
         (lambda: yolov3.Settings(anchors=(1.0, 2.0), cfg="a.cfg"), "remove one of them"),
@@ -77,9 +81,25 @@ def scenes():
     return toy(count=6, image_size=64)
 
 
+def narrow_encoder(source):
+    """An encoder of stride 32, for families that take any."""
+    from kerastransfer.encoders.yolov1 import yolov1_encoder
+
+    assert source == ENCODER["encoder"]
+    return yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
+
+
+ENCODER = {"encoder": "RUN/models/encoder.keras", "channels": 8, "towers": 1}
+
+
+def purpose(size, **options):
+    return Purpose(scenes().classes, size, scenes(), encoder=narrow_encoder, **options)
+
+
 def built(net, size, **settings):
     family = detectors.family(net)
-    return family.build(family.Settings(**settings), net, Purpose(scenes().classes, size, scenes()))
+    own = ENCODER if family in (retinanet, fcos) else {}
+    return family.build(family.Settings(**own, **settings), net, purpose(size))
 
 
 @pytest.mark.parametrize("net", detectors.FAMILY)
@@ -92,13 +112,21 @@ def test_the_strides_that_help_needs_are_those_of_the_nets(net):
 
         taps = encoders.ENCODERS[net]().compute_output_shape((1, 4 * stride, 4 * stride, 3))
         assert min(shape[1] for shape in taps.values()) == 4
-    else:
+    elif net in yolov3.NETS:
         assert built(net, 8 * stride).codec.levels[-1][1] == stride
     assert built(net, 8 * stride).stride == stride
 
 
 @pytest.mark.parametrize(
-    ("net", "settings", "cells"), [("small", {}, 4 * 4), ("yolov3-tiny", {"width": 0.125}, 3 * (4 * 4 + 2 * 2))]
+    ("net", "settings", "cells"),
+    [
+        ("small", {}, 4 * 4),
+        ("yolov3-tiny", {"width": 0.125}, 3 * (4 * 4 + 2 * 2)),
+        ("retinanet", {}, 9 * (64 + 16 + 4 + 1 + 1)),
+        ("retinanet", {"loss": "giou", "norms": "trained"}, 9 * (64 + 16 + 4 + 1 + 1)),
+        ("fcos", {}, 64 + 16 + 4 + 1 + 1),
+        ("fcos", {"version": "basic", "random": True}, 64 + 16 + 4 + 1 + 1),
+    ],
 )
 def test_a_detector_reads_images_and_learns(net, settings, cells):
     """Raw predictions become boxes and scores, and every term of the loss is finite and has a weight."""
@@ -116,7 +144,8 @@ def test_a_detector_reads_images_and_learns(net, settings, cells):
     terms = found.terms(truth, raw)
     assert terms.keys() == found.weights.keys()
     for name, values in terms.items():
-        assert np.isfinite(np.asarray(values)).all(), name
+        for value in values if isinstance(values, tuple) else (values,):
+            assert np.isfinite(np.asarray(value)).all(), name
 
 
 def test_sizes_and_anchors_that_do_not_fit():
@@ -147,7 +176,9 @@ def start(network, codec, labels, size=64):
     return Start("RUN/models/yolo.keras", lambda: network, codec, labels, (size, size))
 
 
-@pytest.mark.parametrize(("net", "settings"), [("small", {}), ("yolov3-tiny", {"width": 0.125})])
+@pytest.mark.parametrize(
+    ("net", "settings"), [("small", {}), ("yolov3-tiny", {"width": 0.125}), ("retinanet", {}), ("fcos", {})]
+)
 def test_a_detector_starts_from_another_one(net, settings):
     """Its predictions are as before for a class of the same name, and it learns what the settings say."""
     family = detectors.family(net)
@@ -156,8 +187,7 @@ def test_a_detector_starts_from_another_one(net, settings):
     known = ("cow", scenes().classes[1])
     # The four classes of the first one stand for two that are known and two that are not.
     labels = (*known, "sheep", "goat")
-    purpose = Purpose(scenes().classes, 64, scenes(), start=start(network, first.codec, labels))
-    found = family.build(family.Settings(), net, purpose)
+    found = family.build(family.Settings(), net, purpose(64, start=start(network, first.codec, labels)))
     assert found.fresh == (scenes().classes[0], *scenes().classes[2:])
     image = np.stack([sample.read()["image"] for sample in scenes().samples[:2]]).astype("float32")
     boxes, scores = first.codec.decode(network(image))
@@ -169,9 +199,9 @@ def test_a_detector_starts_from_another_one(net, settings):
 def test_a_cell_learns_no_farther_than_the_detector_it_starts_from_can_point():
     """Of one that was trained with reach 0.25, a cell points a quarter of a cell beyond its border at most."""
     first = built("yolov3-tiny", 64, width=0.125, reach=0.25)
-    purpose = Purpose(scenes().classes, 64, scenes(), start=start(None, first.codec, scenes().classes))
+    begun = purpose(64, start=start(None, first.codec, scenes().classes))
     for reach, expected in ((1.0, 0.25), (0.1, 0.1)):
-        found = yolov3.build(yolov3.Settings(reach=reach, ratio=3.0), "yolov3-tiny", purpose)
+        found = yolov3.build(yolov3.Settings(reach=reach, ratio=3.0), "yolov3-tiny", begun)
         assert found.codec.reach == pytest.approx(expected) and found.codec.ratio == 3
         assert found.codec.sway == 1.5 and found.codec.anchors == first.codec.anchors
 
@@ -186,14 +216,20 @@ def test_a_cell_learns_no_farther_than_the_detector_it_starts_from_can_point():
         ("small", "small", {"head": "paper_fc"}, 64, "--net.head does not apply to --start RUN/models/yolo.keras"),
         ("small", "small", {"boxes_per_cell": 2}, 64, "--net.boxes-per-cell does not apply to --start"),
         ("yolov3-tiny", "yolov3-tiny", {}, 80, "--image-size 80 is not a multiple of 32"),
+        ("retinanet", "fcos", {}, 64, "yolo.keras holds another detector than RetinaNet; choose the --model that"),
+        ("fcos", "retinanet", {}, 64, "yolo.keras holds another detector than FCOS"),
+        ("retinanet", "retinanet", {"channels": 64}, 64, "--net.channels does not apply to --start"),
+        ("retinanet", "retinanet", {"anchor_size": 2.0}, 64, "--net.anchor-size does not apply to --start"),
+        ("fcos", "fcos", {"version": "basic"}, 64, "--net.version does not apply to --start"),
+        ("fcos", "fcos", {}, 80, "--image-size 80 is not a multiple of 32"),
     ],
 )
 def test_a_start_that_does_not_fit(net, other, settings, size, words):
     codec = built(other, 64, **({"width": 0.125} if other == "yolov3-tiny" else {})).codec
     family = detectors.family(net)
-    purpose = Purpose(scenes().classes, size, scenes(), start=start(None, codec, scenes().classes))
+    begun = purpose(size, start=start(None, codec, scenes().classes))
     with pytest.raises(UserError, match=re.escape(words)):
-        family.build(family.Settings(**settings), net, purpose)
+        family.build(family.Settings(**settings), net, begun)
 
 
 @pytest.mark.slow
@@ -204,3 +240,43 @@ def test_a_head_of_one_size_starts_at_this_size():
         yolov1.build(yolov1.Settings(), "small", Purpose(scenes().classes, 80, scenes(), start=begun))
     found = yolov1.build(yolov1.Settings(), "small", Purpose(scenes().classes, 64, scenes(), start=begun))
     assert found.build().output.shape == (None, 4, 4, 9)
+
+
+@pytest.mark.parametrize("net", ["retinanet", "fcos"])
+def test_an_encoder_is_taken_with_its_weights_or_without(net):
+    """Its batch normalization rests, unless it is asked to learn."""
+    source = narrow_encoder(ENCODER["encoder"])
+
+    def copied(_):
+        copy = source.__class__.from_config(source.get_config())
+        copy.set_weights(source.get_weights())
+        return copy
+
+    given = dataclasses.replace(purpose(64), encoder=copied)
+    family = detectors.family(net)
+
+    def encoder(**settings):
+        found = family.build(family.Settings(**ENCODER, **settings), net, given)
+        return found, found.build().get_layer("encoder")
+
+    found, part = encoder()
+    assert found.loaded == ("encoder",) and found.fresh is None
+    for value, expected in zip(part.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert not any("_bn/" in weight.path for weight in part.trainable_weights)
+    assert any("_bn/" in weight.path for weight in encoder(norms="trained")[1].trainable_weights)
+    found, part = encoder(random=True)
+    assert found.loaded == ()
+    assert any("_bn/" in weight.path for weight in part.trainable_weights)
+    kernels = [[one for one in model.get_weights() if one.ndim == 4] for model in (part, source)]
+    assert not any(np.array_equal(*pair) for pair in zip(*kernels, strict=True))
+
+
+@pytest.mark.parametrize("net", ["retinanet", "fcos"])
+def test_an_encoder_without_the_strides_of_a_pyramid(net):
+    from kerastransfer.encoders.yolov1 import yolov1_encoder
+
+    coarse = dataclasses.replace(purpose(64), encoder=lambda _: yolov1_encoder((((4, 3, 2),), ((5, 3, 2),))))
+    family = detectors.family(net)
+    with pytest.raises(UserError, match="reads a map of stride 8 and 16 and 32; the encoder has c1 of stride 2, c2 of"):
+        family.build(family.Settings(**ENCODER), net, coarse).build()

@@ -1,0 +1,107 @@
+"""What the families have in common that put a feature pyramid on any encoder."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kerastransfer import presets
+from kerastransfer.detectors.detector import STARTED, Detector, Purpose, Start, require_multiple
+from kerastransfer.errors import UserError
+from kerastransfer.flags import require_positive
+
+if TYPE_CHECKING:
+    import keras
+
+# Of the last tap that the pyramid reads; coarser maps round their sides up.
+STRIDE = 32
+
+
+@dataclasses.dataclass
+class PyramidSettings:
+    """Settings of all detectors with a feature pyramid."""
+
+    encoder: str = "mobilenet-v2"
+    """The encoder: a .keras file, such as RUN/models/encoder.keras, or the name of published weights (`kerastransfer
+    presets` lists them, and hub:NAME is one of keras-hub). It needs maps of stride 8, 16 and 32."""
+    random: bool = False
+    """Start the encoder from random weights, for comparison."""
+    channels: int = 256
+    """Number of channels of the feature pyramid and of the head; 64 suits two CPU cores."""
+    towers: int = 4
+    """Number of convolutions in each tower of the head, before the last one; 2 suits two CPU cores."""
+    norms: Literal["frozen", "trained"] = "frozen"
+    """Whether the batch normalization of a trained encoder stays as it is, as is usual with small batches, or is
+    trained."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "channels", "towers", prefix="net.")
+        if "/" not in self.encoder and not self.encoder.startswith(presets.HUB) and not Path(self.encoder).suffix:
+            presets.preset(self.encoder)
+
+
+def detector(
+    settings: PyramidSettings,
+    purpose: Purpose,
+    codec: Any,
+    make: "Callable[[keras.Model], keras.Model]",
+    terms: Callable,
+    weights: dict[str, float],
+) -> Detector:
+    """The detector that `make` puts on the encoder of the settings. Raises UserError for an image size that does not
+    fit, and for an encoder that cannot be opened or has no map of a stride."""
+    require_multiple(purpose.image_size, STRIDE, "the encoder of a feature pyramid")
+
+    def network() -> "keras.Model":
+        return make(opened(settings, purpose))
+
+    return Detector(network, codec, terms, weights, STRIDE, () if settings.random else ("encoder",))
+
+
+def opened(settings: PyramidSettings, purpose: Purpose) -> "keras.Model":
+    """The encoder of the settings, computing in the current dtype policy."""
+    import keras
+
+    from kerastransfer.models.parts import freeze_norms
+    from kerastransfer.models.rewrite import with_policy
+
+    encoder = with_policy(purpose.encoder(settings.encoder), keras.mixed_precision.global_policy().name)
+    if settings.random:
+        # Its layers start anew, from the seed of the run.
+        return encoder.__class__.from_config(encoder.get_config())
+    if settings.norms == "frozen":
+        freeze_norms(encoder)
+    return encoder
+
+
+def started(
+    settings: PyramidSettings,
+    start: Start,
+    purpose: Purpose,
+    codec: Any,
+    terms: Callable,
+    weights: dict[str, float],
+) -> Detector:
+    """The detector `start` for the classes of `purpose`, with the codec `codec` of the same anchors or places."""
+    from kerastransfer.models.new_classes import with_classes
+
+    start.refuse(settings, "encoder", "random", "channels", "towers")
+    require_multiple(purpose.image_size, STRIDE, start.source)
+
+    def network() -> "keras.Model":
+        from kerastransfer.models.parts import freeze_norms
+
+        network = with_classes(start.network(), start.codec, codec, start.labels, purpose.classes)
+        if settings.norms == "frozen":
+            freeze_norms(network.get_layer("encoder"))
+        return network
+
+    return Detector(network, codec, terms, weights, STRIDE, STARTED, start.fresh(purpose.classes))
+
+
+def require_codec(start: Start, kind: type, name: str) -> None:
+    """Raises UserError unless the detector to start from has a codec of this class."""
+    if not isinstance(start.codec, kind):
+        raise UserError(
+            f"--start {start.source} holds another detector than {name}; choose the --model that it was trained as"
+        )

@@ -1,0 +1,213 @@
+"""What torchvision gives for inputs that are drawn from a seed: the tests compare with these numbers.
+
+They are kept in tests/torchvision_references.npz, because PyTorch and TensorFlow crash in one process, and so that the
+tests do not need PyTorch. To make them anew, with torchvision installed:
+
+    python tests/torchvision_references.py
+"""
+
+import types
+from pathlib import Path
+
+import numpy as np
+
+FILE = Path(__file__).with_suffix(".npz")
+# (x1, y1, x2, y2) of torchvision to (y1, x1, y2, x2), and back.
+SWAPPED = [1, 0, 3, 2]
+CLASSES = 3
+CHANNELS = {"c3": 6, "c4": 7, "c5": 8}
+FILTERS = 32
+
+
+def expected(name: str) -> dict[str, np.ndarray]:
+    """{name of an output: value} of the reference `name`."""
+    with np.load(FILE) as stored:
+        found = {key.split("/", 1)[1]: stored[key] for key in stored.files if key.split("/")[0] == name}
+    assert found, f"{FILE} has no {name}; make it anew"
+    return found
+
+
+def random_boxes(random, *shape, room=80.0, smallest=5.0, largest=60.0):
+    """(*shape, (y1, x1, y2, x2)) float32."""
+    near, sides = random.uniform(0, room, (*shape, 2)), random.uniform(smallest, largest, (*shape, 2))
+    return np.concatenate([near, near + sides], axis=-1).astype("float32")
+
+
+def matching_inputs():
+    random = np.random.default_rng(1)
+    return {"boxes": random_boxes(random, 7), "anchors": random_boxes(random, 300)}
+
+
+def matching(boxes, anchors):
+    """The object of each anchor, -1 for background, -2 for ignored."""
+    import torch
+    from torchvision.models.detection._utils import Matcher
+    from torchvision.ops import box_iou
+
+    overlaps = box_iou(torch.tensor(boxes), torch.tensor(anchors))
+    return {str(best): Matcher(0.5, 0.4, best)(overlaps) for best in (False, True)}
+
+
+def deltas_inputs():
+    random = np.random.default_rng(2)
+    wild = random.normal(0, 8, (20, 4)).astype("float32")
+    return {"boxes": random_boxes(random, 20), "anchors": random_boxes(random, 20), "wild": wild}
+
+
+def deltas(boxes, anchors, wild):
+    import torch
+    from torchvision.models.detection._utils import BoxCoder
+
+    coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
+    boxes, anchors, wild = (torch.tensor(values[:, SWAPPED]) for values in (boxes, anchors, wild))
+    found = {"deltas": coder.encode_single(boxes, anchors), "corners": coder.decode_single(wild, anchors)}
+    return {name: values[:, SWAPPED] for name, values in found.items()}
+
+
+def anchors_inputs():
+    return {"sizes": np.array([[32, 40], [64, 80]]), "ratios": np.array([0.5, 1.0, 2.0])}
+
+
+def anchors(sizes, ratios):
+    """Of maps of 4 x 5 and 2 x 2 cells, of an image of 32 x 40 pixels: its corners of the cells are our middles."""
+    import torch
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.models.detection.image_list import ImageList
+
+    make = AnchorGenerator(tuple(map(tuple, sizes)), (tuple(ratios),) * 2)
+    maps = [torch.zeros(1, 1, 4, 5), torch.zeros(1, 1, 2, 2)]
+    return {"anchors": make(ImageList(torch.zeros(1, 3, 32, 40), [(32, 40)]), maps)[0][:, SWAPPED]}
+
+
+def focal_inputs():
+    random = np.random.default_rng(3)
+    logits = random.normal(0, 4, (50, 3)).astype("float32")
+    return {"logits": logits, "targets": random.integers(0, 2, (50, 3)).astype("float32")}
+
+
+def focal(logits, targets):
+    import torch
+    from torchvision.ops import sigmoid_focal_loss
+
+    logits = torch.tensor(logits, requires_grad=True)
+    values = sigmoid_focal_loss(logits, torch.tensor(targets))
+    values.sum().backward()
+    return {"values": values.detach(), "gradient": logits.grad}
+
+
+def giou_inputs():
+    random = np.random.default_rng(4)
+    return {"a": random_boxes(random, 40), "b": random_boxes(random, 40)}
+
+
+def giou(a, b):
+    import torch
+    from torchvision.ops import generalized_box_iou_loss
+
+    return {"giou": 1 - generalized_box_iou_loss(torch.tensor(a[:, SWAPPED]), torch.tensor(b[:, SWAPPED]))}
+
+
+def fcos_targets_inputs():
+    """Boxes in an image of 64 x 64, and the middles and strides of maps of 8 x 8 and 4 x 4 cells."""
+    boxes = np.minimum(random_boxes(np.random.default_rng(5), 12, room=44, smallest=3, largest=40), 64)
+    places = []
+    for rows, stride in ((8, 8), (4, 16)):
+        y, x = np.meshgrid(np.arange(rows), np.arange(rows), indexing="ij")
+        at = np.stack([y, x], -1).reshape(-1, 2) * stride + stride // 2
+        places.append(np.concatenate([at, np.full((len(at), 1), stride)], axis=1))
+    return {"boxes": boxes, "places": np.concatenate(places).astype("float32")}
+
+
+def fcos_targets(boxes, places):
+    """The object of each place, or -1."""
+    import torch
+    from torchvision.models.detection.fcos import FCOS
+
+    at, half = places[:, :2], places[:, 2:] / 2
+    anchors = torch.tensor(np.concatenate([at - half, at + half], axis=1)[:, SWAPPED])
+    head = types.SimpleNamespace(compute_loss=lambda *given: given[-1])
+    truth = [{"boxes": torch.tensor(boxes[:, SWAPPED]), "labels": torch.arange(len(boxes))}]
+    asked = types.SimpleNamespace(center_sampling_radius=1.5, head=head)
+    return {"objects": FCOS.compute_loss(asked, truth, {}, [anchors], [64, 16])[0]}
+
+
+def weights(module, seed):
+    """Draw all parameters of a torch module from a seed, in their order; returns {name: array}."""
+    import torch
+
+    random, found = np.random.default_rng(seed), {}
+    for name, parameter in module.named_parameters():
+        found[name] = random.normal(0, 0.2, tuple(parameter.shape)).astype("float32")
+        with torch.no_grad():
+            parameter.copy_(torch.tensor(found[name]))
+    return found
+
+
+def pyramid_inputs():
+    """Maps (1, h, w, D) of an image of 96 x 160."""
+    random = np.random.default_rng(6)
+    sizes = {"c3": (12, 20), "c4": (6, 10), "c5": (3, 5)}
+    return {name: random.normal(size=(1, *sizes[name], depth)).astype("float32") for name, depth in CHANNELS.items()}
+
+
+def pyramid(**maps):
+    """The feature pyramid of RetinaNet, the heads of RetinaNet and of FCOS on it, and the weights of all."""
+    import collections
+
+    import torch
+    from torchvision.models.detection.fcos import FCOSHead
+    from torchvision.models.detection.retinanet import RetinaNetHead
+    from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
+
+    found = {}
+    read = collections.OrderedDict((name, torch.tensor(x).permute(0, 3, 1, 2)) for name, x in maps.items())
+    for source, channels in (("encoder", CHANNELS["c5"]), ("pyramid", FILTERS)):
+        net = FeaturePyramidNetwork(list(CHANNELS.values()), FILTERS, LastLevelP6P7(channels, FILTERS))
+        kept = weights(net, 7)
+        if source == "encoder":
+            found |= {f"fpn.{name}": value for name, value in kept.items()}
+        else:
+            found |= {
+                f"fpn_of_pyramid.{name}": value for name, value in kept.items() if name.startswith("extra_blocks")
+            }
+        outputs = list(net(read).values())
+        found |= {f"{source}.p{level}": x.permute(0, 2, 3, 1) for level, x in enumerate(outputs, start=3)}
+        if source == "encoder":
+            features = outputs
+    for name, head in (
+        ("retinanet", RetinaNetHead(FILTERS, 2, CLASSES)),
+        ("fcos", FCOSHead(FILTERS, 1, CLASSES, num_convs=1)),
+    ):
+        if name == "retinanet":
+            # One convolution in each tower.
+            for part in (head.classification_head, head.regression_head):
+                part.conv = part.conv[:1]
+        found |= {f"{name}.{key}": value for key, value in weights(head, 8).items()}
+        for kind, x in head(features).items():
+            found[f"{name}.{kind}"] = x
+    return found
+
+
+REFERENCES = {
+    "matching": (matching_inputs, matching),
+    "deltas": (deltas_inputs, deltas),
+    "anchors": (anchors_inputs, anchors),
+    "focal": (focal_inputs, focal),
+    "giou": (giou_inputs, giou),
+    "fcos_targets": (fcos_targets_inputs, fcos_targets),
+    "pyramid": (pyramid_inputs, pyramid),
+}
+
+
+def made() -> dict[str, np.ndarray]:
+    """All references, computed by torchvision."""
+    found = {}
+    for name, (inputs, compute) in REFERENCES.items():
+        for key, value in compute(**inputs()).items():
+            value = value.detach().numpy() if hasattr(value, "detach") else value
+            found[f"{name}/{key}"] = value.astype("float32") if value.dtype.kind == "f" else value
+    return found
+
+
+if __name__ == "__main__":
+    np.savez_compressed(FILE, **made())
