@@ -2,9 +2,9 @@
 
     python benchmarks/deformable.py [--maps 20 40] [--channels 256] [--rounds 9] [--seconds 0.5] [--threads 2]
 
-The computation is float32, for one image, compiled with tf.function but without XLA (`--jit` compiles with XLA). Offsets
-are those of random weights, up to some pixels. Each contestant has its own process and they take turns; `of Conv2D` is
-its time divided by that of the plain convolution in the same round: the median, the smallest and the largest.
+The computation is float32, for one image, compiled with tf.function but without XLA (`--jit` compiles with XLA).
+Offsets are those of random weights, up to some pixels. Each contestant has its own process and they take turns;
+`of Conv2D` is its time divided by that of the plain convolution in the same round.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""What torchvision computes, in a process of its own: where TensorFlow is loaded, the import of triton, which comes with
-PyTorch for GPUs, ends the process."""
+"""What torchvision computes, in a process of its own: where TensorFlow is loaded, the import of triton, which comes
+with PyTorch for GPUs, ends the process."""
 
 import importlib.util
 import pickle
@@ -80,9 +80,8 @@ def resnets(names, image):
         torch.manual_seed(0)
         net = getattr(torchvision.models, name)(weights=None).eval()
         for key, value in net.state_dict().items():
-            if "bn" in key or "downsample.1" in key:
-                if value.dtype == torch.float32:
-                    value.copy_(torch.empty_like(value).uniform_(0.5, 1.5) - (0.4 if "running_var" not in key else 0))
+            if ("bn" in key or "downsample.1" in key) and value.dtype == torch.float32:
+                value.copy_(torch.empty_like(value).uniform_(0.5, 1.5) - (0.4 if "running_var" not in key else 0))
         with torch.inference_mode():
             x = net.relu(net.bn1(net.conv1(torch.tensor(image).permute(0, 3, 1, 2))))
             maps = [x]

@@ -17,10 +17,10 @@ class DeformableConv2D(keras.layers.Layer):
         learnt (Dai et al. 2017, section 2.1).
     offset_groups: the channels are split into so many groups, each with offsets and factors of its own.
 
-    The inner convolution `offset` has the same kernel, stride and dilation, and begins with zeros. The layer is then the
-    plain convolution, and with `modulated` half of it, since the factor is the sigmoid as published. Its channels are
-    those of `ops.deformable`: first all offsets, then the logits of the factors. The papers train it at a tenth of the
-    learning rate of other layers (Zhu et al.) or at the same (Dai et al.), which is the optimizer's part.
+    The inner convolution `offset` has the same kernel, stride and dilation, and begins with zeros. The layer is then
+    the plain convolution, and with `modulated` half of it, since the factor is the sigmoid, as published. Its channels
+    are those of `ops.deformable`: first all offsets, then the logits of the factors. It is trained at the learning rate
+    of other layers (Dai et al.; Zhu et al. take a tenth of it).
 
     Raises ValueError for an even kernel, and for channels that cannot be split.
     """

@@ -1,4 +1,4 @@
-"""Deformable convolution: every tap of the kernel reads the map at a place of its own (Dai et al. 2017, section 2.1)."""
+"""Deformable convolution: each tap of the kernel reads the map at a place of its own (Dai et al. 2017, section 2.1)."""
 
 from keras import ops
 

@@ -30,9 +30,7 @@ CASES = [
 def test_weights_fit_pytorch():
     """A convolution that finds the offsets, and torchvision's operator on them."""
     layers = [moved(DeformableConv2D(5, 3, **options, offset_groups=groups)) for options, groups in CASES]
-    weights = [
-        [np.array(value) for value in (*layer.offset.weights, layer.weight, layer.bias)] for layer in layers
-    ]
+    weights = [[np.array(value) for value in (*layer.offset.weights, layer.weight, layer.bias)] for layer in layers]
     cases = [(X, own, options) for own, (options, _) in zip(weights, CASES, strict=True)]
     references = torch_reference.asked("many_offset_layers", cases)
     for layer, (expected, largest_offset) in zip(layers, references, strict=True):
