@@ -62,7 +62,8 @@ def costs(flags):
 
 def build(model):
     from kerastransfer.codecs.yolov1 import YoloV1Codec
-    from kerastransfer.encoders.yolov1 import ACTIVATIONS, ENCODERS
+    from kerastransfer.encoders import ENCODERS
+    from kerastransfer.encoders.yolov1 import ACTIVATIONS
     from kerastransfer.models.yolov1 import yolov1
 
     return yolov1(ENCODERS[model](), YoloV1Codec(20), activation=ACTIVATIONS[model])

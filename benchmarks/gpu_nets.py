@@ -60,8 +60,8 @@ def net(base: str, part: str, image_size: int, batch_size: int, *, tiny: bool = 
 def on_encoder(encoder: str, decoder: str):
     """The network, its loss and the weights of the terms."""
     from kerastransfer.codecs.yolov1 import YoloV1Codec
+    from kerastransfer.encoders import ENCODERS as builders
     from kerastransfer.encoders.yolov1 import ACTIVATIONS
-    from kerastransfer.encoders.yolov1 import ENCODERS as builders
     from kerastransfer.losses.pixels import pixel_loss
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
     from kerastransfer.models.parts import freeze

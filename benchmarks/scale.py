@@ -110,12 +110,14 @@ def trained_weights():
     """(name, number of trained weights) for detectors, and for decoders on a frozen encoder."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     from kerastransfer.codecs.yolov1 import YoloV1Codec
-    from kerastransfer.encoders.yolov1 import ENCODERS
+    from kerastransfer.encoders import ENCODERS
+    from kerastransfer.encoders.yolov1 import TABLES
     from kerastransfer.models.parts import freeze
     from kerastransfer.models.segmenter import segmenter
     from kerastransfer.models.yolov1 import yolov1
 
-    for encoder, build in ENCODERS.items():
+    for encoder in TABLES:
+        build = ENCODERS[encoder]
         models = {f"detector, {encoder}": yolov1(build(), YoloV1Codec(20))}
         part = build()
         freeze(part)

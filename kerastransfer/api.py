@@ -19,7 +19,7 @@ from kerastransfer.data.decoded import decode
 from kerastransfer.data.pipeline import steps_per_epoch, training_batches
 from kerastransfer.data.transforms import Augmentation
 from kerastransfer.detectors.detector import Purpose
-from kerastransfer.encoders.yolov1 import ENCODERS
+from kerastransfer.encoders import ENCODERS
 from kerastransfer.errors import UserError
 from kerastransfer.export.keras_predictor import KerasPredictor
 from kerastransfer.export.portable import in_float32
@@ -60,8 +60,9 @@ def encoder(
 
     source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector); the name of published weights, such
         as "yolov3-tiny" (`presets.PRESETS`), which are downloaded once; the name of an encoder with random weights,
-        "small", "fast_yolo" or "yolov1"; or any image model, such as one of keras.applications, whose layers are
-        copied; a model that gives taps already is taken as it is.
+        such as "small" or "resnet50" (`encoders.ENCODERS`; "resnet-50" with a hyphen has weights of ImageNet); or any
+        image model, such as one of keras.applications, whose layers are copied; a model that gives taps already is
+        taken as it is.
     preprocessing, taps: for an image model, what it was trained to read, such as "torch", and layers to use as stages
         (`models.adapter.encoder_of`).
     Raises UserError for a file or a model without an encoder, and for an unknown name.

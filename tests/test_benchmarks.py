@@ -159,6 +159,22 @@ def test_ways_to_align_are_the_same(backward):
         np.testing.assert_allclose(other, first, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_deformable_contestants():
+    """The offsets are of some pixels, so that the gathers read as a trained layer's do; each step gives a number."""
+    import tensorflow as tf
+    from deformable import CONTESTANTS, layer, step
+
+    x = tf.constant(np.random.default_rng(0).normal(size=(1, 5, 6, 4)).astype("float32"))
+    for name in CONTESTANTS[1:]:
+        made = layer(name, 4)
+        offsets = np.abs(made.offset(x)[..., :18])
+        assert 0.5 < offsets.mean() < 3 and offsets.max() < 10 and made.modulated is (name != "offsets")
+    for name in CONTESTANTS:
+        forward, backward = (step(name, 4, backward=backward)(x) for backward in (False, True))
+        assert np.isfinite([forward, backward]).all() and backward > 0
+
+
 def test_multiply_adds_of_yolov3_tiny():
     """Its author's page says 5.56 billion operations at 416, two for each."""
     from gpu_nets import net

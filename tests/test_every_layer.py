@@ -20,6 +20,7 @@ from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
 from kerastransfer.export import portable
 from kerastransfer.layers.batch_norm import BatchNorm
+from kerastransfer.layers.deformable import DeformableConv2D
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 from kerastransfer.layers.locally_connected import LocallyConnected
 from kerastransfer.layers.multiple_of import MultipleOf
@@ -109,6 +110,14 @@ LAYERS = {
         lambda: (numbers(4, 6, 6, 2), labels(4)),
         unknown=(1,),
         float32=True,
+    ),
+    "DeformableConv2D": Case(
+        lambda: DeformableConv2D(4, 3, 2, offset_groups=2), lambda: (numbers(6, 8, 6),), unknown=(1, 2)
+    ),
+    "DeformableConv2D, not modulated": Case(
+        lambda: DeformableConv2D(4, 3, dilation=2, modulated=False, use_bias=False),
+        lambda: (numbers(5, 6, 3),),
+        unknown=(1, 2),
     ),
     "DilatedMaxPool": Case(lambda: DilatedMaxPool(2), lambda: (numbers(5, 6, 4),), unknown=(1, 2)),
     "DilatedMaxPool, whole": Case(

@@ -23,6 +23,7 @@ from kerastransfer.codecs.yolov3 import YoloV3Codec
 from kerastransfer.decoders import fpn
 from kerastransfer.decoders import yolo_segnet as segnet_decoder
 from kerastransfer.decoders import yolo_unet as unet_decoder
+from kerastransfer.encoders import ENCODERS, resnet
 from kerastransfer.encoders import yolov1 as encoders
 from kerastransfer.heads import classes, mask, pixels, pyramid
 from kerastransfer.heads import yolov1 as grid_heads
@@ -98,6 +99,13 @@ def encoder(name, **options):
     return encoders.yolov1_encoder(narrow(table), activation=encoders.ACTIVATIONS[name], **options)
 
 
+def residual(name, **options):
+    """A ResNet of at most two narrow blocks in each stage."""
+    net = resnet.NETS[name]
+    stages = tuple((filters // 16, min(blocks, 2)) for filters, blocks in net["stages"])
+    return resnet.resnet(**{**net, "stages": stages, **options})
+
+
 def small_encoder():
     return encoders.yolov1_encoder(NARROW)
 
@@ -155,6 +163,34 @@ MODELS = {
     "encoder small": ANY_SIZE(lambda: encoder("small"), image, covers=(encoders.small_encoder,), slow=True),
     "encoder, a trous": ANY_SIZE(
         lambda: encoders.yolov1_encoder(NARROW, strides=[2, 1, 1], dilate=True), image, standard=False
+    ),
+    "encoder resnet18": ANY_SIZE(
+        lambda: residual("resnet18"), image, covers=(resnet.resnet, resnet.resnet18), close=0.05
+    ),
+    "encoder resnet34": ANY_SIZE(
+        lambda: residual("resnet34", preprocessing="torch"), image, covers=(resnet.resnet34,), close=0.05, slow=True
+    ),
+    "encoder resnet50": ANY_SIZE(
+        lambda: residual("resnet50", stride_in="3x3", preprocessing="unit"),
+        image,
+        covers=(resnet.resnet50,),
+        close=0.05,
+        slow=True,
+    ),
+    "encoder resnet101": ANY_SIZE(
+        lambda: residual("resnet101", epsilon=1e-3, preprocessing="tf"),
+        image,
+        covers=(resnet.resnet101,),
+        close=0.05,
+        slow=True,
+    ),
+    "encoder resnet101_dcn": ANY_SIZE(
+        lambda: residual("resnet101_dcn"),
+        image,
+        covers=(resnet.resnet101_dcn,),
+        standard=False,
+        close=0.05,
+        slow=True,
     ),
     # taps to maps
     "decoder segnet": ANY_SIZE(
@@ -422,7 +458,7 @@ def test_every_builder_has_a_row():
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("encoder", encoders.ENCODERS),
+        ("encoder", ENCODERS),
         ("head", grid_heads.HEADS),
         ("detector", detectors.FAMILY),
         ("segmenter", segmenter.DECODERS),

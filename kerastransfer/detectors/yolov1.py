@@ -43,7 +43,8 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     if purpose.start is not None:
         return _started(settings, purpose.start, purpose)
     from kerastransfer.codecs.yolov1 import YoloV1Codec
-    from kerastransfer.encoders.yolov1 import ACTIVATIONS, ENCODERS
+    from kerastransfer.encoders import ENCODERS
+    from kerastransfer.encoders.yolov1 import ACTIVATIONS
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
     from kerastransfer.models.yolov1 import yolov1
 

@@ -141,6 +141,3 @@ def small_encoder(**options) -> keras.Model:
     uses up the 256 steps. With a leaky or an unbounded ReLU, the boxes of an int8 detector are useless.
     """
     return yolov1_encoder(SMALL, **{"activation": ACTIVATIONS["small"], **options})
-
-
-ENCODERS = {"yolov1": yolov1_encoder, "fast_yolo": fast_yolo_encoder, "small": small_encoder}

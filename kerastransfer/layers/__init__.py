@@ -1,6 +1,7 @@
 """Layers that Keras lacks. Importing this package registers them, so that saved models with them can be loaded."""
 
 from kerastransfer.layers.batch_norm import BatchNorm
+from kerastransfer.layers.deformable import DeformableConv2D
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 from kerastransfer.layers.locally_connected import LocallyConnected
 from kerastransfer.layers.multiple_of import MultipleOf
@@ -12,6 +13,7 @@ from kerastransfer.layers.suppress import Suppress
 
 __all__ = [
     "BatchNorm",
+    "DeformableConv2D",
     "DilatedMaxPool",
     "Fold",
     "LocallyConnected",

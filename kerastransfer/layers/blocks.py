@@ -4,6 +4,7 @@ import keras
 
 from kerastransfer.errors import UserError
 from kerastransfer.layers.batch_norm import BatchNorm
+from kerastransfer.layers.deformable import DeformableConv2D
 
 ACTIVATIONS = {
     "leaky": lambda name: keras.layers.LeakyReLU(negative_slope=0.1, name=name),
@@ -26,23 +27,43 @@ def pad(x, size: int, name: str):
     return keras.layers.ZeroPadding2D(size, name=f"{name}_pad")(x) if size else x
 
 
-def conv_bn(x, filters: int, kernel: int, stride: int = 1, *, dilation: int = 1, name: str, activation: str = "leaky"):
+def conv_bn(
+    x,
+    filters: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    dilation: int = 1,
+    deformable: int = 0,
+    name: str,
+    activation: str | None = "leaky",
+    epsilon: float = 1e-5,
+):
     """Darknet's convolution: symmetric padding of dilation * (kernel // 2), no bias, batch normalization, activation.
 
     From (B, H, W, D) to (B, ceil(H / stride), ceil(W / stride), filters), for odd kernels. activation: as for
-    `activate`. Either stride or dilation must be 1.
+    `activate`, or None. deformable: 1 for a deformable convolution, 2 for a modulated one. Either stride or dilation
+    must be 1.
     """
+    if deformable:
+        options = {"dilation": dilation, "modulated": deformable == 2, "use_bias": False}
+        x = DeformableConv2D(filters, kernel, stride, **options, name=f"{name}_conv")(x)
+    else:
+        x = _conv(x, filters, kernel, stride, dilation, name)
+    x = BatchNorm(epsilon=epsilon, name=f"{name}_bn")(x)
+    return activate(x, activation, name) if activation else x
+
+
+def _conv(x, filters, kernel, stride, dilation, name):
     padding = "same"
     if stride > 1:
         x, padding = pad(x, kernel // 2, name), "valid"
     if kernel == 1:
         # Dilation has no effect here, but TensorFlow would rearrange the whole map for it.
         dilation = 1
-    x = keras.layers.Conv2D(
+    return keras.layers.Conv2D(
         filters, kernel, stride, padding=padding, dilation_rate=dilation, use_bias=False, name=f"{name}_conv"
     )(x)
-    x = BatchNorm(name=f"{name}_bn")(x)
-    return activate(x, activation, name)
 
 
 def up(x, filters: int, *, name: str):

@@ -8,40 +8,12 @@ from collections.abc import Callable, Mapping
 
 import keras
 
+from kerastransfer.encoders.preprocessing import function_of
 from kerastransfer.encoders.taps import SIDE, named
 from kerastransfer.errors import UserError
 from kerastransfer.models.rewrite import restored
 
 LARGEST_STRIDE = 64
-DEVIATION = (0.229, 0.224, 0.225)
-MEAN = (0.485, 0.456, 0.406)
-
-
-def _torch(image):
-    """Pixels as torchvision's models read them: mean 0 and deviation 1 over ImageNet."""
-    scale = [1 / (255 * deviation) for deviation in DEVIATION]
-    offset = [-mean / deviation for mean, deviation in zip(MEAN, DEVIATION, strict=True)]
-    return keras.layers.Rescaling(scale, offset, name="rescale")(image)
-
-
-def _caffe(image):
-    """Pixels as Caffe's models read them: BGR minus the mean colour of ImageNet."""
-    return keras.layers.Rescaling(1.0, [-103.939, -116.779, -123.68], name="rescale")(image[..., ::-1])
-
-
-def _symmetric(image):
-    """Pixels from -1 to 1."""
-    return keras.layers.Rescaling(1 / 127.5, -1.0, name="rescale")(image)
-
-
-# From pixels in 0..255 to what a model reads, by the names of `keras.applications.imagenet_utils`.
-PREPROCESSING: dict[str, Callable] = {
-    "none": lambda image: image,
-    "tf": _symmetric,
-    "caffe": _caffe,
-    "torch": _torch,
-    "unit": lambda image: keras.layers.Rescaling(1 / 255, name="rescale")(image),
-}
 
 
 def encoder_of(
@@ -53,14 +25,13 @@ def encoder_of(
 
     model: from one image (B, H, W, 3), of a fixed or a variable size, to anything. What follows the last map is left
         out.
-    preprocessing: what the model was trained to read: a name in PREPROCESSING, or a function of pixels in 0..255;
-        "none" for a model that scales pixels itself.
+    preprocessing: what the model was trained to read: a name in `encoders.preprocessing`, or a function of pixels in
+        0..255; "none" for a model that scales pixels itself.
     taps: {"c3": name of a layer, ...}, for layers of other stages than the last map of each stride.
     A model that already gives {"c1": ..., "c2": ...} is not copied, unless preprocessing or taps are given.
     Raises UserError for a model that does not read one image, or whose stages cannot be found.
     """
-    if isinstance(preprocessing, str) and preprocessing not in PREPROCESSING:
-        raise UserError(f"unknown preprocessing {preprocessing!r}; choose {', '.join(PREPROCESSING)}, or a function")
+    prepare = function_of(preprocessing)
     model = _traced(model)
     if preprocessing == "none" and taps is None and isinstance(model.output, dict) and _are_stages(model.output):
         return named(model)
@@ -69,7 +40,6 @@ def encoder_of(
     # Traced at two sizes, to find the maps, which grow with the image.
     traced, larger = copies.run(keras.Input((*sides, 3))), _traced_larger(copies, sides)
     found = _stages(traced, larger, sides) if taps is None else _named(traced, taps, model)
-    prepare = PREPROCESSING[preprocessing] if isinstance(preprocessing, str) else preprocessing
     last = max(found.values())
     any_size = len(larger) > last and _grows(traced[last][1], larger[last][1])
     image = keras.Input((None, None, 3) if any_size else model.input.shape[1:], name="image")

@@ -47,8 +47,12 @@ def freeze(part: keras.Model, kind: str = "full") -> None:
 
 
 def freeze_norms(part: keras.Model) -> None:
-    """Freeze the batch normalization of a part, statistics, scales and shifts; all else is trained. Call this before
-    `compile`."""
+    """Freeze the batch normalization of a part, including nested parts: its statistics, scales and offsets stay as they
+    are, and its convolutions are trained (LabelEnc, Hao et al. 2020, section 4.1). Call this before `compile`.
+
+    A model from the image to one of its stages freezes what comes before it as well:
+    `freeze(keras.Model(encoder.input, encoder.output["c2"]))`.
+    """
     for layer in batch_norms(part):
         layer.trainable = False
         if isinstance(layer, BatchNorm):
@@ -56,7 +60,7 @@ def freeze_norms(part: keras.Model) -> None:
 
 
 def thaw(part: keras.Model) -> None:
-    """Undo `freeze`, which Keras stores in files: the part is trained, batch statistics included."""
+    """Undo `freeze` and `freeze_norms`, which Keras stores in files: the part is trained, statistics included."""
     for layer in part._flatten_layers(recursive=True):
         layer.trainable = True
         for variable in layer._trainable_variables:

@@ -47,9 +47,9 @@ def classifier(
 ) -> None:
     """Train models/NAME.keras, score it and export it; its encoder is kept as models/encoder.keras.
 
-    source: a path to a file with an encoder, or the name of one in `encoders.yolov1.ENCODERS` for random weights.
+    source: a path to a file with an encoder, or the name of one in `encoders.ENCODERS` for random weights.
     """
-    from kerastransfer.encoders.yolov1 import ENCODERS
+    from kerastransfer.encoders import ENCODERS
     from kerastransfer.losses.labels import label_loss
     from kerastransfer.models.classifier import classifier as build
     from kerastransfer.models.parts import freeze

@@ -42,7 +42,7 @@ class Preset:
 class Application:
     """A classifier of keras.applications, which Keras downloads and keeps in a cache of its own (KERAS_HOME).
 
-    builder: its name there. preprocessing: a name in `models.adapter.PREPROCESSING`.
+    builder: its name there. preprocessing: a name in `encoders.preprocessing`.
     """
 
     builder: str

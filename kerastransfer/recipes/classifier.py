@@ -31,8 +31,9 @@ class Config(ClassifierConfig):
         "classifier_epochs": 16,
     }
 
-    model: Literal["small", "fast_yolo", "yolov1"] = "small"
-    """The encoder to train from random weights; it is ignored if --encoder is given."""
+    model: Literal["small", "fast_yolo", "yolov1", "resnet18", "resnet34", "resnet50", "resnet101"] = "small"
+    """The encoder to train from random weights; it is ignored if --encoder is given (--encoder resnet-50 has weights of
+    ImageNet)."""
     encoder: str | None = None
     """A .keras file with an encoder to start from, such as RUN/models/encoder.keras or a detector; or the name of
     published weights, such as yolov3-tiny (`kerastransfer presets` lists them)."""

@@ -108,9 +108,9 @@ def test_the_strides_that_help_needs_are_those_of_the_nets(net):
     """Told twice, so that --help need not build a network: of the encoder, and of the coarsest grid."""
     stride = detectors.family(net).NETS[net]
     if net in yolov1.NETS:
-        from kerastransfer.encoders import yolov1 as encoders
+        from kerastransfer.encoders import ENCODERS
 
-        taps = encoders.ENCODERS[net]().compute_output_shape((1, 4 * stride, 4 * stride, 3))
+        taps = ENCODERS[net]().compute_output_shape((1, 4 * stride, 4 * stride, 3))
         assert min(shape[1] for shape in taps.values()) == 4
     elif net in yolov3.NETS:
         assert built(net, 8 * stride).codec.levels[-1][1] == stride

@@ -7,9 +7,10 @@ import pytest
 
 import kerastransfer as kt
 from kerastransfer.encoders import taps
+from kerastransfer.encoders.preprocessing import MEAN, PREPROCESSING
 from kerastransfer.errors import UserError
 from kerastransfer.layers.batch_norm import BatchNorm
-from kerastransfer.models.adapter import MEAN, PREPROCESSING, encoder_of
+from kerastransfer.models.adapter import encoder_of
 from kerastransfer.models.parts import freeze
 from kerastransfer.models.segmenter import segmenter
 

@@ -8,7 +8,7 @@ import pytest
 
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
-from kerastransfer.encoders.yolov1 import ENCODERS
+from kerastransfer.encoders import ENCODERS
 from kerastransfer.models import darknet_cfg, darknet_nets
 from kerastransfer.models.new_classes import with_classes
 from kerastransfer.models.yolov1 import yolov1

@@ -6,9 +6,10 @@ import pytest
 
 from kerastransfer.encoders.yolov1 import POOL, yolov1_encoder
 from kerastransfer.errors import UserError
+from kerastransfer.export.loading import load_keras, write_keras
 from kerastransfer.layers.batch_norm import BatchNorm
 from kerastransfer.losses.pixels import pixel_loss
-from kerastransfer.models.parts import feed, freeze
+from kerastransfer.models.parts import batch_norms, feed, freeze, freeze_norms, thaw
 from kerastransfer.models.yolo_segnet import yolo_segnet
 from kerastransfer.models.yolo_unet import yolo_unet
 from kerastransfer.training.terms import TermModel
@@ -150,3 +151,54 @@ def test_keras_own_batch_norm_cannot_drift(build):
     with pytest.raises(UserError, match=r"52 layers of '.*' \(.*[Cc]onv.*, ...\) are keras.layers.BatchNormalization"):
         freeze(part, "weights")
     assert part.trainable
+
+
+def trained_on_random_targets(part):
+    """The weights of a part, by name, before and after a training step of all its maps."""
+    before = weights(part)
+    targets = {name: np.random.default_rng(1).normal(size=maps.shape) for name, maps in part(IMAGES).items()}
+    part.compile(keras.optimizers.SGD(1.0), loss="mse", run_eagerly=True)
+    part.train_on_batch(IMAGES, targets)
+    return before, weights(part)
+
+
+def of_norms(names):
+    return {name for name in names if name.endswith(("gamma", "beta", *STATISTICS))}
+
+
+def test_frozen_norms_stay_while_kernels_learn(tmp_path):
+    """Also in a model that comes back from a file; and `thaw` undoes it."""
+    encoder = yolov1_encoder(NARROW)
+    freeze(encoder, "weights")
+    thaw(encoder)
+    freeze_norms(encoder)
+    for turn in range(2):
+        before, after = trained_on_random_targets(encoder)
+        (moved_names,) = moved([before], [after])
+        assert moved_names == set(before) - of_norms(before) and len(of_norms(before)) == 12, turn
+        write_keras(encoder, tmp_path / "encoder.keras")
+        encoder = load_keras(tmp_path / "encoder.keras")
+    thaw(encoder)
+    (moved_names,) = moved([*trained_on_random_targets(encoder)[:1]], [weights(encoder)])
+    assert moved_names == set(before)
+
+
+@pytest.mark.parametrize("build", [mobilenet, nested, lambda: nested(mobilenet())], ids=["flat", "nested", "both"])
+@pytest.mark.slow
+def test_norms_are_frozen_at_any_depth(build):
+    part = build()
+    freeze_norms(part)
+    before = weights(part)
+    trained, inference = (part(IMAGES, training=training) for training in (True, False))
+    for ours, theirs in zip(keras.tree.flatten(trained), keras.tree.flatten(inference), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert moved([before], [weights(part)]) == [set()]
+    frozen = {id(variable) for layer in batch_norms(part) for variable in layer.variables}
+    assert {id(variable) for variable in part.variables} - frozen == set(map(id, part.trainable_variables))
+
+
+def test_norms_frozen_last_do_not_drift():
+    encoder = yolov1_encoder(NARROW)
+    freeze(encoder, "weights")
+    freeze_norms(encoder)
+    assert not any(layer.drift or layer.trainable for layer in batch_norms(encoder))

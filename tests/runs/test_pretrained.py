@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import kerastransfer as kt
+from kerastransfer.encoders.preprocessing import PREPROCESSING
 from kerastransfer.errors import UserError
 from kerastransfer.export.keras_predictor import KerasPredictor
-from kerastransfer.models.adapter import PREPROCESSING
 from kerastransfer.presets import PRESETS
 from kerastransfer.presets.labels import COCO
 from kerastransfer.presets.preset import Application

@@ -1,0 +1,104 @@
+"""What torchvision computes, in a process of its own: where TensorFlow is loaded, the import of triton, which comes
+with PyTorch for GPUs, ends the process."""
+
+import importlib.util
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+
+
+def asked(name: str, *arguments):
+    """The result of a function below. The test is skipped where torchvision is missing."""
+    import pytest
+
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed: pip install kerastransfer[test]")
+    done = subprocess.run([sys.executable, __file__, name], input=pickle.dumps(arguments), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    return pickle.loads(done.stdout)
+
+
+def deformable(values, *, stride, dilation, modulated):
+    """Deformable convolution of {"x", "kernel", "offsets", "mask"} as `ops.deformable` reads them: the output, and the
+    gradients of half its sum of squares."""
+    import torch
+    from torchvision.ops import deform_conv2d
+
+    given = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
+    out = deform_conv2d(
+        given["x"].permute(0, 3, 1, 2),
+        given["offsets"].permute(0, 3, 1, 2),
+        given["kernel"].permute(3, 2, 0, 1),
+        stride=stride,
+        padding=dilation * (values["kernel"].shape[0] // 2),
+        dilation=dilation,
+        mask=given["mask"].permute(0, 3, 1, 2) if modulated else None,
+    ).permute(0, 2, 3, 1)
+    ((out**2).sum() / 2).backward()
+    return _array(out), {name: _array(value.grad) for name, value in given.items() if value.grad is not None}
+
+
+def many_deformable(cases):
+    """`deformable` of [(values, options), ...]: loading torchvision takes longer than all of them."""
+    return [deformable(values, **options) for values, options in cases]
+
+
+def offset_layer(x, weights, *, stride, dilation, modulated):
+    """A convolution that finds the offsets, and the sigmoids of the factors, and torchvision's operator on them.
+
+    weights: kernel and bias of the inner convolution, kernel and bias of the outer one, as Keras has them.
+    Returns the output and the largest offset.
+    """
+    import torch
+    from torchvision.ops import deform_conv2d
+
+    x = torch.tensor(x).permute(0, 3, 1, 2)
+    inner, inner_bias, kernel, bias = map(torch.tensor, weights)
+    where = {"stride": stride, "padding": dilation, "dilation": dilation}
+    found = torch.nn.functional.conv2d(x, inner.permute(3, 2, 0, 1), inner_bias, **where)
+    shifts = found.shape[1] * 2 // 3 if modulated else found.shape[1]
+    mask = found[:, shifts:].sigmoid() if modulated else None
+    out = deform_conv2d(x, found[:, :shifts], kernel.permute(3, 2, 0, 1), bias, mask=mask, **where)
+    return _array(out.permute(0, 2, 3, 1)), float(found[:, :shifts].abs().max())
+
+
+def many_offset_layers(cases):
+    return [offset_layer(x, weights, **options) for x, weights, options in cases]
+
+
+def resnets(names, image):
+    """{name: (weights, maps, parameters)} of torchvision's networks with random weights and statistics: their state by
+    torchvision's names, the maps c1..c5 of an image (B, H, W, 3) that was preprocessed, and the number of trained
+    weights without those of the last layer."""
+    import torch
+    import torchvision
+
+    found = {}
+    for name in names:
+        torch.manual_seed(0)
+        net = getattr(torchvision.models, name)(weights=None).eval()
+        for key, value in net.state_dict().items():
+            if ("bn" in key or "downsample.1" in key) and value.dtype == torch.float32:
+                value.copy_(torch.empty_like(value).uniform_(0.5, 1.5) - (0.4 if "running_var" not in key else 0))
+        with torch.inference_mode():
+            x = net.relu(net.bn1(net.conv1(torch.tensor(image).permute(0, 3, 1, 2))))
+            maps = [x]
+            x = net.maxpool(x)
+            for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+                x = stage(x)
+                maps.append(x)
+        parameters = sum(value.numel() for key, value in net.named_parameters() if not key.startswith("fc"))
+        state = {key: _array(value) for key, value in net.state_dict().items() if not key.startswith("fc")}
+        found[name] = state, [_array(one.permute(0, 2, 3, 1)) for one in maps], parameters
+    return found
+
+
+def _array(tensor):
+    return np.ascontiguousarray(tensor.detach().numpy())
+
+
+if __name__ == "__main__":
+    arguments = pickle.load(sys.stdin.buffer)
+    sys.stdout.buffer.write(pickle.dumps(globals()[sys.argv[1]](*arguments)))
