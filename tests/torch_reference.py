@@ -95,6 +95,13 @@ def resnets(names, image):
     return found
 
 
+def detection():
+    """All of `detection_references`: loading torchvision takes longer than all of them."""
+    import detection_references
+
+    return detection_references.made()
+
+
 def _array(tensor):
     return np.ascontiguousarray(tensor.detach().numpy())
 

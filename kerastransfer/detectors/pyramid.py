@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kerastransfer import presets
 from kerastransfer.detectors.detector import STARTED, Detector, Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
-from kerastransfer.flags import require_positive
+from kerastransfer.flags import nearest, require_positive
 
 if TYPE_CHECKING:
     import keras
@@ -22,8 +22,9 @@ class PyramidSettings:
     """Settings of all detectors with a feature pyramid."""
 
     encoder: str = "mobilenet-v2"
-    """The encoder: a .keras file, such as RUN/models/encoder.keras, or the name of published weights (`kerastransfer
-    presets` lists them, and hub:NAME is one of keras-hub). It needs maps of stride 8, 16 and 32."""
+    """The encoder: a .keras file, such as RUN/models/encoder.keras; the name of published weights (`kerastransfer
+    presets` lists them, and hub:NAME is one of keras-hub); or, with random weights, resnet18, resnet34, resnet50,
+    resnet101 or resnet101_dcn. It needs maps of stride 8, 16 and 32."""
     random: bool = False
     """Start the encoder from random weights, for comparison."""
     channels: int = 256
@@ -36,8 +37,17 @@ class PyramidSettings:
 
     def __post_init__(self) -> None:
         require_positive(self, "channels", "towers", prefix="net.")
-        if "/" not in self.encoder and not self.encoder.startswith(presets.HUB) and not Path(self.encoder).suffix:
-            presets.preset(self.encoder)
+        named = Path(self.encoder).name == self.encoder and not Path(self.encoder).suffix
+        if named and not self.encoder.startswith(presets.HUB) and self.encoder not in presets.PRESETS:
+            # Imports Keras, so it comes last.
+            from kerastransfer.encoders import ENCODERS
+
+            if self.encoder not in ENCODERS:
+                near = nearest(self.encoder, (*presets.PRESETS, *ENCODERS))
+                raise UserError(
+                    f"unknown --net.encoder {self.encoder}; give a .keras file, or choose {', '.join(presets.PRESETS)}, "
+                    f"or with random weights {', '.join(ENCODERS)} (nearest: {near})"
+                )
 
 
 def detector(
@@ -55,16 +65,26 @@ def detector(
     def network() -> "keras.Model":
         return make(opened(settings, purpose))
 
-    return Detector(network, codec, terms, weights, STRIDE, () if settings.random else ("encoder",))
+    return Detector(network, codec, terms, weights, STRIDE, ("encoder",) if _trained(settings) else ())
+
+
+def _trained(settings):
+    """Whether the encoder has trained weights."""
+    from kerastransfer.encoders import ENCODERS
+
+    return not settings.random and settings.encoder not in ENCODERS
 
 
 def opened(settings: PyramidSettings, purpose: Purpose) -> "keras.Model":
     """The encoder of the settings, computing in the current dtype policy."""
     import keras
 
+    from kerastransfer.encoders import ENCODERS
     from kerastransfer.models.parts import freeze_norms
     from kerastransfer.models.rewrite import with_policy
 
+    if settings.encoder in ENCODERS:
+        return ENCODERS[settings.encoder]()
     encoder = with_policy(purpose.encoder(settings.encoder), keras.mixed_precision.global_policy().name)
     if settings.random:
         # Its layers start anew, from the seed of the run.

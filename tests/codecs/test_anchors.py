@@ -1,5 +1,5 @@
+import detection_references as references
 import numpy as np
-import torchvision_references as references
 from keras import ops
 
 from kerastransfer.codecs.anchors import anchors, rounded_shapes, shapes

@@ -1,10 +1,10 @@
 import itertools
 import json
 
+import detection_references as references
 import keras
 import numpy as np
 import pytest
-import torchvision_references as references
 
 from kerastransfer.codecs.fcos import FcosCodec, centerness
 

@@ -1,6 +1,6 @@
+import detection_references as references
 import numpy as np
 import pytest
-import torchvision_references as references
 from keras import ops
 
 from kerastransfer.codecs.matching import by_overlap

@@ -1,8 +1,8 @@
 import json
 
+import detection_references as references
 import keras
 import numpy as np
-import torchvision_references as references
 from keras import ops
 
 from kerastransfer.codecs.retinanet import AnchorCodec, retinanet_codec

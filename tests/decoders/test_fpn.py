@@ -1,9 +1,9 @@
 """Feature pyramids and the heads on them, against torchvision's with the same weights."""
 
+import detection_references as references
 import keras
 import numpy as np
 import pytest
-import torchvision_references as references
 
 from kerastransfer.decoders.fpn import fpn
 from kerastransfer.errors import UserError

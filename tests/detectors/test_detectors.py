@@ -51,7 +51,7 @@ def test_settings_follow_the_model():
         (lambda: yolov3.Settings(width=0.0), "--net.width is 0.0"),
         (lambda: retinanet.Settings(anchor_size=0.0), "--net.anchor-size is 0.0"),
         (lambda: fcos.Settings(channels=0), "--net.channels is 0"),
-        (lambda: fcos.Settings(encoder="resnet-5"), "unknown preset resnet-5; choose"),
+        (lambda: fcos.Settings(encoder="resnet-5"), "(nearest: resnet-5"),
         (lambda: yolov3.Settings(anchors=(1.0, 2.0, 3.0)), "has 3 numbers"),
         (lambda: yolov3.Settings(anchors=(1.0, -2.0)), "above 0"),
         (lambda: yolov3.Settings(anchors=(1.0, 2.0), cfg="a.cfg"), "remove one of them"),

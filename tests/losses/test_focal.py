@@ -1,6 +1,6 @@
+import detection_references as references
 import keras
 import numpy as np
-import torchvision_references as references
 from harness import with_gradient
 
 from kerastransfer.losses.focal import focal

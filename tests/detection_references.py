@@ -1,17 +1,15 @@
-"""What torchvision gives for inputs that are drawn from a seed: the tests compare with these numbers.
+"""What torchvision gives for inputs that are drawn from a seed: its matcher, box coder, anchors, losses, targets of
+FCOS, feature pyramid and heads.
 
-They are kept in tests/torchvision_references.npz, because PyTorch and TensorFlow crash in one process, and so that the
-tests do not need PyTorch. To make them anew, with torchvision installed:
-
-    python tests/torchvision_references.py
+The `_inputs` can be had anywhere; what torchvision makes of them only in a process of its own (`torch_reference`).
 """
 
+import functools
 import types
-from pathlib import Path
 
 import numpy as np
+import torch_reference
 
-FILE = Path(__file__).with_suffix(".npz")
 # (x1, y1, x2, y2) of torchvision to (y1, x1, y2, x2), and back.
 SWAPPED = [1, 0, 3, 2]
 CLASSES = 3
@@ -20,11 +18,13 @@ FILTERS = 32
 
 
 def expected(name: str) -> dict[str, np.ndarray]:
-    """{name of an output: value} of the reference `name`."""
-    with np.load(FILE) as stored:
-        found = {key.split("/", 1)[1]: stored[key] for key in stored.files if key.split("/")[0] == name}
-    assert found, f"{FILE} has no {name}; make it anew"
-    return found
+    """{name of an output: value} of the reference `name`. The test is skipped where torchvision is missing."""
+    return _all()[name]
+
+
+@functools.cache
+def _all():
+    return torch_reference.asked("detection")
 
 
 def random_boxes(random, *shape, room=80.0, smallest=5.0, largest=60.0):
@@ -199,15 +199,12 @@ REFERENCES = {
 }
 
 
-def made() -> dict[str, np.ndarray]:
+def made() -> dict[str, dict[str, np.ndarray]]:
     """All references, computed by torchvision."""
-    found = {}
-    for name, (inputs, compute) in REFERENCES.items():
-        for key, value in compute(**inputs()).items():
-            value = value.detach().numpy() if hasattr(value, "detach") else value
-            found[f"{name}/{key}"] = value.astype("float32") if value.dtype.kind == "f" else value
-    return found
+    found = {name: compute(**inputs()) for name, (inputs, compute) in REFERENCES.items()}
+    return {name: {key: _array(value) for key, value in values.items()} for name, values in found.items()}
 
 
-if __name__ == "__main__":
-    np.savez_compressed(FILE, **made())
+def _array(value):
+    value = value.detach().numpy() if hasattr(value, "detach") else value
+    return value.astype("float32") if value.dtype.kind == "f" else value
