@@ -4,10 +4,10 @@
 import keras
 
 import kerastransfer.layers
-from kerastransfer.codecs import fcos, layers, mask, masked_boxes, retinanet, yolov1, yolov3
+from kerastransfer.codecs import fcos, labelenc, layers, mask, masked_boxes, retinanet, yolov1, yolov3
 from kerastransfer.losses import compiled
 
-ROOMS = (kerastransfer.layers, layers, mask, masked_boxes, yolov1, yolov3, retinanet, fcos, compiled)
+ROOMS = (kerastransfer.layers, layers, mask, masked_boxes, yolov1, yolov3, retinanet, fcos, labelenc, compiled)
 OBJECTS = {
     name: value for name, value in keras.saving.get_custom_objects().items() if name.startswith("kerastransfer>")
 }

@@ -12,6 +12,7 @@ from harness import Case, boxes, integers, numbers
 
 from kerastransfer import registered
 from kerastransfer.codecs.fcos import FcosCodec
+from kerastransfer.codecs.labelenc import LabelMap
 from kerastransfer.codecs.layers import Decode, DecodeMasks, Levels, Odds, Rois, Vote
 from kerastransfer.codecs.mask import MaskCodec
 from kerastransfer.codecs.masked_boxes import MaskedBoxes
@@ -124,6 +125,23 @@ LAYERS = {
         lambda: DilatedMaxPool(2, 3, whole=True), lambda: (numbers(6, 7, 4),), unknown=(1, 2)
     ),
     "Fold": Case(Fold, lambda: (numbers(4, 3, 3, 2),), unknown=(1,)),
+    "LabelMap": Case(
+        lambda: LabelMap(2, vary=True, seed=3),
+        lambda: ({"boxes": boxes(4), "labels": labels(4)}, numbers(8, 12, 3)),
+        unknown=(1, 2),
+        float32=True,
+        lacks={"training": "nothing is trained", "jit": "nothing is trained"},
+    ),
+    "LabelMap of masks": Case(
+        lambda: LabelMap(2, masks=True),
+        lambda: (
+            {"boxes": boxes(4), "labels": labels(4), "masks": integers(4, 6, 6, below=255), "frames": boxes(4)},
+            numbers(8, 12, 3),
+        ),
+        unknown=(1, 2),
+        float32=True,
+        lacks={"training": "nothing is trained", "jit": "nothing is trained"},
+    ),
     "Levels": Case(
         lambda: Levels(V3, "fpn"),
         lambda: ({"boxes": boxes(5), "candidates": integers(5, below=40)}, raw()),

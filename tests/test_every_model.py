@@ -20,14 +20,15 @@ from kerastransfer.codecs.mask import MaskCodec
 from kerastransfer.codecs.retinanet import retinanet_codec
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
-from kerastransfer.decoders import fpn
+from kerastransfer.decoders import adaption, fpn
 from kerastransfer.decoders import yolo_segnet as segnet_decoder
 from kerastransfer.decoders import yolo_unet as unet_decoder
 from kerastransfer.encoders import ENCODERS, resnet
+from kerastransfer.encoders import labelenc as label_encoders
 from kerastransfer.encoders import yolov1 as encoders
 from kerastransfer.heads import classes, mask, pixels, pyramid
 from kerastransfer.heads import yolov1 as grid_heads
-from kerastransfer.models import darknet_cfg, darknet_nets, predictor, segmenter, yolo_mask
+from kerastransfer.models import darknet_cfg, darknet_nets, labelenc, predictor, segmenter, yolo_mask
 from kerastransfer.models.classifier import classifier
 from kerastransfer.models.dense import dense, yolo_dense
 from kerastransfer.models.fcos import fcos
@@ -124,6 +125,15 @@ def strided_encoder():
     return encoders.yolov1_encoder((*NARROW[:2], ((6, 3, 2),), ((6, 3, 2),), ((8, 3, 2),)))
 
 
+def narrow_retinanet():
+    return retinanet(strided_encoder(), retinanet_codec(2, LEVELS), channels=8, towers=1)
+
+
+def supervised():
+    detector = narrow_retinanet()
+    return labelenc.trainer(detector, labelenc.label_network(detector, 2), reconstruct=True, seed=0)
+
+
 def pyramid_maps(*names):
     return ({name: numbers(4, 6, 8) for name in names},)
 
@@ -192,6 +202,28 @@ MODELS = {
         close=0.05,
         slow=True,
     ),
+    # label maps to taps
+    "label encoder": ANY_SIZE(
+        lambda: label_encoders.labelenc(2, {"c3": (8, 8), "c4": (16, 12)}),
+        lambda: (numbers(32, 48, 2, low=0, high=1),),
+        covers=(label_encoders.labelenc,),
+    ),
+    "label network": ANY_SIZE(
+        lambda: labelenc.label_network(narrow_retinanet(), 2),
+        lambda: (numbers(SIDE, SIDE, 2, low=0, high=1),),
+        covers=(labelenc.label_network,),
+        lacks={kind: "bottlenecks of one channel may give nothing but 0" for kind in ("training", "jit")},
+        slow=True,
+    ),
+    "labelenc, training": Case(
+        supervised,
+        lambda: ({"image": image()[0], **{name: annotated()[0][name] for name in ("boxes", "labels")}},),
+        covers=(labelenc.trainer,),
+        unknown=(1,),
+        trained=("p3_classes", "p3_boxes", "feature_p3"),
+        lacks={"training": "tests/models/test_labelenc.py", "jit": "tests/models/test_labelenc.py"},
+        slow=True,
+    ),
     # taps to maps
     "decoder segnet": ANY_SIZE(
         lambda: segnet_decoder.segnet(CHANNELS, STRIDES, widths=(6, 5)),
@@ -207,6 +239,11 @@ MODELS = {
         lambda: fpn.fpn({"c3": 4, "c4": 5, "c5": 6}, {"c3": 8, "c4": 16, "c5": 32}, filters=6),
         lambda: ({"c3": numbers(8, 12, 4), "c4": numbers(4, 6, 5), "c5": numbers(2, 3, 6)},),
         covers=(fpn.fpn,),
+    ),
+    "decoder adaption": ANY_SIZE(
+        lambda: adaption.adaption({"p3": 4, "p4": 5}),
+        lambda: ({"p3": numbers(4, 6, 4), "p4": numbers(2, 3, 5)},),
+        covers=(adaption.adaption,),
     ),
     # maps to raw predictions
     "head fully_conv": ANY_SIZE(
@@ -275,7 +312,7 @@ MODELS = {
     "detector yolov3": DETECTOR(lambda: darknet("yolov3"), slow=True),
     "detector yolov3-spp": DETECTOR(lambda: darknet("yolov3-spp"), slow=True),
     "detector retinanet": DETECTOR(
-        lambda: retinanet(strided_encoder(), retinanet_codec(2, LEVELS), channels=8, towers=1),
+        narrow_retinanet,
         covers=(retinanet, joined),
         slow=True,
     ),

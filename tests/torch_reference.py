@@ -95,6 +95,39 @@ def resnets(names, image):
     return found
 
 
+def label_encoder(weights, label_map):
+    """LabelEnc's label encoder, layer by layer as its table says: the maps of strides 4 to 32, as Keras has them.
+
+    weights: {name of a layer here: its weights as Keras has them}.
+    """
+    import torch
+    from torch.nn.functional import conv2d, relu
+
+    def convolution(x, name, stride=1):
+        kernel, *bias = (torch.tensor(value) for value in weights[name])
+        kernel = kernel.permute(3, 2, 0, 1)
+        return conv2d(x, kernel, *bias, stride=stride, padding=kernel.shape[-1] // 2)
+
+    x = convolution(torch.tensor(label_map).permute(0, 3, 1, 2), "stem", 2)
+    found = []
+    for stride, blocks in ((4, 1), (8, 2), (16, 2), (32, 1)):
+        for block in range(1, blocks + 1):
+            name, step = f"s{stride}_{block}", 2 if block == 1 else 1
+            y = relu(convolution(x, f"{name}_1"))
+            y = convolution(relu(convolution(y, f"{name}_2", step)), f"{name}_3")
+            x = relu(y + (convolution(x, f"{name}_shortcut", step) if block == 1 else x))
+        found.append(_array(x.permute(0, 2, 3, 1)))
+    return found
+
+
+def layer_norms(maps):
+    """Every map (B, h, w, D) normalized over all but the batch."""
+    import torch
+
+    found = [torch.tensor(one).permute(0, 3, 1, 2) for one in maps]
+    return [_array(torch.nn.functional.layer_norm(one, one.shape[1:]).permute(0, 2, 3, 1)) for one in found]
+
+
 def detection():
     """All of `detection_references`: loading torchvision takes longer than all of them."""
     import detection_references

@@ -45,7 +45,7 @@ class PyramidSettings:
             if self.encoder not in ENCODERS:
                 near = nearest(self.encoder, (*presets.PRESETS, *ENCODERS))
                 raise UserError(
-                    f"unknown --net.encoder {self.encoder}; give a .keras file, or choose {', '.join(presets.PRESETS)}, "
+                    f"unknown --net.encoder {self.encoder}; give a .keras file, choose {', '.join(presets.PRESETS)}, "
                     f"or with random weights {', '.join(ENCODERS)} (nearest: {near})"
                 )
 

@@ -1,0 +1,145 @@
+"""LabelEnc (Hao et al. 2020): a label encoder supervises the features of any detector while it trains.
+
+`trainer` is the graph of both steps. What is used afterwards is the detector, which has not changed.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import keras
+from keras import ops
+
+from kerastransfer.codecs.labelenc import LabelMap
+from kerastransfer.decoders.adaption import adaption
+from kerastransfer.encoders import taps
+from kerastransfer.encoders.labelenc import labelenc
+from kerastransfer.errors import UserError
+from kerastransfer.losses.labelenc import distance
+from kerastransfer.models.parts import feed
+
+# Before the names of outputs and terms that come from the label map.
+CODES = "codes_"
+# Before the names of the detector's maps, adapted, and of the codes that they are compared with.
+FEATURES, TARGETS = "feature_", "code_"
+# The name of raw predictions that are one tensor.
+ONLY = "raw"
+
+
+def label_network(detector: keras.Model, num_classes: int) -> keras.Model:
+    """From label maps (B, H, W, num_classes) to {"p3": ...}, the maps that the detector's head reads, with random
+    weights: a "label_encoder", and as "label_decoder" a copy of the architecture of the detector's decoder.
+
+    Raises UserError if the decoder reads maps that a label encoder does not have.
+    """
+    encoder, decoder = (detector.get_layer(part) for part in ("encoder", "decoder"))
+    strides, channels = taps.strides(encoder), taps.channels(encoder)
+    if other := [name for name in decoder.input if name not in strides]:
+        raise UserError(
+            f"the decoder of {detector.name!r} reads {', '.join(other)} from inside its encoder, which has no label "
+            "encoder's counterpart; choose a net whose decoder reads stages, such as retinanet"
+        )
+    label_encoder = labelenc(num_classes, {name: (strides[name], channels[name]) for name in decoder.input})
+    label_decoder = decoder.__class__.from_config(decoder.get_config() | {"name": "label_decoder"})
+    label_map = keras.Input((None, None, num_classes), name="label_map")
+    return keras.Model(label_map, feed(label_decoder, label_encoder(label_map)), name="label_network")
+
+
+def trainer(
+    detector: keras.Model,
+    label_network: keras.Model,
+    *,
+    reconstruct: bool,
+    masks: bool = False,
+    seed: int | None = None,
+) -> keras.Model:
+    """A graph over the parts of a detector: from {"image", "boxes", "labels"}, with `masks` also "masks" and "frames",
+    to the detector's raw predictions, its maps as FEATURES + name, adapted by a new part called "adaption", and the
+    codes of the label map as TARGETS + name.
+
+    reconstruct: also give CODES + name, what the detector's head predicts from the codes; the label map is then varied
+    (step 1). label_network: from `label_network`; freeze it for step 2.
+    """
+    encoder, decoder, head = (detector.get_layer(part) for part in ("encoder", "decoder", "head"))
+    image = keras.Input(encoder.input.shape[1:], name="image")
+    annotations = {
+        "boxes": keras.Input((None, 4), name="boxes", dtype="float32"),
+        "labels": keras.Input((None,), name="labels", dtype="int32"),
+    }
+    if masks:
+        annotations["masks"] = keras.Input((None, None, None), name="masks", dtype="uint8")
+        annotations["frames"] = keras.Input((None, 4), name="frames", dtype="float32")
+    layer = LabelMap(label_network.input.shape[-1], vary=reconstruct, masks=masks, seed=seed, name="label_map")
+    codes = label_network(layer(annotations, image))
+    maps = feed(decoder, encoder(image))
+    read = {name: maps[name] for name in head.input}
+    adapted = adaption({name: one.shape[-1] for name, one in read.items()})(read)
+    outputs = _named(feed(head, maps)) | {f"{FEATURES}{name}": one for name, one in adapted.items()}
+    outputs |= {f"{TARGETS}{name}": codes[name] for name in read}
+    if reconstruct:
+        outputs |= {f"{CODES}{name}": one for name, one in _named(feed(head, codes)).items()}
+    return keras.Model({"image": image, **annotations}, outputs, name=detector.name)
+
+
+def _named(raw):
+    return dict(raw) if isinstance(raw, Mapping) else {ONLY: raw}
+
+
+def raw_of(outputs: Mapping, prefix: str = ""):
+    """What the detector's head gave, out of the outputs of `trainer`: with the prefix CODES from the codes, else from
+    the image."""
+    others = (CODES, FEATURES, TARGETS)
+    if prefix:
+        found = {name.removeprefix(prefix): one for name, one in outputs.items() if name.startswith(prefix)}
+    else:
+        found = {name: one for name, one in outputs.items() if not name.startswith(others)}
+    return found[ONLY] if list(found) == [ONLY] else found
+
+
+def labelenc_terms(of_detector: Callable, *, reconstruct: bool) -> Callable[[Mapping, Mapping], dict]:
+    """Terms of both steps: those of the detector, `of_detector(annotations, raw predictions)`, from the image; with
+    `reconstruct` also from the codes, as CODES + name; and "distance".
+
+    The gradient of the terms from the codes reaches the label network and the head, that of the others the detector,
+    and that of the distance the detector's maps and the adaption.
+    """
+
+    def terms(annotations, outputs):
+        found = dict(of_detector(annotations, raw_of(outputs)))
+        if reconstruct:
+            codes = of_detector(annotations, raw_of(outputs, CODES))
+            found |= {f"{CODES}{name}": value for name, value in codes.items()}
+        pairs = [
+            {name.removeprefix(prefix): one for name, one in outputs.items() if name.startswith(prefix)}
+            for prefix in (FEATURES, TARGETS)
+        ]
+        return {**found, "distance": distance(*pairs)}
+
+    return terms
+
+
+@dataclasses.dataclass(frozen=True)
+class Warmup:
+    """The first `steps` of step 1, in which the distance does not count and the adaption rests: from the start, the
+    features and codes would both become constant (Hao et al. 2020, section 3.2)."""
+
+    steps: int
+
+    def resting(self, step):
+        """Whether the adaption rests."""
+        return step < self.steps
+
+    def weight(self, step):
+        """The weight of the distance."""
+        return ops.where(self.resting(step), 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SwitchedOff:
+    """The distance counts up to step number `steps`: at the end of step 2 the detector is trained on its own (section
+    4.1)."""
+
+    steps: int
+
+    def weight(self, step):
+        """The weight of the distance."""
+        return ops.where(step < self.steps, 1.0, 0.0)
