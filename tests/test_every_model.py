@@ -212,7 +212,7 @@ MODELS = {
         lambda: labelenc.label_network(narrow_retinanet(), 2),
         lambda: (numbers(SIDE, SIDE, 2, low=0, high=1),),
         covers=(labelenc.label_network,),
-        lacks={kind: "bottlenecks of one channel may give nothing but 0" for kind in ("training", "jit")},
+        lacks=dict.fromkeys(("training", "jit"), "bottlenecks of one channel may give nothing but 0"),
         slow=True,
     ),
     "labelenc, training": Case(
@@ -221,7 +221,10 @@ MODELS = {
         covers=(labelenc.trainer,),
         unknown=(1,),
         trained=("p3_classes", "p3_boxes", "feature_p3"),
-        lacks={"training": "tests/models/test_labelenc.py", "jit": "tests/models/test_labelenc.py"},
+        lacks={
+            **dict.fromkeys(("training", "jit"), "tests/models/test_labelenc.py"),
+            "half precision": "raw predictions are float32, and maps are not",
+        },
         slow=True,
     ),
     # taps to maps

@@ -15,7 +15,7 @@ from kerastransfer.encoders import taps
 from kerastransfer.encoders.labelenc import labelenc
 from kerastransfer.errors import UserError
 from kerastransfer.losses.labelenc import distance
-from kerastransfer.models.parts import feed
+from kerastransfer.models.parts import feed, freeze
 
 # Before the names of outputs and terms that come from the label map.
 CODES = "codes_"
@@ -143,3 +143,40 @@ class SwitchedOff:
     def weight(self, step):
         """The weight of the distance."""
         return ops.where(step < self.steps, 1.0, 0.0)
+
+
+def with_head(label_network: keras.Model, head: keras.Model) -> keras.Model:
+    """What step 1 keeps: from label maps (B, H, W, num_classes) to the head's raw predictions."""
+    label_map = keras.Input(label_network.input.shape[1:], name="label_map")
+    return keras.Model(label_map, feed(head, label_network(label_map)), name="labelenc")
+
+
+def channels_read(detector: keras.Model) -> dict[str, int]:
+    """{"p3": 256, ...}: the channels of the maps that its head reads."""
+    return {name: one.shape[-1] for name, one in detector.get_layer("head").input.items()}
+
+
+def distiller(detector: keras.Model, teacher: keras.Model) -> keras.Model:
+    """A graph like `trainer`'s, from image (B, H, W, 3), in which the maps of another detector, frozen, take the place
+    of the codes: knowledge distillation.
+
+    Raises UserError if the teacher's head reads other maps.
+    """
+    encoder, decoder, head = (detector.get_layer(part) for part in ("encoder", "decoder", "head"))
+    theirs = [teacher.get_layer(part) for part in ("encoder", "decoder")]
+    shapes = [
+        {name: one.shape[-1] for name, one in part.get_layer("head").input.items()} for part in (detector, teacher)
+    ]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"the teacher's head reads {shapes[1]}, the detector's {shapes[0]}; train it with the same --model"
+        )
+    image = keras.Input(encoder.input.shape[1:], name="image")
+    read = {name: one for name, one in feed(decoder, encoder(image)).items() if name in head.input}
+    # Models that are nested under one name would be taken for one.
+    frozen = keras.Model(image, feed(theirs[1], theirs[0](image)), name="teacher")
+    freeze(frozen)
+    targets = frozen(image)
+    adapted = adaption({name: one.shape[-1] for name, one in read.items()})(read)
+    outputs = _named(feed(head, read)) | {f"{FEATURES}{name}": one for name, one in adapted.items()}
+    return keras.Model(image, outputs | {f"{TARGETS}{name}": targets[name] for name in read}, name=detector.name)

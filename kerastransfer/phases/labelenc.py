@@ -1,0 +1,278 @@
+"""The phases of LabelEnc (Hao et al. 2020): a label encoder is trained with a detector's head; then it supervises the
+features of a detector, which begins with that head."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from kerastransfer.detectors.detector import Detector
+from kerastransfer.errors import UserError
+from kerastransfer.flags import require_positive
+from kerastransfer.phases import detector as detector_phase
+from kerastransfer.phases.detector import DetectorConfig
+from kerastransfer.runs import fitting, outcome, trained
+from kerastransfer.runs.data import Data
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.tasks.about import About
+
+if TYPE_CHECKING:
+    import keras
+
+# Of step 1, the share in which the distance does not count: 30,000 of 120,000 steps (section 4.1).
+WARMUP = 1 / 4
+# Of step 2, the share at the end in which it does not: the last 10,000 of 90,000 steps.
+ALONE = 1 / 9
+
+
+@dataclasses.dataclass
+class LabelEncConfig(DetectorConfig):
+    """The flags of all recipes that train with a label encoder."""
+
+    model: str = "retinanet"
+    """The detector's net: retinanet or fcos, on the encoder of --net.encoder; yolov3-tiny, yolov3-small, yolov3 or
+    yolov3-spp; small, fast_yolo or yolov1."""
+    label_map: Literal["boxes", "masks"] = "boxes"
+    """What the label encoder reads: the boxes of the objects, or the masks in them."""
+    step1_epochs: int = 0
+    """Number of epochs of step 1; 0 is 4/3 of --detector-epochs, as published."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.step1_epochs < 0:
+            raise UserError(f"--step1-epochs is {self.step1_epochs}; it must be at least 0")
+        require_positive(self, "detector_epochs")
+
+    @property
+    def first_epochs(self) -> int:
+        """Number of epochs of step 1."""
+        return self.step1_epochs or round(self.detector_epochs * 4 / 3)
+
+
+def plain(name: str, epochs: int, config: LabelEncConfig, run: RunFolder, data: Data, result: outcome.Outcome) -> None:
+    """Train models/NAME.keras, the detector without a label encoder, for comparison; and score it."""
+
+    def work(built: Detector, network: "keras.Model") -> dict:
+        _fit(network, built.terms, built.weights, name, epochs, built, network, config, run, data, reads=False)
+        return {}
+
+    _phase(name, work, config, run, data, file=name)
+    result.score(name, "detection", data.parts["boxes"][1])
+
+
+def step1(
+    name: str,
+    config: LabelEncConfig,
+    run: RunFolder,
+    data: Data,
+    result: outcome.Outcome,
+    *,
+    image: bool = True,
+) -> Path:
+    """Train a label encoder and the detector's head together, and return its file, models/NAME.keras. The detector that
+    learns beside it is models/NAME_detector.keras, which is scored.
+
+    image: False trains the label encoder and the head alone, so that they only reconstruct boxes from label maps.
+    """
+    from kerastransfer.models import labelenc
+
+    path = run.models / f"{name}.keras"
+
+    def work(built: Detector, detector: "keras.Model") -> dict:
+        network = labelenc.label_network(detector, len(data.dataset.classes))
+        graph = labelenc.trainer(detector, network, reconstruct=True, masks=_masks(config), seed=config.seed)
+        terms = labelenc.labelenc_terms(built.terms, reconstruct=True)
+        own = dict(built.weights) if image else dict.fromkeys(built.weights, 0.0)
+        codes = {f"{labelenc.CODES}{term}": weight for term, weight in built.weights.items()}
+        warmup = labelenc.Warmup(round(WARMUP * _steps(config.first_epochs, config, data)))
+        distance = warmup.weight if image else 0.0
+        weights = {**own, **codes, "distance": distance}
+        resting = {"adaption": warmup.resting} if image else {}
+        _fit(graph, terms, weights, name, config.first_epochs, built, detector, config, run, data, resting=resting)
+        if run.leads:
+            outcome.keep_part(run, name, labelenc.with_head(network, detector.get_layer("head")))
+        return {}
+
+    _phase(name, work, config, run, data, file=f"{name}_detector" if image else None)
+    if image:
+        result.score(f"{name}_detector", "detection", data.parts["boxes"][1], role="beside")
+    return path
+
+
+def step2(
+    name: str,
+    source: str | Path,
+    config: LabelEncConfig,
+    run: RunFolder,
+    data: Data,
+    result: outcome.Outcome,
+    *,
+    supervise: bool = True,
+    initialise: bool = True,
+) -> None:
+    """Train models/NAME.keras, a detector whose features the label encoder in the file `source` supervises, and whose
+    head and decoder begin with the weights that step 1 found; and score it.
+
+    supervise, initialise: leave out one of the two, for comparison.
+    """
+    from kerastransfer.models import labelenc
+    from kerastransfer.models.parts import freeze
+    from kerastransfer.training import transfer
+
+    def work(built: Detector, detector: "keras.Model") -> dict:
+        network, head = opened(source, detector, data.dataset.classes)
+        report = {"source": str(source)}
+        if initialise:
+            report["head"] = transfer.load(detector.get_layer("head"), head)
+            report["decoder"] = _begun_with(detector.get_layer("decoder"), network.get_layer("label_decoder"))
+        if not supervise:
+            epochs = config.detector_epochs
+            _fit(detector, built.terms, built.weights, name, epochs, built, detector, config, run, data, reads=False)
+            return report
+        freeze(network)
+        before = transfer.weights(network)
+        graph = labelenc.trainer(detector, network, reconstruct=False, masks=_masks(config))
+        terms = labelenc.labelenc_terms(built.terms, reconstruct=False)
+        off = labelenc.SwitchedOff(round((1 - ALONE) * _steps(config.detector_epochs, config, data)))
+        weights = {**built.weights, "distance": off.weight}
+        _fit(graph, terms, weights, name, config.detector_epochs, built, detector, config, run, data)
+        happened = transfer.compared(before, transfer.weights(network))
+        if happened["moved"]:
+            raise RuntimeError(f"the label encoder was frozen, but {happened['moved'][:3]} changed")
+        return report | {"label_network": happened}
+
+    report = _phase(name, work, config, run, data, file=name)
+    run.write_transfer(name, report)
+    result.score(name, "detection", data.parts["boxes"][1])
+
+
+def distilled(
+    name: str, teacher: str | Path, config: LabelEncConfig, run: RunFolder, data: Data, result: outcome.Outcome
+) -> None:
+    """Train models/NAME.keras, a detector that is supervised by the features of a trained detector in place of those of
+    a label encoder (knowledge distillation; section 4.3, table 6); and score it."""
+    from kerastransfer.models import labelenc
+
+    def work(built: Detector, detector: "keras.Model") -> dict:
+        graph = labelenc.distiller(detector, trained.detector(teacher)[0])
+        terms = labelenc.labelenc_terms(built.terms, reconstruct=False)
+        off = labelenc.SwitchedOff(round((1 - ALONE) * _steps(config.detector_epochs, config, data)))
+        weights = {**built.weights, "distance": off.weight}
+        epochs = config.detector_epochs
+        _fit(graph, terms, weights, name, epochs, built, detector, config, run, data, reads=False)
+        return {"source": str(teacher)}
+
+    report = _phase(name, work, config, run, data, file=name)
+    run.write_transfer(name, report)
+    result.score(name, "detection", data.parts["boxes"][1])
+
+
+def opened(source: str | Path, detector: "keras.Model", classes: tuple[str, ...]) -> "tuple[keras.Model, keras.Model]":
+    """The label network and the head in a file of step 1. Raises UserError if it does not fit the detector."""
+    from kerastransfer.export.loading import load_keras
+    from kerastransfer.models.parts import thaw
+
+    model = load_keras(source)
+    names = [layer.name for layer in model.layers]
+    if not {"label_network", "head"} <= set(names):
+        raise UserError(f"{source} holds no label encoder; give RUN/models/labelenc.keras of the recipe labelenc_step1")
+    thaw(model)
+    network, head = model.get_layer("label_network"), model.get_layer("head")
+    known = network.input.shape[-1]
+    if known != len(classes):
+        raise UserError(
+            f"{source} was trained for {known} classes, but the data has {len(classes)}; train step 1 on it"
+        )
+    ours = {name: one.shape[-1] for name, one in detector.get_layer("head").input.items()}
+    theirs = {name: network.output[name].shape[-1] for name in ours if name in network.output}
+    if ours != theirs:
+        raise UserError(
+            f"{source} gives maps {_told(network.output)}, but the detector's head reads {_told(ours)}; train step 1 with "
+            "the same --model and --net.channels"
+        )
+    return network, head
+
+
+def _told(channels):
+    return ", ".join(f"{name} of {count} channels" for name, count in channels.items())
+
+
+def _begun_with(decoder, label_decoder):
+    """Give a decoder the weights of the label encoder's, but for layers of another shape, such as those that read an
+    encoder of another width."""
+    from kerastransfer.training import transfer
+
+    theirs, ours = transfer.weights(label_decoder), transfer.weights(decoder)
+    if theirs.keys() != ours.keys():
+        raise UserError("the decoder of step 1 has other layers than that of this detector; give the same --model")
+    fresh = sorted({name.split("/")[0] for name in ours if ours[name].shape != theirs[name].shape})
+    values = {name: value for name, value in theirs.items() if name.split("/")[0] not in fresh}
+    return transfer.load(decoder, values, fresh=fresh)
+
+
+def _masks(config):
+    return config.label_map == "masks"
+
+
+def fields(config: LabelEncConfig) -> tuple[str, ...]:
+    """What the samples must have."""
+    return ("boxes", "masks") if _masks(config) else ("boxes",)
+
+
+def _steps(epochs, config, data):
+    """The number of steps of so many epochs."""
+    from kerastransfer.data.pipeline import steps_per_epoch
+
+    train = data.parts["boxes"][0].having(*fields(config))
+    if config.validation:
+        from kerastransfer.data import splits
+
+        train, _ = splits.holdout(train, config.validation, config.seed)
+    return epochs * steps_per_epoch(len(train), config.batch_size)
+
+
+def _phase(
+    name: str,
+    work: Callable,
+    config: LabelEncConfig,
+    run: RunFolder,
+    data: Data,
+    *,
+    file: str | None,
+) -> dict:
+    """Build the detector, train it by `work(built, network)`, and keep it as models/FILE.keras, unless that is None."""
+
+    def whole() -> dict:
+        from kerastransfer.training import strategy
+
+        with strategy.scope(config.strategy):
+            built = detector_phase.build(config, data.parts["boxes"][0])
+            network, _ = detector_phase.begun(built, config)
+            report = work(built, network)
+        if run.leads and file:
+            size = (config.image_size, config.image_size)
+            about = About("detection", data.dataset.classes, size, config.resize, built.codec)
+            outcome.keep(run, file, network, about)
+        return report
+
+    return fitting.phase(config, run, name, whole)
+
+
+def _fit(graph, terms, weights, name, epochs, built, detector, config, run, data, *, resting=None, reads=True):
+    """reads: whether the graph reads annotations."""
+    from kerastransfer.data import views
+
+    objective = fitting.Objective(
+        graph,
+        terms,
+        weights,
+        fields=fields(config) if reads else ("boxes",),
+        epochs=epochs,
+        learning_rate=config.learning_rate,
+        mosaic=config.mosaic,
+        view=views.annotated if reads else None,
+        sides=fitting.sides(config.image_size, built.stride) if config.multi_scale else (),
+        resting=resting or {},
+        rates=detector_phase.rates(detector, built, config),
+    )
+    fitting.fit(objective, data.parts["boxes"][0], config, run, name)
