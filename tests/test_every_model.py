@@ -101,10 +101,10 @@ def encoder(name, **options):
 
 
 def residual(name, **options):
-    """A ResNet of at most two narrow blocks in each stage."""
-    net = resnet.NETS[name]
-    stages = tuple((filters // 16, min(blocks, 2)) for filters, blocks in net["stages"])
-    return resnet.resnet(**{**net, "stages": stages, **options})
+    """A narrow ResNet with a block in each stage, and two in the first. More filters would send the offsets of
+    deformable convolutions beyond the map, where no gradient reaches them."""
+    stages = ((4, 2), (4, 1), (5, 1), (6, 1))
+    return resnet.resnet(**{**resnet.NETS[name], "stages": stages, **options})
 
 
 def small_encoder():

@@ -19,37 +19,40 @@ def deformable_conv(x, kernel, offsets, mask=None, *, stride: int = 1, dilation:
     taps, groups = side * side, offset_groups
     batch, height, width = ops.shape(x)[:3]
     _, rows, columns, _ = ops.shape(offsets)
-    places = (batch, rows, columns, groups, taps)
-    shift = ops.reshape(ops.cast(offsets, "float32"), (*places, 2))
-    y, x_ = (shift[..., axis] + grid for axis, grid in enumerate(_grid(rows, columns, side, stride, dilation)))
-    (top, down), (left, along) = _neighbours(y, height), _neighbours(x_, width)
-    down = [1 - down, down]
-    if mask is not None:
-        factor = ops.reshape(ops.cast(mask, "float32"), places)
-        down = [share * factor for share in down]
+
+    def by_tap(values):
+        """(B, h, w, G * k * k) to (B, h, w, k * k, G): the channels of all groups are neighbours then."""
+        values = ops.reshape(ops.cast(values, "float32"), (batch, rows, columns, groups, taps))
+        return ops.swapaxes(values, -1, -2)
+
+    # No array has more than five axes, which is the most that LiteRT slices.
+    y_grid, x_grid = _grid(rows, columns, side, stride, dilation)
+    top, down = _neighbours(by_tap(offsets[..., 0::2]) + y_grid, height)
+    left, along = _neighbours(by_tap(offsets[..., 1::2]) + x_grid, width)
+    factor = 1.0 if mask is None else by_tap(mask)
 
     # Each row holds the channels of one group at one pixel.
     values = ops.reshape(x, (batch * height * width * groups, depth // groups))
-    first = ops.reshape(ops.arange(batch, dtype="int32") * (height * width), (-1, 1, 1, 1, 1))
-    group = ops.reshape(ops.arange(groups, dtype="int32"), (-1, 1))
+    image = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1, 1))
+    group = ops.arange(groups, dtype="int32")
     total = 0.0
-    for row, vertical in enumerate(down):
+    for row, vertical in enumerate((1 - down, down)):
         inside_row, at_row = _inside(top + row, height)
         for column, horizontal in enumerate((1 - along, along)):
             inside_column, at_column = _inside(left + column, width)
-            index = (first + at_row * width + at_column) * groups + group
-            weight = ops.cast(vertical * horizontal * inside_row * inside_column, x.dtype)
-            total = total + ops.take(values, _taps_first(index), axis=0) * ops.expand_dims(_taps_first(weight), -1)
+            index = ((image * height + at_row) * width + at_column) * groups + group
+            weight = ops.cast(vertical * horizontal * inside_row * inside_column * factor, x.dtype)
+            total = total + ops.take(values, ops.reshape(index, (-1,)), axis=0) * ops.reshape(weight, (-1, 1))
     sampled = ops.reshape(total, (batch, rows, columns, taps * depth))
     return ops.matmul(sampled, ops.reshape(ops.cast(kernel, x.dtype), (taps * depth, -1)))
 
 
 def _grid(rows, columns, side, stride, dilation):
-    """Where the taps of an ordinary convolution are: y (h, 1, 1, k * k) and x (w, 1, k * k)."""
+    """Where the taps of an ordinary convolution are: y (h, 1, k * k, 1) and x (w, k * k, 1)."""
     steps = (ops.arange(side, dtype="float32") - side // 2) * dilation
-    y = ops.arange(rows, dtype="float32") * stride
-    x = ops.arange(columns, dtype="float32") * stride
-    return ops.reshape(y, (-1, 1, 1, 1)) + ops.repeat(steps, side), ops.reshape(x, (-1, 1, 1)) + ops.tile(steps, side)
+    down, along = (ops.expand_dims(each, -1) for each in (ops.repeat(steps, side), ops.tile(steps, side)))
+    y, x = (ops.arange(number, dtype="float32") * stride for number in (rows, columns))
+    return ops.reshape(y, (-1, 1, 1, 1)) + down, ops.reshape(x, (-1, 1, 1)) + along
 
 
 def _neighbours(places, length):
@@ -66,8 +69,3 @@ def _inside(pixels, length):
     """1.0 where a pixel is on the map, and the pixel that is read: the nearest on the map."""
     inside = ops.logical_and(pixels >= 0, pixels < length)
     return ops.cast(inside, "float32"), ops.clip(pixels, 0, length - 1)
-
-
-def _taps_first(values):
-    """(B, h, w, G, k * k) to (B, h, w, k * k, G), in which the channels of all groups are neighbours again."""
-    return ops.swapaxes(values, -1, -2)

@@ -3,8 +3,7 @@
 import keras
 import pytest
 
-from kerastransfer.encoders import taps
-from kerastransfer.encoders.yolov1 import ENCODERS
+from kerastransfer.encoders import ENCODERS, taps
 
 
 def strided(shape):
