@@ -12,6 +12,9 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# Most of the time of a step that XLA compiles is compiling it.
+COMPILING = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ.setdefault("XLA_FLAGS", COMPILING)
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 SHARED_WEIGHTS = SHARED_DATA.parent / "weights"
@@ -87,14 +90,13 @@ def jax_environments() -> Callable[..., list[dict[str, str]]]:
     """Environments for so many JAX processes on this machine, each with so many devices."""
 
     def environments(count, devices=1):
-        compiling = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # most of the time
         common = {
             **os.environ,
             "CUDA_VISIBLE_DEVICES": "-1",
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "KERAS_BACKEND": "jax",
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"{compiling} --xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"{COMPILING} --xla_force_host_platform_device_count={devices}",
         }
         if count == 1:
             return [common]

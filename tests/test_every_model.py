@@ -434,6 +434,7 @@ def test_file(case, tmp_path):
     harness.check_file(case, tmp_path / "model.keras")
 
 
+@ON_TENSORFLOW
 @pytest.mark.parametrize("case", harness.parameters(MODELS, "symbolic"))
 def test_symbolic(case):
     harness.check_symbolic(case)

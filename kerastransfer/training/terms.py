@@ -85,6 +85,12 @@ class TermModel(keras.Model):
         optimizer.rest((condition, part.trainable_variables) for part, condition in self._resting.values())
         optimizer.scale((factor, part.trainable_variables) for part, factor in self._rates.values())
 
+    def make_train_function(self, force=False):
+        """Builds the optimizer first: if its variables were made in the first step, TensorFlow would trace it twice."""
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         values = self._terms(y, y_pred)
         if values.keys() != self._weights.keys():

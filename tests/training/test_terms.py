@@ -50,6 +50,21 @@ def test_terms_are_reported_and_the_loss_is_their_weighted_mean():
     assert model.evaluate(X, TARGETS, verbose=0, return_dict=True, batch_size=2) == pytest.approx(found, rel=1e-5)
 
 
+@pytest.mark.skipif(not TENSORFLOW, reason="JAX traces a step as often as its arguments change")
+def test_a_step_is_traced_once():
+    """The optimizer's variables exist before, or TensorFlow would trace it once more: half of the time to start."""
+    traced = []
+
+    def counted(targets, predictions):
+        traced.append(tf.executing_eagerly())
+        return distances(targets, predictions)
+
+    model = TermModel(line(), counted, {"square": 0.5, "absolute": 2.0})
+    model.compile(keras.optimizers.Adam(0.1))
+    model.fit(X, TARGETS, epochs=2, verbose=0)
+    assert traced == [False]
+
+
 def test_one_step_of_gradient_descent_by_hand():
     """d/dw of 0.5 mean((w x - 1)^2) at w = 2 is mean((2 x - 1) x) = (1 + 6 + 28) / 3."""
     network = line()
