@@ -1,4 +1,5 @@
-"""The uncertainty of a mean: over images by the bootstrap, over seeds by the sample standard deviation."""
+"""The uncertainty of a mean: over images by the bootstrap, over seeds by the sample standard deviation, and of a
+difference over seeds by Student's t."""
 
 import warnings
 
@@ -49,3 +50,14 @@ def spread(values: np.ndarray) -> tuple[float, float]:
     """Mean and sample standard deviation (divisor N - 1) over seeds; the deviation of a single seed is NaN."""
     values = np.asarray(values, np.float64)
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan
+
+
+def difference_over_seeds(a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of a - b over seeds (N,), and the ends of its confidence interval by Student's t with N - 1 degrees of
+    freedom; NaN for a single seed."""
+    differences = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    mean, deviation = spread(differences)
+    if len(differences) < 2:
+        return mean, np.nan, np.nan
+    half = stats.t.ppf((1 + confidence) / 2, len(differences) - 1) * deviation / np.sqrt(len(differences))
+    return mean, float(mean - half), float(mean + half)

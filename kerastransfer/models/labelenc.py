@@ -119,10 +119,11 @@ def labelenc_terms(of_detector: Callable, *, reconstruct: bool) -> Callable[[Map
 
 @dataclasses.dataclass(frozen=True)
 class Warmup:
-    """The first `steps` of step 1, in which the distance does not count and the adaption rests: from the start, the
-    features and codes would both become constant (Hao et al. 2020, section 3.2)."""
+    """Of step 1: its first `steps`, in which the distance does not count and the adaption rests: from the start, the
+    features and codes would both become constant (Hao et al. 2020, section 3.2). size: the weight afterwards."""
 
     steps: int
+    size: float = 1.0
 
     def resting(self, step):
         """Whether the adaption rests."""
@@ -130,19 +131,20 @@ class Warmup:
 
     def weight(self, step):
         """The weight of the distance."""
-        return ops.where(self.resting(step), 0.0, 1.0)
+        return ops.where(self.resting(step), 0.0, self.size)
 
 
 @dataclasses.dataclass(frozen=True)
 class SwitchedOff:
-    """The distance counts up to step number `steps`: at the end of step 2 the detector is trained on its own (section
-    4.1)."""
+    """Of step 2: the distance counts, with the weight `size`, for the first `steps`; at the end the detector is trained
+    on its own (section 4.1)."""
 
     steps: int
+    size: float = 1.0
 
     def weight(self, step):
         """The weight of the distance."""
-        return ops.where(step < self.steps, 1.0, 0.0)
+        return ops.where(step < self.steps, self.size, 0.0)
 
 
 def with_head(label_network: keras.Model, head: keras.Model) -> keras.Model:

@@ -34,6 +34,9 @@ class LabelEncConfig(DetectorConfig):
     yolov3-spp; small, fast_yolo or yolov1."""
     label_map: Literal["boxes", "masks"] = "boxes"
     """What the label encoder reads: the boxes of the objects, or the masks in them."""
+    distance_weight: float = 1.0
+    """Weight of the distance between features and codes, a mean over all places. The terms of RetinaNet and FCOS are
+    means too, but those of YOLOv1 and YOLOv3 sums over an image, for which 50 suits."""
     step1_epochs: int = 0
     """Number of epochs of step 1; 0 is 4/3 of --detector-epochs, as published."""
 
@@ -41,7 +44,7 @@ class LabelEncConfig(DetectorConfig):
         super().__post_init__()
         if self.step1_epochs < 0:
             raise UserError(f"--step1-epochs is {self.step1_epochs}; it must be at least 0")
-        require_positive(self, "detector_epochs")
+        require_positive(self, "distance_weight")
 
     @property
     def first_epochs(self) -> int:
@@ -84,7 +87,7 @@ def step1(
         terms = labelenc.labelenc_terms(built.terms, reconstruct=True)
         own = dict(built.weights) if image else dict.fromkeys(built.weights, 0.0)
         codes = {f"{labelenc.CODES}{term}": weight for term, weight in built.weights.items()}
-        warmup = labelenc.Warmup(round(WARMUP * _steps(config.first_epochs, config, data)))
+        warmup = labelenc.Warmup(round(WARMUP * _steps(config.first_epochs, config, data)), config.distance_weight)
         distance = warmup.weight if image else 0.0
         weights = {**own, **codes, "distance": distance}
         resting = {"adaption": warmup.resting} if image else {}
@@ -133,7 +136,7 @@ def step2(
         before = transfer.weights(network)
         graph = labelenc.trainer(detector, network, reconstruct=False, masks=_masks(config))
         terms = labelenc.labelenc_terms(built.terms, reconstruct=False)
-        off = labelenc.SwitchedOff(round((1 - ALONE) * _steps(config.detector_epochs, config, data)))
+        off = _switched_off(config, data)
         weights = {**built.weights, "distance": off.weight}
         _fit(graph, terms, weights, name, config.detector_epochs, built, detector, config, run, data)
         happened = transfer.compared(before, transfer.weights(network))
@@ -156,7 +159,7 @@ def distilled(
     def work(built: Detector, detector: "keras.Model") -> dict:
         graph = labelenc.distiller(detector, trained.detector(teacher)[0])
         terms = labelenc.labelenc_terms(built.terms, reconstruct=False)
-        off = labelenc.SwitchedOff(round((1 - ALONE) * _steps(config.detector_epochs, config, data)))
+        off = _switched_off(config, data)
         weights = {**built.weights, "distance": off.weight}
         epochs = config.detector_epochs
         _fit(graph, terms, weights, name, epochs, built, detector, config, run, data, reads=False)
@@ -170,6 +173,7 @@ def distilled(
 def opened(source: str | Path, detector: "keras.Model", classes: tuple[str, ...]) -> "tuple[keras.Model, keras.Model]":
     """The label network and the head in a file of step 1. Raises UserError if it does not fit the detector."""
     from kerastransfer.export.loading import load_keras
+    from kerastransfer.models.labelenc import channels_read
     from kerastransfer.models.parts import thaw
 
     model = load_keras(source)
@@ -183,12 +187,11 @@ def opened(source: str | Path, detector: "keras.Model", classes: tuple[str, ...]
         raise UserError(
             f"{source} was trained for {known} classes, but the data has {len(classes)}; train step 1 on it"
         )
-    ours = {name: one.shape[-1] for name, one in detector.get_layer("head").input.items()}
-    theirs = {name: network.output[name].shape[-1] for name in ours if name in network.output}
+    ours, theirs = channels_read(detector), channels_read(model)
     if ours != theirs:
         raise UserError(
-            f"{source} gives maps {_told(network.output)}, but the detector's head reads {_told(ours)}; train step 1 with "
-            "the same --model and --net.channels"
+            f"{source} is for a head that reads {_told(theirs)}, but the detector's reads {_told(ours)}; train step 1 "
+            "with the same --model and --net.channels"
         )
     return network, head
 
@@ -208,6 +211,13 @@ def _begun_with(decoder, label_decoder):
     fresh = sorted({name.split("/")[0] for name in ours if ours[name].shape != theirs[name].shape})
     values = {name: value for name, value in theirs.items() if name.split("/")[0] not in fresh}
     return transfer.load(decoder, values, fresh=fresh)
+
+
+def _switched_off(config, data):
+    from kerastransfer.models.labelenc import SwitchedOff
+
+    steps = _steps(config.detector_epochs, config, data)
+    return SwitchedOff(round((1 - ALONE) * steps), config.distance_weight)
 
 
 def _masks(config):

@@ -26,6 +26,7 @@ TOY = {
     "scale": [0.7, 1.2],
     "learning_rate": 4e-3,
     "detector_epochs": 8,
+    "distance_weight": 50.0,
     "net": {"loss": "ciou", "reach": 0.5},
 }
 

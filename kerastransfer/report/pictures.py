@@ -72,6 +72,16 @@ def draw_map(image: np.ndarray, segmentation: np.ndarray, *, colourless: bool = 
     return Image.fromarray(((1 - tint) * np.asarray(picture) + tint * colours[classes]).round().astype(np.uint8))
 
 
+def lengths(features: np.ndarray, *, size: int = TILE) -> Image.Image:
+    """The length of the vector (D,) at each place of features (h, w, D), in shades of grey from the smallest to the
+    largest, resized to `size` pixels."""
+    values = np.linalg.norm(np.asarray(features, np.float32), axis=-1)
+    values = (values - values.min()) / max(float(np.ptp(values)), 1e-9)
+    shades = Image.fromarray(np.round(255 * values).astype(np.uint8)).convert("RGB")
+    factor = size / max(shades.size)
+    return shades.resize([max(1, round(side * factor)) for side in shades.size], Image.Resampling.NEAREST)
+
+
 def detections(
     images: Sequence[np.ndarray],
     truths: Sequence[Mapping[str, np.ndarray]],

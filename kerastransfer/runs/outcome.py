@@ -1,8 +1,9 @@
 """What a run produces: models, their scores on the test images, exported files, and the contents of the report."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from kerastransfer.runs.folder import RunFolder
 from kerastransfer.tasks import TASKS
 from kerastransfer.tasks.about import About
 from kerastransfer.tasks.scored import Shown
+
+if TYPE_CHECKING:
+    from kerastransfer.report.page import Section
 
 Role = Literal["subject", "control", "beside"]
 
@@ -46,9 +50,10 @@ class Outcome:
     """Filled by the phases of a run, and written to files by `runs.grid`.
 
     lead: what was done, in a sentence or two, at the top of the report.
-    pairs: (better, worse) models to compare image by image.
+    pairs: (better, worse) models to compare: image by image, or, if their task scores no single images, seed by seed.
     figures: further figures of the report: (file name, `report.page.Figure` without an image, picture).
     sections: further `report.page.Section`s.
+    summary: a function from the outcomes of all seeds to a further section, or None.
     """
 
     config: Any
@@ -59,6 +64,7 @@ class Outcome:
     pairs: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     figures: list[tuple] = dataclasses.field(default_factory=list)
     sections: list = dataclasses.field(default_factory=list)
+    summary: "Callable[[Sequence[Outcome]], Section] | None" = None
     _predictors: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -107,7 +113,7 @@ class Outcome:
         return self.models[name]
 
     def compare(self, better: str, worse: str) -> None:
-        """Have the report compare two models image by image, if both were scored."""
+        """Have the report compare two models, if both were scored."""
         if {better, worse} <= self.models.keys():
             self.pairs.append((better, worse))
 

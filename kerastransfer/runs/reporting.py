@@ -11,7 +11,7 @@ import numpy as np
 
 from kerastransfer.metrics import bootstrap
 from kerastransfer.report import figures, style
-from kerastransfer.report.page import Comparison, Estimate, ExportedFile, Figure, Highlight, Page, write_page
+from kerastransfer.report.page import Comparison, Estimate, ExportedFile, Figure, Highlight, Page, Section, write_page
 from kerastransfer.runs import settings
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
@@ -34,6 +34,7 @@ def write(outcome: Outcome) -> None:
     page = dataclasses.replace(
         _page(run, outcome.config, outcome, results),
         comparisons=_comparisons(outcome, per_image),
+        sections=_sections(outcome, [outcome]),
         figures=_saved(
             run, [*outcome.figures, *_pictures(outcome), *_charts(outcome, run.history(), per_image, outcome.exported)]
         ),
@@ -46,7 +47,7 @@ def write_over_seeds(
     run: RunFolder, config: Any, each: Mapping[int, Outcome], results: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Write the report of several seeds: means with their spread. Models are compared image by image, by the mean score
-    of each image over the seeds."""
+    of each image over the seeds; or, if single images have no scores, seed by seed."""
     first = next(iter(each.values()))
     estimates = {
         model: {
@@ -68,7 +69,8 @@ def write_over_seeds(
     page = dataclasses.replace(
         _page(run, config, first, estimates),
         results_note=f"Mean and standard deviation over seeds {', '.join(map(str, each))}; each has its own folder.",
-        comparisons=_comparisons(first, per_image),
+        comparisons=[*_comparisons(first, per_image), *_comparisons_of_seeds([*each.values()])],
+        sections=_sections(first, [*each.values()]),
         figures=_saved(run, [*first.figures, *_pictures(first), *_charts(first, rows, per_image, first.exported)]),
         seconds={
             f"{name}, seed {seed}": phase["seconds"]
@@ -105,7 +107,6 @@ def _page(run: RunFolder, config: Any, outcome: Outcome, results: Mapping[str, M
         results=results,
         exported=[_exported(record) for record in outcome.exported],
         exported_metric=" or ".join(TASKS[task].KEPT.replace("_", " ") for task in tasks) or "metric",
-        sections=outcome.sections,
         left_out=[(bad.name, bad.reason) for bad in dataset.bad],
         machine={"Processor": _processor(), "Cores": os.cpu_count(), "System": platform.platform(terse=True)},
     )
@@ -127,11 +128,34 @@ def _uncertainty(estimate: Estimate) -> str:
     return "" if estimate.low is None else f"95 % interval {estimate.low:.3f} to {estimate.high:.3f}"
 
 
+def _sections(outcome: Outcome, each: Sequence[Outcome]) -> list[Section]:
+    return [*outcome.sections, *([outcome.summary(each)] if outcome.summary else [])]
+
+
 def _comparisons(outcome: Outcome, per_image: PerImage) -> list[Comparison]:
     return [
         Comparison(a, b, f"{outcome.models[a].each} of an image", Estimate(*_difference(per_image, a, b)))
-        for a, b in outcome.pairs
+        for a, b in _pairs(outcome, per_image)
     ]
+
+
+def _pairs(outcome: Outcome, per_image: PerImage) -> list[tuple[str, str]]:
+    """The pairs that can be compared image by image."""
+    return [pair for pair in outcome.pairs if set(pair) <= per_image.keys()]
+
+
+def _comparisons_of_seeds(each: Sequence[Outcome]) -> Iterator[Comparison]:
+    """Those of models whose tasks score no single images."""
+    for pair in each[0].pairs:
+        if not any(each[0].models[name].per_image for name in pair):
+            metric = TASKS[each[0].models[pair[0]].task].KEPT
+            yield Comparison(*pair, f"{metric}, seed by seed", Estimate(*difference(each, *pair, metric)))
+
+
+def difference(each: Sequence[Outcome], a: str, b: str, metric: str) -> tuple[float, float, float]:
+    """Mean difference of a metric of two models over the outcomes of several seeds, and the ends of its 95 % confidence
+    interval."""
+    return bootstrap.difference_over_seeds(*([one.models[name].metrics[metric] for one in each] for name in (a, b)))
 
 
 def _difference(per_image: PerImage, a: str, b: str) -> tuple[float, float, float]:
@@ -175,7 +199,7 @@ def _charts(
         caption = "Each dot is a test image; the bar spans the middle half, and the line is the median."
         title = f"{score} of each test image"
         yield score.lower(), Figure(title, caption, b"", chart=True), figures.distribution(values)
-    for a, b in outcome.pairs[:1]:
+    for a, b in _pairs(outcome, per_image)[:1]:
         values = [np.array(list(per_image[name].values())) for name in (a, b)]
         drawn = figures.paired(*values, (a, b), difference=_difference(per_image, a, b), metric=outcome.models[a].each)
         yield "paired", Figure(f"The same images: {a} and {b}", "", b"", chart=True), drawn
