@@ -78,25 +78,40 @@ def encoder(
 
 def detector(
     net: str,
-    train: Dataset,
+    train: Dataset | None = None,
     *,
+    classes: Sequence[str] | None = None,
     image_size: int = 224,
     resize: str = "stretch",
     start: str | Path | None = None,
+    encoder: str | Path | keras.Model | None = None,
     **settings: Any,
 ) -> TermModel:
-    """A detector for the classes of `train`: compile it with only an optimizer, and fit it on
-    `batches(train, "boxes")`.
+    """A detector for the classes of `train`, or for `classes`, their names: compile it with only an optimizer, and fit
+    it on `batches(train, "boxes")`.
 
     net: "small", "yolov3-tiny", "retinanet", ... (`detectors.FAMILY`).
+    encoder: for nets that take any, such as "retinanet": a file, a name, or a model that gives taps (`encoder`).
     start: a detector's .keras file, or the name of published weights, to start from; its net, of the same family, is
         used, and classes of the same name are kept.
-    settings: those of its family, such as loss="ciou" (`detectors.yolov1.Settings`, `detectors.yolov3.Settings`).
+    settings: those of its family, such as loss="ciou" (`detectors.yolov1.Settings`, `detectors.yolov3.Settings`, ...).
     Raises UserError for unknown or invalid settings.
     """
     family = detectors.family(net)
+    if train is None and classes is None:
+        raise UserError(f"detector({net!r}, ...): give the training images, or classes=(name, ...)")
+    names = tuple(train.classes if classes is None else classes)
     begun = trained.start(start) if start else None
-    purpose = Purpose(train.classes, image_size, train, resize, start=begun, encoder=trained.encoder)
+    opened = trained.encoder
+    if encoder is not None:
+        # A model has no name that would be a setting.
+        settings["encoder"] = "given.keras" if isinstance(encoder, keras.Model) else str(encoder)
+    if isinstance(encoder, keras.Model):
+
+        def opened(_):
+            return encoder
+
+    purpose = Purpose(names, image_size, train, resize, start=begun, encoder=opened)
     try:
         chosen = family.Settings(**settings)
     except TypeError as error:
@@ -104,7 +119,7 @@ def detector(
         raise UserError(f"detector({net!r}, ...): {error}; the settings of this family are {known}") from error
     built = family.build(chosen, net, purpose)
     model = TermModel(built.build(), built.terms, built.weights)
-    model.about = About("detection", train.classes, (image_size, image_size), resize, built.codec)
+    model.about = About("detection", names, (image_size, image_size), resize, built.codec)
     return model
 
 

@@ -135,3 +135,23 @@ def test_an_image_model_is_an_encoder():
     assert set(kt.encoder(keras.Model(model.input, {"features": model.output})).output) == {"c1"}
     with pytest.raises(UserError, match="small has its own preprocessing and taps; give these only with a model"):
         kt.encoder("small", preprocessing="unit")
+
+
+def test_a_detector_on_a_given_encoder():
+    """A model, with the names of the classes in place of training images; the settings of its family apply."""
+    from kerastransfer.encoders.yolov1 import yolov1_encoder
+
+    encoder = yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
+    model = kt.detector("retinanet", encoder=encoder, classes=("cat", "dog"), image_size=64, channels=8, towers=1)
+    assert model.network.get_layer("encoder").get_layer("c1_1_conv").kernel.shape == (3, 3, 3, 4)
+    assert model.about.labels == ("cat", "dog") and model.network.output["p3_classes"].shape[-1] == 18
+    with pytest.raises(UserError, match=r"give the training images, or classes=\(name, ...\)"):
+        kt.detector("retinanet", encoder=encoder)
+    with pytest.raises(UserError, match="unexpected keyword argument 'encoder'; the settings of this family are loss"):
+        kt.detector("yolov3-tiny", encoder=encoder, classes=("cat",))
+
+
+@pytest.mark.slow
+def test_anchors_without_training_images_are_those_of_the_cfg():
+    model = kt.detector("yolov3-tiny", classes=("cat",), image_size=64, width=0.125)
+    assert model.about.decoder.anchors[0] == (10, 14) and len(model.about.decoder.anchors) == 6

@@ -71,7 +71,7 @@ class Purpose:
     """What a detector is built for.
 
     classes: their names. image_size: side of the square input, in pixels.
-    train: the training images, to which anchors may be fitted. resize: how images are resized, "stretch" or
+    train: the training images, to which anchors may be fitted, or None. resize: how images are resized, "stretch" or
         "letterbox". seed: seed for fitting anchors.
     start: the detector to start from, or None.
     encoder: a function that opens an encoder by its file or name, for families that take any.
@@ -79,7 +79,7 @@ class Purpose:
 
     classes: tuple[str, ...]
     image_size: int
-    train: "Dataset"
+    train: "Dataset | None"
     resize: str = "stretch"
     seed: int = 0
     start: Start | None = None

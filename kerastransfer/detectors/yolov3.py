@@ -52,7 +52,7 @@ class Settings:
 
 def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     """The detector on one of `NETS` or on the net of a cfg file. Unless anchors are given, they are fitted to the
-    training images.
+    training images, if there are any.
 
     Raises UserError for anchors, classes or an image size that do not fit the net, or if the purpose's start is not of
     this family.
@@ -74,7 +74,7 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
         raise UserError(
             f"--net.anchors has {len(shapes)} anchors for the {levels} grids of {net}; give each grid the same number"
         )
-    if not shapes and not settings.cfg:
+    if not shapes and not settings.cfg and purpose.train is not None:
         shapes = anchors.fitted(purpose.train, len(darknet_nets.ANCHORS[net]), size, purpose.seed, purpose.resize)
     sections = _sections(settings, net, purpose, shapes)
     found = darknet_cfg.anchors_of(sections)

@@ -185,7 +185,7 @@ def opened(source: str | Path, detector: "keras.Model", classes: tuple[str, ...]
     known = network.input.shape[-1]
     if known != len(classes):
         raise UserError(
-            f"{source} was trained for {known} classes, but the data has {len(classes)}; train step 1 on it"
+            f"{source} was trained for {known} classes, but the data has {len(classes)}; train step 1 on this data"
         )
     ours, theirs = channels_read(detector), channels_read(model)
     if ours != theirs:

@@ -25,7 +25,8 @@ TOY = {
     "mosaic": 0.0,
     "scale": [0.7, 1.2],
     "learning_rate": 4e-3,
-    "detector_epochs": 8,
+    "detector_epochs": 5,
+    "step1_epochs": 5,
     "distance_weight": 50.0,
     "net": {"loss": "ciou", "reach": 0.5},
 }

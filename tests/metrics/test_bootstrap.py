@@ -52,3 +52,13 @@ def test_unequal_lengths_cannot_be_paired():
 def test_spread_is_the_sample_deviation():
     assert bootstrap.spread([0.5, 0.6, 0.7]) == pytest.approx((0.6, 0.1))
     np.testing.assert_equal(bootstrap.spread([0.5]), (0.5, np.nan))
+
+
+def test_the_interval_of_a_difference_over_seeds_is_students():
+    """Of 1, 2 and 3: the mean 2, and 4.303 times the deviation of 1 by the root of 3."""
+    mean, low, high = bootstrap.difference_over_seeds([2, 4, 6], [1, 2, 3])
+    np.testing.assert_allclose(
+        [mean, high - mean, mean - low], [2, 4.3027 / np.sqrt(3), 4.3027 / np.sqrt(3)], rtol=1e-4
+    )
+    mean, low, high = bootstrap.difference_over_seeds([0.7], [0.5])
+    assert mean == pytest.approx(0.2) and np.isnan([low, high]).all()

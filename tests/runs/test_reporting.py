@@ -1,5 +1,6 @@
 """A run's page: every score is on it, every model has its figures."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -129,3 +130,21 @@ def test_facts_settings_and_the_command_that_repeats_it(outcome, text_of):
         *(f"python -m kerastransfer.recipes.page --config {outcome.run.path / 'config.toml'}", "batch_size", "disc"),
     ):
         assert said in text, said
+
+
+def test_what_has_no_scores_of_images_is_compared_seed_by_seed(outcome, text_of):
+    """And a summary is written of all seeds."""
+
+    def scored(first, second):
+        one = dataclasses.replace(outcome, models={}, pairs=[("first", "second")])
+        for name, ap in (("first", first), ("second", second)):
+            one.add(name, {"AP": ap, "AP50": 0.9}, {}, "AP50", None).task = "detection"
+        one.summary = lambda each: Section("In words", [f"There were {len(each)} seeds."])
+        return one
+
+    each = {seed: scored(*pair) for seed, pair in enumerate([(0.52, 0.5), (0.54, 0.51), (0.55, 0.51)])}
+    means = {name: {"AP50": 0.9, "AP50_spread": 0.01} for name in ("first", "second")}
+    reporting.write_over_seeds(outcome.run, outcome.config, each, means)
+    text = text_of(outcome.run.path / "report.html")
+    assert "AP, seed by seed" in text and "0.030" in text and "There were 3 seeds." in text
+    assert "There were 1 seeds." in text_of(write(each[0])) and "seed by seed" not in text_of(write(each[0]))

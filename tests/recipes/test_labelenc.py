@@ -1,0 +1,143 @@
+"""LabelEnc from data to report, on small drawn scenes, and files of step 1 that do not fit."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kerastransfer.codecs.retinanet import retinanet_codec
+from kerastransfer.encoders.yolov1 import yolov1_encoder
+from kerastransfer.errors import UserError
+from kerastransfer.export import loading
+from kerastransfer.models import labelenc as models
+from kerastransfer.models.retinanet import LEVELS, retinanet
+from kerastransfer.phases import labelenc as phase
+from kerastransfer.recipes import labelenc, labelenc_step1, labelenc_step2
+from kerastransfer.runs import command_line, trained
+from kerastransfer.runs.outcome import Outcome, Result
+
+NET = ["--model", "yolov3-tiny", "--net.width", "0.125", "--image-size", "64", "--batch-size", "8", "--data", "toy:20"]
+NET += ["--no-export", "--quiet", "--detector-epochs", "1", "--step1-epochs", "1", "--mosaic", "0"]
+
+
+def run(page, output, *flags):
+    command_line.run(page.main, page.Config, [*NET, "--output", str(output), *map(str, flags)])
+    return output
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A run of both steps with baselines."""
+    methods = ["--methods", "1x", "labelenc", "distillation"]
+    return run(labelenc, tmp_path_factory.mktemp("labelenc") / "run", *methods)
+
+
+@pytest.mark.slow
+def test_methods_are_scored_and_reported(both):
+    results = json.loads((both / "metrics.json").read_text())["results"]
+    assert set(results) == {"1x", "label_encoder_detector", "labelenc", "distillation"}
+    page = (both / "report.html").read_text()
+    assert "What came of it" in page and "labelenc minus 1x" in page and "several (--seeds 0 1 2)" in page
+    assert (both / "figures/features.png").exists()
+    history = (both / "history.csv").read_text()
+    assert "codes_coordinates" in history and "distance" in history
+
+
+@pytest.mark.slow
+def test_what_step_2_took_from_step_1(both):
+    report = json.loads((both / "transfer_report.json").read_text())["labelenc"]
+    assert report["source"] == str(both / "models/label_encoder.keras")
+    assert report["label_network"]["moved"] == [] and len(report["label_network"]["frozen"]) > 20
+    assert len(report["head"]["copied"]) >= 4 and report["head"]["fresh"] == [] == report["decoder"]["fresh"]
+    assert report["decoder"]["copied"]
+
+
+@pytest.mark.slow
+def test_nothing_of_the_label_encoder_is_left(both):
+    """The exported file has the operators and the size of that of a detector trained without."""
+    from kerastransfer.export import graph, tflite
+    from kerastransfer.training import transfer
+
+    models = [trained.exported(both / f"models/{name}.keras")[0] for name in ("1x", "labelenc")]
+    assert transfer.same_architecture(*models)
+    contents = [tflite.convert(model, (64, 64)) for model in models]
+    assert graph.operators(contents[0]) == graph.operators(contents[1])
+    assert abs(len(contents[0]) - len(contents[1])) < 64
+
+
+@pytest.mark.slow
+def test_a_label_encoder_of_another_run_is_taken(both, tmp_path):
+    """It serves without the initial weights too."""
+    source = both / "models/label_encoder.keras"
+    output = run(labelenc_step2, tmp_path / "run", "--labelenc", source, "--no-initialise")
+    assert set(json.loads((output / "metrics.json").read_text())["results"]) == {"detector"}
+    report = json.loads((output / "transfer_report.json").read_text())["detector"]
+    assert report["label_network"]["moved"] == [] and "head" not in report
+
+
+@pytest.mark.slow
+def test_step_1_alone(tmp_path):
+    output = run(labelenc_step1, tmp_path / "run", "--label-map", "masks")
+    assert set(json.loads((output / "metrics.json").read_text())["results"]) == {"labelenc_detector"}
+    model = keras.saving.load_model(output / "models/labelenc.keras")
+    assert {"label_network", "head"} <= {layer.name for layer in model.layers}
+
+
+def narrow(channels=8):
+    encoder = yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
+    return retinanet(encoder, retinanet_codec(2, LEVELS), channels=channels, towers=1)
+
+
+def test_a_file_of_step_1_is_opened_as_it_was_written(tmp_path):
+    detector = narrow()
+    network = models.label_network(detector, 2)
+    path = tmp_path / "labelenc.keras"
+    loading.write_keras(models.with_head(network, detector.get_layer("head")), path)
+    opened, head = phase.opened(path, narrow(), ("a", "b"))
+    for found, kept in ((opened, network), (head, detector.get_layer("head"))):
+        for value, expected in zip(found.get_weights(), kept.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, expected)
+    with pytest.raises(UserError, match="was trained for 2 classes, but the data has 3; train step 1 on this data"):
+        phase.opened(path, detector, ("a", "b", "c"))
+    with pytest.raises(UserError, match=r"reads p3 of 8 channels, .* but the detector's reads p3 of 12 channels"):
+        phase.opened(path, narrow(12), ("a", "b"))
+    loading.write_keras(detector.get_layer("encoder"), tmp_path / "other.keras")
+    with pytest.raises(UserError, match=r"holds no label encoder; give RUN/models/labelenc\.keras"):
+        phase.opened(tmp_path / "other.keras", detector, ("a", "b"))
+
+
+BAD = {
+    "no such file": (labelenc_step2, ["--labelenc", "nowhere.keras"], "--labelenc nowhere.keras: no such file"),
+    "nothing left": (labelenc_step2, ["--no-supervise", "--no-initialise"], "leave nothing of the label encoder"),
+    "no teacher": (labelenc, ["--methods", "distillation"], "--methods distillation needs a teacher; add 1x"),
+    "no distance": (labelenc, ["--distance-weight", "0"], "--distance-weight is 0"),
+    "negative epochs": (labelenc_step1, ["--step1-epochs", "-1"], "--step1-epochs is -1; it must be at least 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(case, tmp_path, capsys):
+    page, flags, words = BAD[case]
+    with pytest.raises(SystemExit) as ended:
+        run(page, tmp_path / "run", *flags)
+    assert ended.value.code == 2 and words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ([(0.52, 0.50)], "+2.0 points of AP, of one seed"),
+        ([(0.52, 0.50), (0.53, 0.505), (0.515, 0.496)], "from +1.3 to +2.9: labelenc is ahead."),
+        ([(0.50, 0.52), (0.505, 0.53), (0.496, 0.515)], "from -2.9 to -1.3: labelenc is behind."),
+        ([(0.52, 0.50), (0.49, 0.51)], "from -25.4 to +25.4: labelenc is neither ahead nor behind"),
+    ],
+)
+def test_the_sentence_says_what_the_seeds_tell(scores, told):
+    def outcome(a, b):
+        models = {name: Result({"AP": value}, "AP50") for name, value in (("labelenc", a), ("1x", b))}
+        return Outcome(None, None, None, models=models, pairs=[("labelenc", "1x")])
+
+    section = labelenc.came_of_it([outcome(*pair) for pair in scores])
+    assert len(section.text) == 1 and told in section.text[0]
