@@ -132,8 +132,9 @@ def test_facts_settings_and_the_command_that_repeats_it(outcome, text_of):
         assert said in text, said
 
 
-def test_what_has_no_scores_of_images_is_compared_seed_by_seed(outcome, text_of):
+def test_what_has_no_scores_of_images_is_compared_seed_by_seed(outcome, text_of, monkeypatch):
     """And a summary is written of all seeds."""
+    monkeypatch.setattr(reporting, "_pictures", lambda _: ())
 
     def scored(first, second):
         one = dataclasses.replace(outcome, models={}, pairs=[("first", "second")])
