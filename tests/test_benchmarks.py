@@ -175,6 +175,15 @@ def test_deformable_contestants():
         assert np.isfinite([forward, backward]).all() and backward > 0
 
 
+def test_label_maps_are_drawn_and_timed():
+    from label_map import contestants, timed
+
+    draw, fill = contestants(16, 3, 5, 2)
+    assert draw().shape == fill().shape == (2, 16, 16, 3)
+    assert np.asarray(draw()).max() > 0.9 and not np.asarray(fill()).any()
+    assert len(timed(fill, 2)) == 2
+
+
 def test_multiply_adds_of_yolov3_tiny():
     """Its author's page says 5.56 billion operations at 416, two for each."""
     from gpu_nets import net
