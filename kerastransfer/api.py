@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastransfer import detectors
+from kerastransfer import detectors, presets
 from kerastransfer.data import datasets, derive, splits, views
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.data.decoded import decode
@@ -23,6 +23,7 @@ from kerastransfer.encoders import ENCODERS
 from kerastransfer.errors import UserError
 from kerastransfer.export.keras_predictor import KerasPredictor
 from kerastransfer.export.portable import in_float32
+from kerastransfer.flags import nearest
 from kerastransfer.losses.compiled import PixelLoss as PixelLoss
 from kerastransfer.models import classifier as classifiers
 from kerastransfer.models import segmenter as segmenters
@@ -71,8 +72,16 @@ def encoder(
         return encoder_of(source, preprocessing, taps=taps)
     if preprocessing != "none" or taps:
         raise UserError(f"{source} has its own preprocessing and taps; give these only with a model")
+    if not isinstance(source, str | Path):
+        raise UserError(f"encoder({source!r}): give the path of a file, a name, or a Keras model")
     if str(source) in ENCODERS:
         return ENCODERS[str(source)]()
+    if trained.is_name(source) and source not in presets.PRESETS and not str(source).startswith(presets.HUB):
+        near = nearest(str(source), (*presets.PRESETS, *ENCODERS))
+        raise UserError(
+            f"unknown encoder {source}; choose {', '.join(presets.PRESETS)}, or with random weights "
+            f"{', '.join(ENCODERS)} (nearest: {near})"
+        )
     return trained.encoder(source)
 
 

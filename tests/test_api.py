@@ -155,3 +155,29 @@ def test_a_detector_on_a_given_encoder():
 def test_anchors_without_training_images_are_those_of_the_cfg():
     model = kt.detector("yolov3-tiny", classes=("cat",), image_size=64, width=0.125)
     assert model.about.decoder.anchors[0] == (10, 14) and len(model.about.decoder.anchors) == 6
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("nope", r"unknown encoder nope; choose yolov3-tiny, .*, or with random weights yolov1, .*\(nearest: "),
+        ("resnet5", r"\(nearest: resnet50\)"),
+        (3, r"encoder\(3\): give the path of a file, a name, or a Keras model"),
+    ],
+)
+def test_what_is_no_encoder_is_told(source, told):
+    with pytest.raises(UserError, match=told):
+        kt.encoder(source)
+
+
+def test_an_image_model_in_a_file_needs_the_adapter(tmp_path):
+    image = keras.Input((32, 32, 3))
+    keras.Model(image, keras.layers.Conv2D(2, 3, 2)(image)).save(tmp_path / "model.keras")
+    with pytest.raises(UserError, match=r"any other image model becomes an encoder by kt.encoder\(model\)"):
+        kt.encoder(tmp_path / "model.keras")
+
+
+def test_an_encoder_alone_is_no_predictor(tmp_path):
+    keras.Model(image := keras.Input((32, 32, 3)), {"c1": image}, name="encoder").save(tmp_path / "encoder.keras")
+    with pytest.raises(UserError, match=r"encoder.keras: holds an encoder alone, which finds nothing by itself"):
+        kt.load(tmp_path / "encoder.keras")

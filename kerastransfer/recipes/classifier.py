@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from kerastransfer.errors import UserError
 from kerastransfer.phases.classifier import ClassifierConfig, classifier
-from kerastransfer.runs import command_line, grid
+from kerastransfer.runs import command_line, grid, trained
 from kerastransfer.runs.data import load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
@@ -36,7 +36,8 @@ class Config(ClassifierConfig):
     ImageNet)."""
     encoder: str | None = None
     """A .keras file with an encoder to start from, such as RUN/models/encoder.keras or a detector; or the name of
-    published weights, such as yolov3-tiny (`kerastransfer presets` lists them)."""
+    published weights, such as yolov3-tiny (`kerastransfer presets` lists them), or hub:NAME for a backbone of
+    keras-hub."""
     export: bool = True
     """Export SavedModel and LiteRT files, and check them against the Keras model."""
 
@@ -44,6 +45,8 @@ class Config(ClassifierConfig):
         super().__post_init__()
         if self.freeze != "none" and self.encoder is None:
             raise UserError(f"--freeze {self.freeze} would freeze an encoder with random weights; give --encoder")
+        if self.encoder:
+            trained.require_encoder(self.encoder)
 
 
 def main(config: Config) -> dict:

@@ -17,7 +17,7 @@ from kerastransfer.errors import UserError
 from kerastransfer.phases import from_boxes
 from kerastransfer.phases.detector import DetectorConfig, detector
 from kerastransfer.phases.segmenter import SegmenterConfig, require_decoders, segmenter
-from kerastransfer.runs import command_line, grid
+from kerastransfer.runs import command_line, grid, trained
 from kerastransfer.runs.data import load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
@@ -68,6 +68,8 @@ class Config(SegmenterConfig, DetectorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.encoder:
+            trained.require_encoder(self.encoder)
         if self.encoder and self.start:
             raise UserError("--encoder keeps an encoder as it is, but --start trains a detector; leave one of them out")
         if not self.decoders:

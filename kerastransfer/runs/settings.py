@@ -39,8 +39,8 @@ from kerastransfer.runs.flag_help import explain
 from kerastransfer.vocabulary import DRAWN
 
 TOY_HELP = (
-    "Without --data and --config, a small demo runs on drawn scenes, with defaults of its own; for other data the "
-    "defaults differ."
+    "Without --data and --config, and with --data toy or toy-hard, the recipe runs a small demo on drawn scenes, which "
+    "has defaults of its own; with other data the defaults differ."
 )
 FILE_HELP = "--config FILE.toml reads settings from a file, one per line (batch_size = 16); flags override them."
 # The largest seed that NumPy accepts.

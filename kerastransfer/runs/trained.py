@@ -93,6 +93,11 @@ def stored(path: str | Path) -> "tuple[keras.Model, About]":
             decoder=decoder,
         )
     except OSError as error:
+        if model.name == "encoder":
+            raise UserError(
+                f"{path}: holds an encoder alone, which finds nothing by itself; give a whole model, such as "
+                "RUN/models/yolov3.keras (other recipes take this file as --encoder)"
+            ) from error
         raise UserError(
             f"{beside}: cannot be read ({error.strerror}); it holds the labels and sizes, so keep it beside {path}"
         ) from error
@@ -123,11 +128,7 @@ def encoder(path: str | Path) -> "keras.Model":
         from kerastransfer.runs import pretrained
 
         return pretrained.encoder(str(path))
-    if Path(path).suffix == ".npz":
-        raise UserError(
-            f"{path}: holds weights without their architecture (kerastransfer 0.1 wrote such files); give a .keras "
-            "file of the same run, such as RUN/models/yolov1.keras"
-        )
+    _refuse_bare_weights(path)
     model = _network(path)
     _thaw(model)
     names = [layer.name for layer in model.layers]
@@ -137,7 +138,10 @@ def encoder(path: str | Path) -> "keras.Model":
     try:
         return taps.named(part)
     except UserError as error:
-        raise UserError(f"{path}: {error}, RUN/models/encoder.keras, or a detector's .keras file") from error
+        raise UserError(
+            f"{path}: {error}, RUN/models/encoder.keras, or a detector's .keras file; any other image model becomes an "
+            "encoder by kt.encoder(model), which can be saved"
+        ) from error
 
 
 def detector(path: str | Path) -> "tuple[keras.Model, About]":
@@ -184,6 +188,26 @@ def require(path: str, flag: str) -> None:
         presets.detector(path)
     elif not Path(path).is_file():
         raise UserError(f"{flag} {path}: no such file; give RUN/models/yolov3.keras, or a name ({NAMES})")
+
+
+def require_encoder(path: str, flag: str = "--encoder") -> None:
+    """Raises UserError, before anything is read, unless this is a file or the name of published weights."""
+    if is_name(path):
+        if not path.startswith(presets.HUB):
+            presets.preset(path)
+        return
+    _refuse_bare_weights(path)
+    if not Path(path).is_file():
+        names = ", ".join(presets.PRESETS)
+        raise UserError(f"{flag} {path}: no such file; give RUN/models/encoder.keras, or a name ({names})")
+
+
+def _refuse_bare_weights(path):
+    if Path(path).suffix == ".npz":
+        raise UserError(
+            f"{path}: holds weights without their architecture (kerastransfer 0.1 wrote such files); give a .keras "
+            "file of the same run, such as RUN/models/yolov1.keras"
+        )
 
 
 def open_predictor(path: str | Path) -> AnyPredictor:

@@ -236,6 +236,7 @@ BAD = {
     "fraction that leaves nothing": (["--fraction", "0.01"], "leaves none"),
     "one image": (["--data", "toy:1"], "1 images"),
     "encoder that is missing": (["--encoder", "nowhere.keras"], "nowhere.keras: no such file"),
+    "an unknown name, before the data is read": (["--encoder", "nope", "--data", "nowhere"], "unknown preset nope"),
     "encoder of version 0.1": (["--encoder", "old/encoder.npz"], "give a .keras file of the same run"),
     "workers without TF_CONFIG": (["--strategy", "multi_worker"], "multi_worker needs TF_CONFIG"),
     "size that the stride does not divide": (["--image-size", "70"], "multiple of 16"),
