@@ -127,7 +127,10 @@ def detector(
         known = ", ".join(field.name for field in dataclasses.fields(family.Settings))
         raise UserError(f"detector({net!r}, ...): {error}; the settings of this family are {known}") from error
     built = family.build(chosen, net, purpose)
-    model = TermModel(built.build(), built.terms, built.weights)
+    network = built.build()
+    model = TermModel(built.reading(network) if built.reading else network, built.terms, built.weights)
+    # What is saved and scored, where another graph over its parts is trained.
+    model.whole = network
     model.about = About("detection", names, (image_size, image_size), resize, built.codec)
     return model
 
@@ -185,6 +188,7 @@ def batches(
     image_size: int = 224,
     batch_size: int = 16,
     augmentation: Augmentation | None = None,
+    annotated: bool = False,
     seed: int = 0,
 ) -> Batches:
     """Batches (image (B, H, W, 3), target) for `fit`; decoded images are kept in memory.
@@ -192,6 +196,8 @@ def batches(
     field: "segmentation" for targets (B, H, W), "label" for (B,), or "boxes" for
         {"boxes": (B, N, 4), "labels": (B, N)}.
     augmentation: by default mirroring, cropping, zooming and changes of colour (`data.transforms.Augmentation`).
+    annotated: give {"image": ..., "boxes": ..., "labels": ...} in place of the image, for models that read annotations
+        while they train, such as `detector("faster_rcnn", ...)`.
     """
     stored = round(STORED * image_size)
     decoded = decode(dataset, [field], (stored, stored))
@@ -199,7 +205,7 @@ def batches(
         decoded,
         size=(image_size, image_size),
         batch_size=batch_size,
-        view=views.augmented(augmentation or Augmentation()),
+        view=(views.annotated if annotated else views.augmented)(augmentation or Augmentation()),
         seed=seed,
     )
     if field in ("segmentation", "label"):
@@ -254,4 +260,4 @@ def _described(model: keras.Model, about: About | None) -> tuple[keras.Model, Ab
     about = about or getattr(model, "about", None)
     if about is None:
         raise UserError(f"model {model.name!r} has no `about`; set model.about to a kerastransfer.tasks.about.About")
-    return (model.network if isinstance(model, TermModel) else model), about
+    return (getattr(model, "whole", model.network) if isinstance(model, TermModel) else model), about

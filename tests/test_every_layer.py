@@ -11,6 +11,7 @@ import pytest
 from harness import Case, boxes, integers, numbers
 
 from kerastransfer import registered
+from kerastransfer.codecs.faster_rcnn import AnchorTargets, BoxTargets, Candidates, FasterRcnnCodec, PyramidLevels
 from kerastransfer.codecs.fcos import FcosCodec
 from kerastransfer.codecs.labelenc import LabelMap
 from kerastransfer.codecs.layers import Decode, DecodeMasks, Levels, Odds, Rois, Vote
@@ -41,7 +42,8 @@ MASK = MaskCodec(mask_size=4, most=9, iou=0.4, level="fpn")
 PYRAMID = (("p3", 8), ("p4", 16))
 ANCHORS = AnchorCodec(2, PYRAMID, (((12, 9), (20, 14)), ((30, 30), (20, 50))), 0.3, 0.6, False, (1, 2, 3, 4))
 PLACES = FcosCodec(2, PYRAMID, (24,), 1.5, "strides")
-CODECS = [V1, V1_FLAT, V3, ANCHORS, PLACES, MASK, MaskedBoxes(V3, MASK, 7)]
+SECOND = FasterRcnnCodec(2, AnchorCodec(1, PYRAMID, (((12, 9),), ((30, 30),))), 0.4, (1, 2, 3, 4))
+CODECS = [V1, V1_FLAT, V3, ANCHORS, PLACES, SECOND, MASK, MaskedBoxes(V3, MASK, 7)]
 LOSSES = [PixelLoss(0.5, name="mine")]
 
 NO_GRADIENT = {"training": "no gradient flows through what it chooses", "jit": "nothing is trained"}
@@ -105,6 +107,38 @@ LAYERS = {
         differentiable=(0, 1, 2, 3, 4, 5),
         unknown=(1, 2),
         float32=True,
+    ),
+    "Decode Faster R-CNN": Case(
+        lambda: Decode(SECOND),
+        lambda: ({"rois": boxes(5), "classes": numbers(5, 3), "boxes": numbers(5, 8)},),
+        differentiable=(1, 2),
+        unknown=(1,),
+        float32=True,
+    ),
+    # Where there are fewer than are drawn, all are.
+    "AnchorTargets": Case(
+        lambda: AnchorTargets(SECOND.proposals, 90, 0.4, seed=5),
+        lambda: ({name: annotations()[name] for name in ("boxes", "labels")}, *pyramid(classes=1, boxes=4)),
+        unknown=(1,),
+        lacks=NO_GRADIENT,
+        float32=True,
+    ),
+    "BoxTargets": Case(
+        lambda: BoxTargets(SECOND, 40, 0.5, seed=5),
+        lambda: ({name: annotations()[name] for name in ("boxes", "labels")}, boxes(6)),
+        unknown=(1,),
+        lacks=NO_GRADIENT,
+        float32=True,
+    ),
+    "Candidates": Case(
+        lambda: Candidates(SECOND.proposals, 7),
+        lambda: pyramid(classes=1, boxes=4),
+        unknown=(1, 2),
+        lacks=NO_GRADIENT,
+        float32=True,
+    ),
+    "PyramidLevels": Case(
+        lambda: PyramidLevels(SECOND), lambda: (boxes(5), numbers(32, 48, 3)), unknown=(1, 2), lacks=NO_GRADIENT
     ),
     "DecodeMasks": Case(
         lambda: DecodeMasks(MASK),

@@ -26,9 +26,9 @@ from kerastransfer.decoders import yolo_unet as unet_decoder
 from kerastransfer.encoders import ENCODERS, resnet
 from kerastransfer.encoders import labelenc as label_encoders
 from kerastransfer.encoders import yolov1 as encoders
-from kerastransfer.heads import classes, mask, pixels, pyramid
+from kerastransfer.heads import box, classes, mask, pixels, pyramid
 from kerastransfer.heads import yolov1 as grid_heads
-from kerastransfer.models import darknet_cfg, darknet_nets, labelenc, predictor, segmenter, yolo_mask
+from kerastransfer.models import darknet_cfg, darknet_nets, faster_rcnn, labelenc, predictor, segmenter, yolo_mask
 from kerastransfer.models.classifier import classifier
 from kerastransfer.models.dense import dense, yolo_dense
 from kerastransfer.models.fcos import fcos
@@ -63,6 +63,8 @@ CODEC = YoloV1Codec(2, 1, sizes="root", score="product")
 MASK = MaskCodec(mask_size=8, most=20)
 CHANNELS, STRIDES = {"c1": 4, "c2": 5, "c3": 6}, {"c1": 2, "c2": 4, "c3": 8}
 CHOOSES = "of boxes whose scores are nearly equal, suppression may keep another one"
+DRAWS = "it draws other candidates each time"
+LEARNS_FROM = "the first stage learns in another graph, the next row"
 NO_GRADIENT = {"training": "no gradient flows through suppression", "jit": "nothing is trained"}
 
 # Builders that no row is for, and why.
@@ -74,6 +76,8 @@ WITHOUT_ROW = {
     "models.adapter.encoder_of": "a copy of any model: tests/models/test_adapter.py",
     "models.new_classes.with_classes": "a copy of any detector: tests/models/test_new_classes.py",
     "models.rewrite.with_policy": "a copy of any model: tests/models/test_new_classes.py",
+    "models.labelenc.with_head": "puts two parts together: tests/recipes/test_labelenc.py",
+    "models.labelenc.distiller": "a graph of two detectors: tests/recipes/test_labelenc.py",
     "models.yolov1_cfg.yolov1_of_cfg": "full width alone: tests/models/test_yolov1_cfg.py",
 }
 
@@ -132,6 +136,11 @@ def narrow_retinanet():
 def supervised():
     detector = narrow_retinanet()
     return labelenc.trainer(detector, labelenc.label_network(detector, 2), reconstruct=True, seed=0)
+
+
+def two_stages():
+    codec = faster_rcnn.faster_rcnn_codec(2)
+    return faster_rcnn.faster_rcnn(strided_encoder(), codec, channels=8, hidden=6, proposals=5), codec
 
 
 def pyramid_maps(*names):
@@ -281,6 +290,20 @@ MODELS = {
         float32=True,
         standard=False,
     ),
+    "head proposals": ANY_SIZE(
+        lambda: pyramid.proposals(("p3", "p4"), 3, channels=8),
+        lambda: pyramid_maps("p3", "p4"),
+        covers=(pyramid.proposals,),
+        float32=True,
+    ),
+    "head two_layers": Case(
+        lambda: box.two_layers(5, 2, pool=3, hidden=6),
+        lambda: ({"rois": numbers(4, 3, 3, 5)},),
+        covers=(box.two_layers,),
+        unknown=(1,),
+        float32=True,
+        standard=True,
+    ),
     "head pooled": ANY_SIZE(
         lambda: classes.pooled(6, 3, tap="c3", dropout=0.3),
         lambda: ({"c3": numbers(4, 6, 6)},),
@@ -324,6 +347,26 @@ MODELS = {
         lambda: fcos(strided_encoder(), FcosCodec(2, LEVELS), channels=12, towers=1),
         covers=(fcos,),
         standard=False,
+        slow=True,
+    ),
+    "detector faster_rcnn": Case(
+        lambda: two_stages()[0],
+        image,
+        covers=(faster_rcnn.faster_rcnn, faster_rcnn.box_branch),
+        trained=("classes", "boxes"),
+        unknown=(1, 2),
+        float32=True,
+        lacks={"close": CHOOSES, "training": LEARNS_FROM, "jit": LEARNS_FROM},
+        slow=True,
+    ),
+    "faster_rcnn, training": Case(
+        lambda: faster_rcnn.trainer(*two_stages(), proposals=8, seed=0),
+        lambda: ({"image": image()[0], **{name: annotated()[0][name] for name in ("boxes", "labels")}},),
+        covers=(faster_rcnn.trainer,),
+        trained=(*(f"p{n}_{kind}" for n in range(2, 7) for kind in ("classes", "boxes")), "roi_classes", "roi_boxes"),
+        unknown=(1,),
+        float32=True,
+        lacks={"close": CHOOSES, "graph": DRAWS, "file": DRAWS},
         slow=True,
     ),
     "detector, dense": DETECTOR(lambda: dense(yolov1(small_encoder(), CODEC), 2), covers=(dense,), standard=False),

@@ -10,11 +10,11 @@ None of them imports Keras before `build`. To add a family, write its module and
 
 from types import ModuleType
 
-from kerastransfer.detectors import fcos, retinanet, yolov1, yolov3
+from kerastransfer.detectors import faster_rcnn, fcos, retinanet, yolov1, yolov3
 from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest
 
-DETECTORS = {"yolov1": yolov1, "yolov3": yolov3, "retinanet": retinanet, "fcos": fcos}
+DETECTORS = {"yolov1": yolov1, "yolov3": yolov3, "retinanet": retinanet, "fcos": fcos, "faster_rcnn": faster_rcnn}
 SETTINGS = {name: family.Settings for name, family in DETECTORS.items()}
 FAMILY = {net: name for name, family in DETECTORS.items() for net in family.NETS}
 

@@ -23,6 +23,8 @@ class Detector:
     codec: converts raw predictions to annotations and back.
     terms, weights: those of its loss (`training.terms.TermModel`).
     stride: the largest stride of the network, in pixels.
+    reading: where training reads annotations, a function from the network to the graph over its parts that is trained,
+        from {"image", "boxes", "labels"} to what the terms read; or None, where the network itself is trained.
     loaded: names of the parts that `build` gives trained weights.
     fresh: names of the classes that start at random where the weights of `Purpose.start` were loaded; None if they were
         not, because there is no start or because the family cannot begin from one.
@@ -34,6 +36,7 @@ class Detector:
     weights: Mapping[str, Any]
     stride: int
     loaded: tuple[str, ...] = ()
+    reading: "Callable[[keras.Model], keras.Model] | None" = None
     fresh: tuple[str, ...] | None = None
 
 

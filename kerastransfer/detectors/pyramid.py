@@ -116,7 +116,7 @@ def started(
             freeze_norms(network.get_layer("encoder"))
         return network
 
-    return Detector(network, codec, terms, weights, STRIDE, STARTED, start.fresh(purpose.classes))
+    return Detector(network, codec, terms, weights, STRIDE, STARTED, fresh=start.fresh(purpose.classes))
 
 
 def require_codec(start: Start, kind: type, name: str) -> None:

@@ -92,7 +92,7 @@ def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
         return with_classes(start.network(), start.codec, codec, start.labels, purpose.classes)
 
     terms = yolov1_loss(codec, settings.loss)
-    return Detector(renewed, codec, terms, WEIGHTS, stride, STARTED, start.fresh(purpose.classes))
+    return Detector(renewed, codec, terms, WEIGHTS, stride, STARTED, fresh=start.fresh(purpose.classes))
 
 
 def any_size(settings: Settings) -> bool:

@@ -118,7 +118,7 @@ def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
         return with_classes(start.network(), start.codec, codec, start.labels, purpose.classes)
 
     terms = yolov3_loss(codec, settings.loss, ignore=settings.ignore)
-    return Detector(network, codec, terms, WEIGHTS[settings.loss], stride, STARTED, start.fresh(purpose.classes))
+    return Detector(network, codec, terms, WEIGHTS[settings.loss], stride, STARTED, fresh=start.fresh(purpose.classes))
 
 
 def any_size(settings: Settings) -> bool:

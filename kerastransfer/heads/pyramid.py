@@ -1,5 +1,5 @@
 """Heads on a feature pyramid, whose layers are shared over its levels (RetinaNet, Lin et al. 2017, section 4; FCOS,
-Tian et al. 2019, section 3.2)."""
+Tian et al. 2019, section 3.2; the proposals of Faster R-CNN, Ren et al. 2015, section 3.1)."""
 
 import math
 from collections.abc import Sequence
@@ -46,16 +46,24 @@ def fcos(
     return _head(levels, outputs, channels, towers, name, groups=math.gcd(32, channels), scaled=("boxes",))
 
 
-def _head(levels, outputs, channels, towers, name, *, groups=0, scaled=()):
+def proposals(levels: Sequence[str], anchors: int, *, channels: int = 256, name: str = "head") -> keras.Model:
+    """From {"p2": (B, h, w, channels), ...} to {"p2_classes": (B, h, w, anchors), "p2_boxes": (B, h, w, anchors * 4),
+    ...}: a 3 x 3 convolution with ReLU, then whether an anchor has an object, and which box, each by a 1 x 1 one."""
+    outputs = {"classes": (anchors, "shared"), "boxes": (anchors * 4, "shared")}
+    return _head(levels, outputs, channels, 1, name, kernel=1, rare=False)
+
+
+def _head(levels, outputs, channels, towers, name, *, groups=0, scaled=(), kernel=3, rare=True):
     """outputs: {name: (channels, name of the tower)}."""
     maps = {level: keras.Input((None, None, channels), name=level) for level in levels}
     built = {tower: _tower(tower, channels, towers, groups) for _, tower in outputs.values()}
     features = {tower: {level: _through(layers, x) for level, x in maps.items()} for tower, layers in built.items()}
     found = {}
     for output, (count, tower) in outputs.items():
-        rare = keras.initializers.Constant(-math.log((1 - RARE) / RARE)) if output == "classes" else "zeros"
+        logit = keras.initializers.Constant(-math.log((1 - RARE) / RARE))
+        bias = logit if rare and output == "classes" else "zeros"
         # Raw predictions are float32.
-        last = _convolution(count, output, bias_initializer=rare, dtype="float32")
+        last = _convolution(count, output, kernel=kernel, bias_initializer=bias, dtype="float32")
         for level, x in features[tower].items():
             x = last(x)
             found[f"{level}_{output}"] = Scale(name=f"{level}_{output}_scale")(x) if output in scaled else x
@@ -79,6 +87,6 @@ def _through(layers, x):
     return x
 
 
-def _convolution(filters, name, **options):
+def _convolution(filters, name, *, kernel=3, **options):
     start = keras.initializers.RandomNormal(stddev=0.01)
-    return keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=start, name=name, **options)
+    return keras.layers.Conv2D(filters, kernel, padding="same", kernel_initializer=start, name=name, **options)

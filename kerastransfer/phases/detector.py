@@ -28,8 +28,8 @@ class DetectorConfig(fitting.TrainingConfig):
 
     model: str = "small"
     """The detector's net: small, fast_yolo or yolov1 (YOLOv1 on the small encoder of this package, on that of Fast
-    YOLO, or on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp; retinanet or fcos, on the
-    encoder of --net.encoder."""
+    YOLO, or on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp; retinanet, fcos or
+    faster_rcnn, on the encoder of --net.encoder."""
     net: one_of(detectors.SETTINGS) = None
     """Settings of the family that --model belongs to."""
     start: str | None = None
@@ -73,14 +73,17 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
     def work():
         with strategy.scope(config.strategy):
             network, report = begun(built, config)
+            from kerastransfer.data import views
+
             objective = fitting.Objective(
-                network,
+                built.reading(network) if built.reading else network,
                 built.terms,
                 built.weights,
                 fields=("boxes",),
                 epochs=config.detector_epochs,
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
+                view=views.annotated if built.reading else None,
                 sides=fitting.sides(config.image_size, built.stride) if config.multi_scale else (),
                 rates=rates(network, built, config),
             )

@@ -257,6 +257,8 @@ def _phase(
 
         with strategy.scope(config.strategy):
             built = detector_phase.build(config, data.parts["boxes"][0])
+            if built.reading:
+                raise UserError(f"--model {config.model} cannot have a label encoder yet; choose retinanet or fcos")
             network, _ = detector_phase.begun(built, config)
             report = work(built, network)
         if run.leads and file:

@@ -11,7 +11,7 @@ import pytest
 
 from kerastransfer import detectors
 from kerastransfer.data.toy import toy
-from kerastransfer.detectors import fcos, retinanet, yolov1, yolov3
+from kerastransfer.detectors import faster_rcnn, fcos, retinanet, yolov1, yolov3
 from kerastransfer.detectors.detector import Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
 from kerastransfer.phases.detector import DetectorConfig
@@ -51,6 +51,7 @@ def test_settings_follow_the_model():
         (lambda: yolov3.Settings(width=0.0), "--net.width is 0.0"),
         (lambda: retinanet.Settings(anchor_size=0.0), "--net.anchor-size is 0.0"),
         (lambda: fcos.Settings(channels=0), "--net.channels is 0"),
+        (lambda: faster_rcnn.Settings(proposals=0), "--net.proposals is 0"),
         (lambda: fcos.Settings(encoder="resnet-5"), "(nearest: resnet-5"),
         (lambda: yolov3.Settings(anchors=(1.0, 2.0, 3.0)), "has 3 numbers"),
         (lambda: yolov3.Settings(anchors=(1.0, -2.0)), "above 0"),
@@ -86,10 +87,10 @@ def narrow_encoder(source):
     from kerastransfer.encoders.yolov1 import yolov1_encoder
 
     assert source == ENCODER["encoder"]
-    return yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
+    return yolov1_encoder(tuple(((filters, 3, 2),) for filters in (8, 8, 12, 12, 16)))
 
 
-ENCODER = {"encoder": "RUN/models/encoder.keras", "channels": 8, "towers": 1}
+ENCODER = {"encoder": "RUN/models/encoder.keras", "channels": 16, "towers": 1}
 
 
 def purpose(size, **options):
@@ -98,7 +99,7 @@ def purpose(size, **options):
 
 def built(net, size, **settings):
     family = detectors.family(net)
-    own = ENCODER if family in (retinanet, fcos) else {}
+    own = ENCODER if family in (retinanet, fcos, faster_rcnn) else {}
     return family.build(family.Settings(**own, **settings), net, purpose(size))
 
 
@@ -280,3 +281,35 @@ def test_an_encoder_without_the_strides_of_a_pyramid(net):
     family = detectors.family(net)
     with pytest.raises(UserError, match="reads a map of stride 8 and 16 and 32; the encoder has c1 of stride 2, c2 of"):
         family.build(family.Settings(**ENCODER), net, coarse).build()
+
+
+@pytest.mark.slow
+def test_faster_rcnn_learns_a_batch():
+    """Both stages, from a sample of their candidates; the network then finds the objects."""
+    import keras
+
+    from kerastransfer.training import optimizers
+    from kerastransfer.training.terms import TermModel
+
+    keras.utils.set_random_seed(0)
+    found = built("faster_rcnn", 96, hidden=32, proposals=20, norms="trained")
+    network = found.build()
+    graph = found.reading(network)
+    image = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype("float32")
+    boxes = np.float32([[[0.2, 0.3, 0.6, 0.8], [0.1, 0.1, 0.4, 0.3], [0, 0, 0, 0]]] * 2)
+    truth = {"boxes": boxes, "labels": np.int32([[3, 1, -1]] * 2)}
+    model = TermModel(graph, found.terms, found.weights)
+    model.compile(optimizers.OPTIMIZERS["adamw"]().build(5e-3, 0.0))
+    for _ in range(250):
+        model.train_on_batch({"image": image, **truth}, truth)
+    decoded, scores = (np.asarray(one)[0] for one in found.codec.decode(network(image)))
+    for box, label in ((boxes[0, 0], 3), (boxes[0, 1], 1)):
+        best = scores[:, label].argmax()
+        assert scores[best, label] > 0.5
+        np.testing.assert_allclose(decoded[best], box, atol=0.08)
+
+
+def test_faster_rcnn_cannot_start_from_another_detector():
+    begun = purpose(64, start=start(None, None, scenes().classes))
+    with pytest.raises(UserError, match="--model faster_rcnn cannot start from another detector; give its encoder as"):
+        faster_rcnn.build(faster_rcnn.Settings(**ENCODER), "faster_rcnn", begun)

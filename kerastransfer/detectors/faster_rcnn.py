@@ -1,0 +1,54 @@
+"""Faster R-CNN (Ren et al. 2015): proposals on a feature pyramid, and a second stage that classifies and refines
+them."""
+
+import dataclasses
+
+from kerastransfer.detectors import pyramid
+from kerastransfer.detectors.detector import Detector, Purpose
+from kerastransfer.errors import UserError
+from kerastransfer.flags import require_positive
+
+NETS = {"faster_rcnn": pyramid.STRIDE}
+
+
+@dataclasses.dataclass
+class Settings(pyramid.PyramidSettings):
+    """Settings of a Faster R-CNN detector. Its first stage has no towers."""
+
+    hidden: int = 1024
+    """Number of units in each of the two dense layers of the second stage; 256 suits two CPU cores."""
+    proposals: int = 100
+    """Number of proposals that the second stage looks at, in scoring and in exported files; it learns from up to 128 of
+    twice as many."""
+    anchor_size: float = 8.0
+    """Side of the anchors of a level, in strides: with 8, they have 32 to 512 pixels."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "hidden", "proposals", "anchor_size", prefix="net.")
+
+
+def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
+    """The detector. Raises UserError for an image size or an encoder that does not fit, and for a start, which it
+    cannot have."""
+    from kerastransfer.losses.faster_rcnn import WEIGHTS, faster_rcnn_loss
+    from kerastransfer.models import faster_rcnn
+
+    if purpose.start is not None:
+        raise UserError(f"--model {net} cannot start from another detector; give its encoder as --net.encoder")
+    codec = faster_rcnn.faster_rcnn_codec(len(purpose.classes), size=settings.anchor_size)
+
+    def make(encoder):
+        sizes = {"channels": settings.channels, "hidden": settings.hidden, "proposals": settings.proposals}
+        return faster_rcnn.faster_rcnn(encoder, codec, **sizes)
+
+    def reading(network):
+        return faster_rcnn.trainer(network, codec, proposals=2 * settings.proposals, seed=purpose.seed)
+
+    built = pyramid.detector(settings, purpose, codec, make, faster_rcnn_loss(codec), WEIGHTS)
+    return dataclasses.replace(built, reading=reading)
+
+
+def any_size(settings: Settings) -> bool:
+    """Whether the network takes images of several sizes, as --multi-scale needs."""
+    return True
