@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -28,6 +29,9 @@ class FasterRcnnCodec:
 
     proposals: the codec of the first stage. iou: a proposal learns an object that it overlaps by at least this.
     """
+
+    # Of two proposals that are nearly as good, a rounding error decides which one comes first.
+    rows_vary: ClassVar[bool] = True
 
     num_classes: int
     proposals: AnchorCodec

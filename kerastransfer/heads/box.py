@@ -16,5 +16,5 @@ def two_layers(
     # Raw predictions are float32.
     for output, count, deviation in (("classes", 1 + num_classes, 0.01), ("boxes", 4 * num_classes, 0.001)):
         start = keras.initializers.RandomNormal(stddev=deviation)
-        found[output] = keras.layers.Dense(count, kernel_initializer=start, dtype="float32", name=output)(x)
+        found[output] = keras.layers.Dense(count, kernel_initializer=start, dtype="float32", name=f"box_{output}")(x)
     return keras.Model({"rois": rois}, found, name=name)

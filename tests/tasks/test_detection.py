@@ -1,6 +1,7 @@
 """Boxes from a model's outputs, their scores, and how an exported file is compared."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -113,6 +114,19 @@ def test_how_far_a_file_is_from_keras_and_what_it_misses():
     assert counts == {"detections": 2, "missing": 0, "extra": 1}
     _, counts = detection.differences(expected, [raw(_3_1=0.9, _150_2=0.55)], ABOUT)
     assert counts == {"detections": 2, "missing": 0, "extra": 0}
+
+
+def test_rows_may_be_in_another_order_where_the_decoder_says_so():
+    """As proposals are: then detections are compared that correspond."""
+    expected = raw(_3_1=0.95, _150_2=0.6)
+    order = np.random.default_rng(0).permutation(200)
+    turned = {name: value[order] for name, value in expected.items()}
+    apart, _ = detection.differences([expected], [turned], ABOUT)
+    assert apart["boxes"]["maximum"] > 0.1
+    proposals = dataclasses.replace(ABOUT, decoder=types.SimpleNamespace(rows_vary=True))
+    apart, counts = detection.differences([expected], [turned], proposals)
+    assert counts == {"detections": 2, "missing": 0, "extra": 0}
+    assert apart == {name: {"maximum": 0, "mean": 0} for name in ("boxes", "scores")}
 
 
 def test_a_score_that_crosses_the_threshold_by_a_little_is_not_missing():
