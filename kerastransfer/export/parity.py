@@ -112,7 +112,7 @@ def export_all(
             with tempfile.TemporaryDirectory() as staging:
                 staged = Path(staging) / good.name
                 staged.write_bytes(content)
-                record = compared(staged, kind, samples, expected, keras_metric, score, tolerances[kind])
+                record = compared(staged, kind, about, samples, expected, keras_metric, score, tolerances[kind])
             finished.append((good, content, record))
 
     (folder / f"{name}.json").unlink(missing_ok=True)
@@ -147,16 +147,18 @@ def check_outputs(model: keras.Model, about: About) -> None:
 def compared(
     path: Path,
     kind: str,
+    about: About,
     samples: Sequence[np.ndarray],
     expected: Sequence[dict[str, np.ndarray]],
     keras_metric: float | None,
     score: Callable[[Predict], float] | None,
     tolerance: Tolerance,
 ) -> ExportedFile:
-    """The record of the file at `path`, whose outputs for `samples` are compared with the `expected` ones."""
+    """The record of the file at `path`, whose outputs for `samples` are compared with the `expected` ones. about: that
+    of the Keras model."""
     predictor = Predictor(path)
     got = [predictor.outputs(sample) for sample in samples]
-    differences, unpaired = TASKS[predictor.about.task].differences(expected, got, predictor.about)
+    differences, unpaired = TASKS[about.task].differences(expected, got, about)
     metric = score and {"keras": keras_metric, "file": float(score(predictor.predict))}
     reason = ", ".join(excesses(differences, metric, tolerance, unpaired))
     return ExportedFile(

@@ -64,7 +64,9 @@ def test_float32_says_what_keras_says(instance_files, expected, drawn):
 
 @pytest.mark.parametrize("kind", tflite.KINDS)
 def test_files_are_within_the_tolerances(instance_files, expected, drawn, kind):
-    record = parity.compared(instance_files[kind], kind, drawn, expected, None, None, instances.TOLERANCES[kind])
+    path = instance_files[kind]
+    about = Predictor(path).about
+    record = parity.compared(path, kind, about, drawn, expected, None, None, instances.TOLERANCES[kind])
     assert record.passed, record.reason
     assert set(record.differences) == {"boxes", "scores", "masks"}
     strong = sum(int((one["scores"] >= STRONG).sum()) for one in expected)
