@@ -52,6 +52,8 @@ class DetectorConfig(fitting.TrainingConfig):
         require_positive(self, "detector_epochs", "start_factor")
         if self.start:
             trained.require(self.start, "--start")
+        elif self.freeze_stages != "none" and not hasattr(self.net, "encoder"):
+            raise UserError(f"--freeze-stages {self.freeze_stages} needs --start; random weights cannot be frozen")
         if self.multi_scale:
             if self.jit or self.strategy == "data_parallel":
                 compiled = "--jit" if self.jit else "--strategy data_parallel"
@@ -117,7 +119,7 @@ def build(config: DetectorConfig, train: "Dataset") -> Detector:
     built = detectors.family(config.model).build(config.net, config.model, purpose)
     if config.freeze_stages != "none" and not built.loaded:
         raise UserError(
-            f"--freeze-stages {config.freeze_stages} needs trained weights, of --start; random ones cannot be frozen"
+            f"--freeze-stages {config.freeze_stages} needs a trained encoder; give --start or another --net.encoder"
         )
     if start and built.fresh is None:
         raise UserError(f"--model {config.model} cannot start from another detector; leave out --start {config.start}")

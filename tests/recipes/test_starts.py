@@ -157,7 +157,7 @@ def test_baselines_start_where_they_say(known, tmp_path):
 def test_a_stage_that_is_not_there():
     image = keras.Input((None, None, 3))
     encoder = keras.Model(image, {"c1": keras.layers.Conv2D(2, 3, 2)(image)}, name="encoder")
-    built = Detector(lambda: keras.Model(image, encoder(image)), None, None, {}, 2, ())
+    built = Detector(lambda: keras.Model(image, encoder(image)), None, None, {}, 2, ("encoder",), fresh=())
     config = DetectorConfig(model="yolov3-tiny", start="yolov3", freeze_stages="c3")
     with pytest.raises(UserError, match="--freeze-stages c3: the encoder of yolov3 has c1; choose one"):
         begun(built, config)
@@ -168,4 +168,13 @@ def test_a_family_that_cannot_start_says_so(monkeypatch):
     monkeypatch.setattr(detectors.DETECTORS["yolov3"], "build", lambda *_: Detector(None, None, None, {}, 32))
     config = DetectorConfig(model="yolov3-tiny", start="yolov3")
     with pytest.raises(UserError, match="--model yolov3-tiny cannot start from another detector"):
+        build(config, toy(count=2, image_size=32))
+
+
+def test_stages_of_a_random_encoder_cannot_be_frozen():
+    config = DetectorConfig(model="retinanet", image_size=64, freeze_stages="c2")
+    config.net.random = True
+    with pytest.raises(
+        UserError, match="--freeze-stages c2 needs a trained encoder; give --start or another --net.enc"
+    ):
         build(config, toy(count=2, image_size=32))
