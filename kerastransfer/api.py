@@ -129,8 +129,8 @@ def detector(
     built = family.build(chosen, net, purpose)
     network = built.build()
     model = TermModel(built.reading(network) if built.reading else network, built.terms, built.weights)
-    # What is saved and scored, where another graph over its parts is trained.
-    model.whole = network
+    # What is saved and scored, where another graph over its parts is trained; Keras refuses a model here.
+    model.kept = lambda: network
     model.about = About("detection", names, (image_size, image_size), resize, built.codec)
     return model
 
@@ -260,4 +260,6 @@ def _described(model: keras.Model, about: About | None) -> tuple[keras.Model, Ab
     about = about or getattr(model, "about", None)
     if about is None:
         raise UserError(f"model {model.name!r} has no `about`; set model.about to a kerastransfer.tasks.about.About")
-    return (getattr(model, "whole", model.network) if isinstance(model, TermModel) else model), about
+    if not isinstance(model, TermModel):
+        return model, about
+    return (model.kept() if hasattr(model, "kept") else model.network), about
