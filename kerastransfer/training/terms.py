@@ -1,5 +1,6 @@
 """A network trained on named terms."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 import keras
@@ -88,7 +89,8 @@ class TermModel(keras.Model):
     def make_train_function(self, force=False):
         """Builds the optimizer first: if its variables were made in the first step, TensorFlow would trace it twice."""
         if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+            with contextlib.nullcontext() if _on_jax() else self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
