@@ -97,7 +97,7 @@ def detector(
     **settings: Any,
 ) -> TermModel:
     """A detector for the classes of `train`, or for `classes`, their names: compile it with only an optimizer, and fit
-    it on `batches(train, "boxes")`.
+    it on `batches(train, "boxes")`. Detectors of two stages read annotations while they train (`batches`).
 
     net: "small", "yolov3-tiny", "retinanet", ... (`detectors.FAMILY`).
     encoder: for nets that take any, such as "retinanet": a file, a name, or a model that gives taps (`encoder`).
@@ -128,10 +128,10 @@ def detector(
         raise UserError(f"detector({net!r}, ...): {error}; the settings of this family are {known}") from error
     built = family.build(chosen, net, purpose)
     network = built.build()
-    model = TermModel(built.reading(network) if built.reading else network, built.terms, built.weights)
+    model = TermModel(built.trained(network), built.terms, built.weights)
     # What is saved and scored, where another graph over its parts is trained; Keras refuses a model here.
     model.kept = lambda: network
-    model.about = About("detection", names, (image_size, image_size), resize, built.codec)
+    model.about = About(built.task, names, (image_size, image_size), resize, built.codec)
     return model
 
 
@@ -193,14 +193,14 @@ def batches(
 ) -> Batches:
     """Batches (image (B, H, W, 3), target) for `fit`; decoded images are kept in memory.
 
-    field: "segmentation" for targets (B, H, W), "label" for (B,), or "boxes" for
-        {"boxes": (B, N, 4), "labels": (B, N)}.
+    field: "segmentation" for targets (B, H, W), "label" for (B,), "boxes" for {"boxes": (B, N, 4), "labels": (B, N)},
+        or "masks" for these and {"masks": (B, N, m, m), "frames": (B, N, 4)}, crops of masks over frames.
     augmentation: by default mirroring, cropping, zooming and changes of colour (`data.transforms.Augmentation`).
     annotated: give {"image": ..., "boxes": ..., "labels": ...} in place of the image, for models that read annotations
-        while they train, such as `detector("faster_rcnn", ...)`.
+        while they train: `detector("faster_rcnn", ...)` with "boxes", `detector("mask_rcnn", ...)` with "masks".
     """
     stored = round(STORED * image_size)
-    decoded = decode(dataset, [field], (stored, stored))
+    decoded = decode(dataset, ["boxes", "masks"] if field == "masks" else [field], (stored, stored))
     made = training_batches(
         decoded,
         size=(image_size, image_size),

@@ -152,18 +152,20 @@ def test_a_detector_on_a_given_encoder():
 
 
 @pytest.mark.slow
-def test_a_detector_that_reads_annotations_while_it_trains(scenes, tmp_path):
+@pytest.mark.parametrize(("net", "field"), [("faster_rcnn", "boxes"), ("mask_rcnn", "masks")])
+def test_a_detector_that_reads_annotations_while_it_trains(net, field, scenes, tmp_path):
     """What is trained is another graph than what is saved."""
     from kerastransfer.encoders.yolov1 import yolov1_encoder
 
     train, _ = scenes
     encoder = yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
-    model = kt.detector("faster_rcnn", train, encoder=encoder, image_size=64, channels=8, hidden=8, proposals=10)
+    model = kt.detector(net, train, encoder=encoder, image_size=64, channels=8, hidden=8, proposals=10)
     model.compile("sgd")
-    model.fit(kt.batches(train, "boxes", image_size=64, batch_size=4, annotated=True), epochs=1, verbose=0)
+    model.fit(kt.batches(train, field, image_size=64, batch_size=4, annotated=True), epochs=1, verbose=0)
     kt.save(model, tmp_path / "model.keras")
     found = kt.load(tmp_path / "model.keras").predict(train.samples[0].read()["image"])
     assert found.image_size == train.samples[0].read()["image"].shape[:2]
+    assert hasattr(found, "masks") == (net == "mask_rcnn")
 
 
 @pytest.mark.slow

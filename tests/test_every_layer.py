@@ -14,7 +14,7 @@ from kerastransfer import registered
 from kerastransfer.codecs.faster_rcnn import AnchorTargets, BoxTargets, Candidates, FasterRcnnCodec, PyramidLevels
 from kerastransfer.codecs.fcos import FcosCodec
 from kerastransfer.codecs.labelenc import LabelMap
-from kerastransfer.codecs.layers import Decode, DecodeMasks, Levels, Odds, Rois, Vote
+from kerastransfer.codecs.layers import Decode, DecodeMasks, Levels, MaskTargets, Odds, Rois, Vote
 from kerastransfer.codecs.mask import MaskCodec
 from kerastransfer.codecs.masked_boxes import MaskedBoxes
 from kerastransfer.codecs.retinanet import AnchorCodec
@@ -221,6 +221,9 @@ LAYERS = {
         lambda: (annotations(), boxes(6), integers(6, below=2), raw()),
         unknown=(1,),
         float32=True,
+    ),
+    "MaskTargets": Case(
+        lambda: MaskTargets(MASK, seed=5), lambda: (annotations(), boxes(6)), unknown=(1,), float32=True
     ),
     "Scale": Case(Scale, lambda: (numbers(4, 6, 3),), unknown=(1, 2), float32=True),
     "Suppress": Case(

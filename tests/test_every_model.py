@@ -17,6 +17,7 @@ from kerastransfer import detectors
 from kerastransfer.codecs.fcos import FcosCodec
 from kerastransfer.codecs.layers import Vote
 from kerastransfer.codecs.mask import MaskCodec
+from kerastransfer.codecs.masked_boxes import MaskedBoxes
 from kerastransfer.codecs.retinanet import retinanet_codec
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
@@ -28,7 +29,17 @@ from kerastransfer.encoders import labelenc as label_encoders
 from kerastransfer.encoders import yolov1 as encoders
 from kerastransfer.heads import box, classes, mask, pixels, pyramid
 from kerastransfer.heads import yolov1 as grid_heads
-from kerastransfer.models import darknet_cfg, darknet_nets, faster_rcnn, labelenc, predictor, segmenter, yolo_mask
+from kerastransfer.models import (
+    darknet_cfg,
+    darknet_nets,
+    faster_rcnn,
+    labelenc,
+    mask_rcnn,
+    predictor,
+    reading,
+    segmenter,
+    yolo_mask,
+)
 from kerastransfer.models.classifier import classifier
 from kerastransfer.models.dense import dense, yolo_dense
 from kerastransfer.models.fcos import fcos
@@ -76,7 +87,8 @@ WITHOUT_ROW = {
     "models.adapter.encoder_of": "a copy of any model: tests/models/test_adapter.py",
     "models.new_classes.with_classes": "a copy of any detector: tests/models/test_new_classes.py",
     "models.rewrite.with_policy": "a copy of any model: tests/models/test_new_classes.py",
-    "models.labelenc.with_head": "puts two parts together: tests/recipes/test_labelenc.py",
+    "models.labelenc.heads": "names parts of a detector: tests/recipes/test_labelenc.py",
+    "models.labelenc.with_heads": "puts two parts together: tests/recipes/test_labelenc.py",
     "models.labelenc.distiller": "a graph of two detectors: tests/recipes/test_labelenc.py",
     "models.yolov1_cfg.yolov1_of_cfg": "full width alone: tests/models/test_yolov1_cfg.py",
 }
@@ -141,6 +153,16 @@ def supervised():
 def two_stages():
     codec = faster_rcnn.faster_rcnn_codec(2)
     return faster_rcnn.faster_rcnn(strided_encoder(), codec, channels=8, hidden=6, proposals=5), codec
+
+
+def masked_stages():
+    codec = MaskedBoxes(faster_rcnn.faster_rcnn_codec(2), MaskCodec(28, 6), 4)
+    sizes = {"channels": 8, "hidden": 6, "proposals": 5, "filters": 4, "convs": 1}
+    return mask_rcnn.mask_rcnn(strided_encoder(), codec, **sizes), codec
+
+
+def learning(module, field, network, codec):
+    return reading.trainer(network, module.learner(network, codec, proposals=8, seed=0), ("boxes", field))
 
 
 def pyramid_maps(*names):
@@ -360,13 +382,44 @@ MODELS = {
         slow=True,
     ),
     "faster_rcnn, training": Case(
-        lambda: faster_rcnn.trainer(*two_stages(), proposals=8, seed=0),
+        lambda: learning(faster_rcnn, "boxes", *two_stages()),
         lambda: ({"image": image()[0], **{name: annotated()[0][name] for name in ("boxes", "labels")}},),
-        covers=(faster_rcnn.trainer,),
+        covers=(faster_rcnn.learner, reading.trainer),
         trained=(*(f"p{n}_{kind}" for n in range(2, 7) for kind in ("classes", "boxes")), "roi_classes", "roi_boxes"),
         unknown=(1,),
         float32=True,
         lacks={"close": CHOOSES, "graph": DRAWS, "file": DRAWS},
+        slow=True,
+    ),
+    "detector mask_rcnn": Case(
+        lambda: masked_stages()[0],
+        lambda: ({name: boxed()[0][name] for name in ("image", "boxes")},),
+        covers=(mask_rcnn.mask_rcnn, mask_rcnn.mask_branch),
+        trained=("classes", "boxes", "masks"),
+        unknown=(1,),
+        float32=True,
+        lacks={"close": CHOOSES, "training": LEARNS_FROM, "jit": LEARNS_FROM},
+        slow=True,
+    ),
+    "mask_rcnn, training": Case(
+        lambda: learning(mask_rcnn, "masks", *masked_stages()),
+        annotated,
+        covers=(mask_rcnn.learner,),
+        trained=(
+            *(f"p{n}_{kind}" for n in range(2, 7) for kind in ("classes", "boxes")),
+            *("roi_classes", "roi_boxes", "masks"),
+        ),
+        unknown=(1,),
+        float32=True,
+        lacks={"close": CHOOSES, "graph": DRAWS, "file": DRAWS},
+        slow=True,
+    ),
+    "mask_rcnn, instances": Case(
+        lambda: mask_rcnn.instances(*masked_stages(), (SIDE, SIDE)),
+        image,
+        covers=(mask_rcnn.instances,),
+        float32=True,
+        lacks={**NO_GRADIENT, "close": CHOOSES},
         slow=True,
     ),
     "detector, dense": DETECTOR(lambda: dense(yolov1(small_encoder(), CODEC), 2), covers=(dense,), standard=False),

@@ -71,10 +71,37 @@ class Levels(CodecLayer):
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
-class Rois(CodecLayer):
-    """The boxes in which masks are learnt: from annotations, proposals (B, A, 4), their levels (B, A) and the raw maps
-    to the result of `MaskCodec.encode`, "levels" (B, R) included. If an image has more boxes than are trained on at
-    once, each step draws different ones.
+class MaskTargets(CodecLayer):
+    """The boxes in which masks are learnt: from annotations and proposals (B, A, 4) to the result of
+    `MaskCodec.encode`. If an image has more boxes than are trained on at once, each step draws different ones."""
+
+    HOLDS = ("mask_codec",)
+
+    def __init__(self, mask_codec: MaskCodec, *, seed: int | None = None, **kwargs):
+        super().__init__(**{**kwargs, "autocast": False})
+        self.mask_codec, self.seed = mask_codec, seed
+        self.seeds = keras.random.SeedGenerator(seed)
+
+    def call(self, annotations, proposals):
+        return self.mask_codec.encode(annotations, proposals, seed=self.seeds)
+
+    def compute_output_spec(self, annotations, proposals):
+        side = self.mask_codec.mask_size
+        rows = (annotations["labels"].shape[0], None)
+        return {
+            "boxes": keras.KerasTensor((*rows, 4), "float32"),
+            "labels": keras.KerasTensor(rows, "int32"),
+            "targets": keras.KerasTensor((*rows, side, side), "float32"),
+        }
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class Rois(MaskTargets):
+    """As `MaskTargets`, for detectors whose grids find the boxes: from annotations, proposals (B, A, 4), their levels
+    (B, A) and the raw maps, with the result "levels" (B, R) as well.
 
     A proposal is pooled from the map that found it, as in inference. A true box was not found by any map, so it is
     pooled from the map of the anchor with the nearest shape, which learns it under all rules of the codec.
@@ -82,10 +109,9 @@ class Rois(CodecLayer):
 
     HOLDS = ("codec", "mask_codec")
 
-    def __init__(self, codec, mask_codec: MaskCodec, *, seed: int | None = None, **kwargs):
-        super().__init__(**{**kwargs, "autocast": False})
-        self.codec, self.mask_codec, self.seed = codec, mask_codec, seed
-        self.seeds = keras.random.SeedGenerator(seed)
+    def __init__(self, codec, mask_codec: MaskCodec, **kwargs):
+        super().__init__(mask_codec, **kwargs)
+        self.codec = codec
 
     def call(self, annotations, proposals, levels, raw):
         rule = levels_by_area if self.mask_codec.level == "fpn" else levels_by_shape
@@ -94,17 +120,8 @@ class Rois(CodecLayer):
         return self.mask_codec.encode(annotations, proposals, levels=levels, seed=self.seeds)
 
     def compute_output_spec(self, annotations, proposals, levels, raw):
-        side = self.mask_codec.mask_size
-        rows = (annotations["labels"].shape[0], None)
-        return {
-            "boxes": keras.KerasTensor((*rows, 4), "float32"),
-            "labels": keras.KerasTensor(rows, "int32"),
-            "targets": keras.KerasTensor((*rows, side, side), "float32"),
-            "levels": keras.KerasTensor(rows, "int32"),
-        }
-
-    def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
+        spec = super().compute_output_spec(annotations, proposals)
+        return {**spec, "levels": keras.KerasTensor(spec["labels"].shape, "int32")}
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")

@@ -4,17 +4,25 @@
     Settings                        a dataclass: the flags of the family (--net.NAME); raises UserError for bad values
     build(settings, net, purpose)   a Detector for the classes, image size and training images of `purpose`
     any_size(settings)              whether the network takes images of several sizes
+    TASK                            "instances", if it learns from masks and predicts them; may be left out
 
 None of them imports Keras before `build`. To add a family, write its module and add a row here.
 """
 
 from types import ModuleType
 
-from kerastransfer.detectors import faster_rcnn, fcos, retinanet, yolov1, yolov3
+from kerastransfer.detectors import faster_rcnn, fcos, mask_rcnn, retinanet, yolov1, yolov3
 from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest
 
-DETECTORS = {"yolov1": yolov1, "yolov3": yolov3, "retinanet": retinanet, "fcos": fcos, "faster_rcnn": faster_rcnn}
+DETECTORS = {
+    "yolov1": yolov1,
+    "yolov3": yolov3,
+    "retinanet": retinanet,
+    "fcos": fcos,
+    "faster_rcnn": faster_rcnn,
+    "mask_rcnn": mask_rcnn,
+}
 SETTINGS = {name: family.Settings for name, family in DETECTORS.items()}
 FAMILY = {net: name for name, family in DETECTORS.items() for net in family.NETS}
 
@@ -29,3 +37,16 @@ def family(net: str) -> ModuleType:
 def settings_of(net: str) -> type:
     """The class of the settings of a net. Raises UserError for an unknown net."""
     return family(net).Settings
+
+
+def task_of(net: str) -> str:
+    """What a net predicts, "detection" or "instances". Raises UserError for an unknown net."""
+    return getattr(family(net), "TASK", "detection")
+
+
+def field_of(net: str) -> str:
+    """What the images must be annotated with that a net learns from and is scored on, "boxes" or "masks"."""
+    # Imports NumPy, which --help does without.
+    from kerastransfer.tasks import TASKS
+
+    return TASKS[task_of(net)].FIELD

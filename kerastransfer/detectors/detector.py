@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import keras
 
     from kerastransfer.data.dataset import Dataset
+    from kerastransfer.models.reading import Reading
 
 # The parts that `Purpose.start` gives its weights, and the head of which it gives what fits.
 STARTED = ("encoder", "decoder")
@@ -23,8 +24,9 @@ class Detector:
     codec: converts raw predictions to annotations and back.
     terms, weights: those of its loss (`training.terms.TermModel`).
     stride: the largest stride of the network, in pixels.
-    reading: where training reads annotations, a function from the network to the graph over its parts that is trained,
-        from {"image", "boxes", "labels"} to what the terms read; or None, where the network itself is trained.
+    reading: where training reads annotations, a function from the network to a `models.reading.Reading`, which gives
+        what the terms read; or None, where they read what the network gives.
+    task: "detection", or "instances" where it learns from masks and predicts them.
     loaded: names of the parts that `build` gives trained weights.
     fresh: names of the classes that start at random where the weights of `Purpose.start` were loaded; None if they were
         not, because there is no start or because the family cannot begin from one.
@@ -36,8 +38,22 @@ class Detector:
     weights: Mapping[str, Any]
     stride: int
     loaded: tuple[str, ...] = ()
-    reading: "Callable[[keras.Model], keras.Model] | None" = None
+    reading: "Callable[[keras.Model], Reading] | None" = None
+    task: str = "detection"
     fresh: tuple[str, ...] | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What the training images must be annotated with."""
+        return ("boxes", "masks") if self.task == "instances" else ("boxes",)
+
+    def trained(self, network: "keras.Model") -> "keras.Model":
+        """The graph over the parts of a network of `build` that is trained."""
+        if self.reading is None:
+            return network
+        from kerastransfer.models import reading
+
+        return reading.trainer(network, self.reading(network), self.fields)
 
 
 @dataclasses.dataclass(frozen=True)

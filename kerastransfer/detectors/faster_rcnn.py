@@ -34,19 +34,28 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     from kerastransfer.losses.faster_rcnn import WEIGHTS, faster_rcnn_loss
     from kerastransfer.models import faster_rcnn
 
-    if purpose.start is not None:
-        raise UserError(f"--model {net} cannot start from another detector; give its encoder as --net.encoder")
+    refuse_start(net, purpose)
     codec = faster_rcnn.faster_rcnn_codec(len(purpose.classes), size=settings.anchor_size)
 
     def make(encoder):
-        sizes = {"channels": settings.channels, "hidden": settings.hidden, "proposals": settings.proposals}
-        return faster_rcnn.faster_rcnn(encoder, codec, **sizes)
+        return faster_rcnn.faster_rcnn(encoder, codec, **sizes(settings))
 
     def reading(network):
-        return faster_rcnn.trainer(network, codec, proposals=2 * settings.proposals, seed=purpose.seed)
+        return faster_rcnn.learner(network, codec, proposals=2 * settings.proposals, seed=purpose.seed)
 
     built = pyramid.detector(settings, purpose, codec, make, faster_rcnn_loss(codec), WEIGHTS)
     return dataclasses.replace(built, reading=reading)
+
+
+def sizes(settings: Settings) -> dict:
+    """The options of `models.faster_rcnn.faster_rcnn`."""
+    return {name: getattr(settings, name) for name in ("channels", "hidden", "proposals")}
+
+
+def refuse_start(net: str, purpose: Purpose) -> None:
+    """Raises UserError if the purpose has a detector to start from."""
+    if purpose.start is not None:
+        raise UserError(f"--model {net} cannot start from another detector; give its encoder as --net.encoder")
 
 
 def any_size(settings: Settings) -> bool:

@@ -12,7 +12,7 @@ PROPOSAL_BETA, BETA = 1 / 9, 1.0
 
 
 def faster_rcnn_loss(codec) -> Callable[[Mapping, Mapping], dict]:
-    """Terms of the loss: `terms(annotations, outputs of models.faster_rcnn.trainer) -> {name: (sums, counts)}`, each
+    """Terms of the loss: `terms(annotations, outputs of models.faster_rcnn.learner) -> {name: (sums, counts)}`, each
     (B,), which `training.terms.TermModel` divides over the whole batch: all are per candidate that was drawn."""
 
     def terms(_, outputs: Mapping) -> dict:

@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 from keras import ops
@@ -16,6 +16,7 @@ from kerastransfer.encoders.labelenc import labelenc
 from kerastransfer.errors import UserError
 from kerastransfer.losses.labelenc import distance
 from kerastransfer.models.parts import feed, freeze
+from kerastransfer.models.reading import Reading, annotations
 
 # Before the names of outputs and terms that come from the label map.
 CODES = "codes_"
@@ -51,33 +52,34 @@ def trainer(
     reconstruct: bool,
     masks: bool = False,
     seed: int | None = None,
+    reading: Reading | None = None,
+    fields: Sequence[str] = ("boxes",),
 ) -> keras.Model:
-    """A graph over the parts of a detector: from {"image", "boxes", "labels"}, with `masks` also "masks" and "frames",
-    to the detector's raw predictions, its maps as FEATURES + name, adapted by a new part called "adaption", and the
-    codes of the label map as TARGETS + name.
+    """A graph over the parts of a detector: from {"image", "boxes", "labels"} (`reading.annotations` of `fields`) to
+    the detector's raw predictions, its maps as FEATURES + name, adapted by a new part called "adaption", and the codes
+    of the label map as TARGETS + name.
 
     reconstruct: also give CODES + name, what the detector's head predicts from the codes; the label map is then varied
-    (step 1). label_network: from `label_network`; freeze it for step 2.
+    (step 1). label_network: from `label_network`; freeze it for step 2. masks: the label map shows masks, not boxes.
+    reading: what the detector's loss reads, in place of raw predictions (`detectors.detector.Detector.reading`).
     """
     encoder, decoder, head = (detector.get_layer(part) for part in ("encoder", "decoder", "head"))
     image = keras.Input(encoder.input.shape[1:], name="image")
-    annotations = {
-        "boxes": keras.Input((None, 4), name="boxes", dtype="float32"),
-        "labels": keras.Input((None,), name="labels", dtype="int32"),
-    }
-    if masks:
-        annotations["masks"] = keras.Input((None, None, None), name="masks", dtype="uint8")
-        annotations["frames"] = keras.Input((None, 4), name="frames", dtype="float32")
+    truths = annotations(fields)
+
+    def predicted(maps):
+        return _named(feed(head, maps)) if reading is None else reading(maps, truths, image)
+
     layer = LabelMap(label_network.input.shape[-1], vary=reconstruct, masks=masks, seed=seed, name="label_map")
-    codes = label_network(layer(annotations, image))
+    codes = label_network(layer(truths, image))
     maps = feed(decoder, encoder(image))
     read = {name: maps[name] for name in head.input}
     adapted = adaption({name: one.shape[-1] for name, one in read.items()})(read)
-    outputs = _named(feed(head, maps)) | {f"{FEATURES}{name}": one for name, one in adapted.items()}
+    outputs = predicted(maps) | {f"{FEATURES}{name}": one for name, one in adapted.items()}
     outputs |= {f"{TARGETS}{name}": codes[name] for name in read}
     if reconstruct:
-        outputs |= {f"{CODES}{name}": one for name, one in _named(feed(head, codes)).items()}
-    return keras.Model({"image": image, **annotations}, outputs, name=detector.name)
+        outputs |= {f"{CODES}{name}": one for name, one in predicted(codes).items()}
+    return keras.Model({"image": image, **truths}, outputs, name=detector.name)
 
 
 def _named(raw):
@@ -147,10 +149,26 @@ class SwitchedOff:
         return ops.where(step < self.steps, self.size, 0.0)
 
 
-def with_head(label_network: keras.Model, head: keras.Model) -> keras.Model:
-    """What step 1 keeps: from label maps (B, H, W, num_classes) to the head's raw predictions."""
+def heads(detector: keras.Model) -> dict[str, keras.Model]:
+    """The parts of a detector behind its decoder: "head", and of two stages "branch" and "mask_branch"."""
+    parts = {layer.name: layer for layer in detector.layers if isinstance(layer, keras.Model)}
+    return {name: part for name, part in parts.items() if name not in ("encoder", "decoder")}
+
+
+def with_heads(label_network: keras.Model, detector: keras.Model) -> keras.Model:
+    """What step 1 keeps: from label maps (B, H, W, num_classes), and what else the detector's heads read, such as
+    "branch_boxes", to their raw predictions."""
     label_map = keras.Input(label_network.input.shape[1:], name="label_map")
-    return keras.Model(label_map, feed(head, label_network(label_map)), name="labelenc")
+    codes, inputs, outputs = label_network(label_map), {"label_map": label_map}, {}
+    for name, part in heads(detector).items():
+        others = {
+            key: keras.Input(one.shape[1:], name=f"{name}_{key}", dtype=one.dtype)
+            for key, one in part.input.items()
+            if key not in codes
+        }
+        inputs |= {one.name: one for one in others.values()}
+        outputs |= {f"{name}_{key}": one for key, one in _named(feed(part, {**codes, **others})).items()}
+    return keras.Model(inputs, outputs, name="labelenc")
 
 
 def channels_read(detector: keras.Model) -> dict[str, int]:
@@ -158,9 +176,15 @@ def channels_read(detector: keras.Model) -> dict[str, int]:
     return {name: one.shape[-1] for name, one in detector.get_layer("head").input.items()}
 
 
-def distiller(detector: keras.Model, teacher: keras.Model) -> keras.Model:
-    """A graph like `trainer`'s, from image (B, H, W, 3), in which the maps of another detector, frozen, take the place
-    of the codes: knowledge distillation.
+def distiller(
+    detector: keras.Model,
+    teacher: keras.Model,
+    *,
+    reading: Reading | None = None,
+    fields: Sequence[str] = ("boxes",),
+) -> keras.Model:
+    """A graph like `trainer`'s, in which the maps of another detector, frozen, take the place of the codes: knowledge
+    distillation. Without `reading` it reads the image (B, H, W, 3) alone.
 
     Raises UserError if the teacher's head reads other maps.
     """
@@ -174,11 +198,18 @@ def distiller(detector: keras.Model, teacher: keras.Model) -> keras.Model:
             f"the teacher's head reads {shapes[1]}, the detector's {shapes[0]}; train it with the same --model"
         )
     image = keras.Input(encoder.input.shape[1:], name="image")
-    read = {name: one for name, one in feed(decoder, encoder(image)).items() if name in head.input}
+    maps = feed(decoder, encoder(image))
+    read = {name: maps[name] for name in head.input}
     # Models that are nested under one name would be taken for one.
     frozen = keras.Model(image, feed(theirs[1], theirs[0](image)), name="teacher")
     freeze(frozen)
     targets = frozen(image)
     adapted = adaption({name: one.shape[-1] for name, one in read.items()})(read)
-    outputs = _named(feed(head, read)) | {f"{FEATURES}{name}": one for name, one in adapted.items()}
-    return keras.Model(image, outputs | {f"{TARGETS}{name}": targets[name] for name in read}, name=detector.name)
+    inputs = image
+    if reading is None:
+        outputs = _named(feed(head, maps))
+    else:
+        truths = annotations(fields)
+        outputs, inputs = reading(maps, truths, image), {"image": image, **truths}
+    outputs |= {f"{FEATURES}{name}": one for name, one in adapted.items()}
+    return keras.Model(inputs, outputs | {f"{TARGETS}{name}": targets[name] for name in read}, name=detector.name)

@@ -28,8 +28,8 @@ class DetectorConfig(fitting.TrainingConfig):
 
     model: str = "small"
     """The detector's net: small, fast_yolo or yolov1 (YOLOv1 on the small encoder of this package, on that of Fast
-    YOLO, or on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp; retinanet, fcos or
-    faster_rcnn, on the encoder of --net.encoder."""
+    YOLO, or on the published one); yolov3-tiny, yolov3-small, yolov3 or yolov3-spp; retinanet, fcos, faster_rcnn
+    or mask_rcnn, which learns from masks, on the encoder of --net.encoder."""
     net: one_of(detectors.SETTINGS) = None
     """Settings of the family that --model belongs to."""
     start: str | None = None
@@ -69,7 +69,8 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
     """
     from kerastransfer.training import strategy
 
-    train, test = data.parts["boxes"]
+    task = detectors.task_of(config.model)
+    train, test = data.parts[detectors.field_of(config.model)]
     name, built = detectors.FAMILY[config.model], build(config, train)
 
     def work():
@@ -78,10 +79,10 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
             from kerastransfer.data import views
 
             objective = fitting.Objective(
-                built.reading(network) if built.reading else network,
+                built.trained(network),
                 built.terms,
                 built.weights,
-                fields=("boxes",),
+                fields=built.fields,
                 epochs=config.detector_epochs,
                 learning_rate=config.learning_rate,
                 mosaic=config.mosaic,
@@ -95,7 +96,7 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
 
     if report := fitting.phase(config, run, "detector", work):
         run.write_transfer(name, report)
-    result.score(name, "detection", test)
+    result.score(name, task, test)
     result.export(name, train, test)
     return name
 
@@ -107,7 +108,7 @@ def keep(
     if run.leads:
         size = (config.image_size, config.image_size)
         outcome.keep_part(run, "encoder", network.get_layer("encoder"))
-        outcome.keep(run, name, network, About("detection", data.dataset.classes, size, config.resize, built.codec))
+        outcome.keep(run, name, network, About(built.task, data.dataset.classes, size, config.resize, built.codec))
 
 
 def build(config: DetectorConfig, train: "Dataset") -> Detector:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from kerastransfer import detectors
 from kerastransfer.detectors.detector import Detector
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
@@ -19,6 +20,8 @@ from kerastransfer.tasks.about import About
 if TYPE_CHECKING:
     import keras
 
+    from kerastransfer.data.dataset import Dataset
+
 # Of step 1, the share in which the distance does not count: 30,000 of 120,000 steps (section 4.1).
 WARMUP = 1 / 4
 # Of step 2, the share at the end in which it does not: the last 10,000 of 90,000 steps.
@@ -30,12 +33,12 @@ class LabelEncConfig(DetectorConfig):
     """The flags of all recipes that train with a label encoder."""
 
     model: str = "retinanet"
-    """The detector's net: retinanet or fcos, on the encoder of --net.encoder; yolov3-tiny, yolov3-small, yolov3 or
-    yolov3-spp; small, fast_yolo or yolov1."""
+    """The detector's net: retinanet, fcos, faster_rcnn or mask_rcnn, on the encoder of --net.encoder; yolov3-tiny,
+    yolov3-small, yolov3 or yolov3-spp; small, fast_yolo or yolov1."""
     label_map: Literal["boxes", "masks"] = "boxes"
     """What the label encoder reads: the boxes of the objects, or the masks in them."""
     distance_weight: float = 1.0
-    """Weight of the distance between features and codes, a mean over all places. The terms of RetinaNet and FCOS are
+    """Weight of the distance between features and codes, a mean over all places. The terms of most detectors are
     means too, but those of YOLOv1 and YOLOv3 sums over an image, for which 50 suits."""
     step1_epochs: int = 0
     """Number of epochs of step 1; 0 is 4/3 of --detector-epochs, as published."""
@@ -56,11 +59,12 @@ def plain(name: str, epochs: int, config: LabelEncConfig, run: RunFolder, data: 
     """Train models/NAME.keras, the detector without a label encoder, for comparison; and score it."""
 
     def work(built: Detector, network: "keras.Model") -> dict:
-        _fit(network, built.terms, built.weights, name, epochs, built, network, config, run, data, reads=False)
+        graph = built.trained(network)
+        _fit(graph, built.terms, built.weights, name, epochs, built, network, config, run, data, reads=False)
         return {}
 
     _phase(name, work, config, run, data, file=name)
-    result.score(name, "detection", data.parts["boxes"][1])
+    _score(name, config, data, result)
 
 
 def step1(
@@ -83,7 +87,8 @@ def step1(
 
     def work(built: Detector, detector: "keras.Model") -> dict:
         network = labelenc.label_network(detector, len(data.dataset.classes))
-        graph = labelenc.trainer(detector, network, reconstruct=True, masks=_masks(config), seed=config.seed)
+        read = _read(built, detector, config)
+        graph = labelenc.trainer(detector, network, reconstruct=True, seed=config.seed, **read)
         terms = labelenc.labelenc_terms(built.terms, reconstruct=True)
         own = dict(built.weights) if image else dict.fromkeys(built.weights, 0.0)
         codes = {f"{labelenc.CODES}{term}": weight for term, weight in built.weights.items()}
@@ -93,12 +98,12 @@ def step1(
         resting = {"adaption": warmup.resting} if image else {}
         _fit(graph, terms, weights, name, config.first_epochs, built, detector, config, run, data, resting=resting)
         if run.leads:
-            outcome.keep_part(run, name, labelenc.with_head(network, detector.get_layer("head")))
+            outcome.keep_part(run, name, labelenc.with_heads(network, detector))
         return {}
 
     _phase(name, work, config, run, data, file=f"{name}_detector" if image else None)
     if image:
-        result.score(f"{name}_detector", "detection", data.parts["boxes"][1], role="beside")
+        _score(f"{name}_detector", config, data, result, role="beside")
     return path
 
 
@@ -123,18 +128,19 @@ def step2(
     from kerastransfer.training import transfer
 
     def work(built: Detector, detector: "keras.Model") -> dict:
-        network, head = opened(source, detector, data.dataset.classes)
+        network, parts = opened(source, detector, data.dataset.classes)
         report = {"source": str(source)}
         if initialise:
-            report["head"] = transfer.load(detector.get_layer("head"), head)
+            for part, theirs in parts.items():
+                report[part] = transfer.load(detector.get_layer(part), theirs)
             report["decoder"] = _begun_with(detector.get_layer("decoder"), network.get_layer("label_decoder"))
         if not supervise:
-            epochs = config.detector_epochs
-            _fit(detector, built.terms, built.weights, name, epochs, built, detector, config, run, data, reads=False)
+            epochs, graph = config.detector_epochs, built.trained(detector)
+            _fit(graph, built.terms, built.weights, name, epochs, built, detector, config, run, data, reads=False)
             return report
         freeze(network)
         before = transfer.weights(network)
-        graph = labelenc.trainer(detector, network, reconstruct=False, masks=_masks(config))
+        graph = labelenc.trainer(detector, network, reconstruct=False, **_read(built, detector, config))
         terms = labelenc.labelenc_terms(built.terms, reconstruct=False)
         off = _switched_off(config, data)
         weights = {**built.weights, "distance": off.weight}
@@ -146,7 +152,7 @@ def step2(
 
     report = _phase(name, work, config, run, data, file=name)
     run.write_transfer(name, report)
-    result.score(name, "detection", data.parts["boxes"][1])
+    _score(name, config, data, result)
 
 
 def distilled(
@@ -157,7 +163,8 @@ def distilled(
     from kerastransfer.models import labelenc
 
     def work(built: Detector, detector: "keras.Model") -> dict:
-        graph = labelenc.distiller(detector, trained.detector(teacher)[0])
+        reading = built.reading(detector) if built.reading else None
+        graph = labelenc.distiller(detector, trained.stored(teacher)[0], reading=reading, fields=built.fields)
         terms = labelenc.labelenc_terms(built.terms, reconstruct=False)
         off = _switched_off(config, data)
         weights = {**built.weights, "distance": off.weight}
@@ -167,13 +174,16 @@ def distilled(
 
     report = _phase(name, work, config, run, data, file=name)
     run.write_transfer(name, report)
-    result.score(name, "detection", data.parts["boxes"][1])
+    _score(name, config, data, result)
 
 
-def opened(source: str | Path, detector: "keras.Model", classes: tuple[str, ...]) -> "tuple[keras.Model, keras.Model]":
-    """The label network and the head in a file of step 1. Raises UserError if it does not fit the detector."""
+def opened(
+    source: str | Path, detector: "keras.Model", classes: tuple[str, ...]
+) -> "tuple[keras.Model, dict[str, keras.Model]]":
+    """The label network, and by their names the detector's heads, in a file of step 1. Raises UserError if they do not
+    fit the detector."""
     from kerastransfer.export.loading import load_keras
-    from kerastransfer.models.labelenc import channels_read
+    from kerastransfer.models.labelenc import channels_read, heads
     from kerastransfer.models.parts import thaw
 
     model = load_keras(source)
@@ -181,11 +191,17 @@ def opened(source: str | Path, detector: "keras.Model", classes: tuple[str, ...]
     if not {"label_network", "head"} <= set(names):
         raise UserError(f"{source} holds no label encoder; give RUN/models/labelenc.keras of the recipe labelenc_step1")
     thaw(model)
-    network, head = model.get_layer("label_network"), model.get_layer("head")
+    parts = heads(model)
+    network = parts.pop("label_network")
     known = network.input.shape[-1]
     if known != len(classes):
         raise UserError(
             f"{source} was trained for {known} classes, but the data has {len(classes)}; train step 1 on this data"
+        )
+    if parts.keys() != heads(detector).keys():
+        raise UserError(
+            f"{source} has the heads {', '.join(parts)}, but the detector has {', '.join(heads(detector))}; train "
+            "step 1 with the same --model"
         )
     ours, theirs = channels_read(detector), channels_read(model)
     if ours != theirs:
@@ -193,7 +209,7 @@ def opened(source: str | Path, detector: "keras.Model", classes: tuple[str, ...]
             f"{source} is for a head that reads {_told(theirs)}, but the detector's reads {_told(ours)}; train step 1 "
             "with the same --model and --net.channels"
         )
-    return network, head
+    return network, parts
 
 
 def _told(channels):
@@ -226,14 +242,29 @@ def _masks(config):
 
 def fields(config: LabelEncConfig) -> tuple[str, ...]:
     """What the samples must have."""
-    return ("boxes", "masks") if _masks(config) else ("boxes",)
+    return ("boxes", "masks") if _masks(config) or detectors.field_of(config.model) == "masks" else ("boxes",)
+
+
+def split(config: LabelEncConfig, data: Data) -> "tuple[Dataset, Dataset]":
+    """(training samples, test samples) of the detector."""
+    return data.parts[detectors.field_of(config.model)]
+
+
+def _score(name, config, data, result, **options):
+    result.score(name, detectors.task_of(config.model), split(config, data)[1], **options)
+
+
+def _read(built, detector, config):
+    """What the graphs of both steps read."""
+    reading = built.reading(detector) if built.reading else None
+    return {"masks": _masks(config), "reading": reading, "fields": fields(config)}
 
 
 def _steps(epochs, config, data):
     """The number of steps of so many epochs."""
     from kerastransfer.data.pipeline import steps_per_epoch
 
-    train = data.parts["boxes"][0].having(*fields(config))
+    train = split(config, data)[0].having(*fields(config))
     if config.validation:
         from kerastransfer.data import splits
 
@@ -256,14 +287,12 @@ def _phase(
         from kerastransfer.training import strategy
 
         with strategy.scope(config.strategy):
-            built = detector_phase.build(config, data.parts["boxes"][0])
-            if built.reading:
-                raise UserError(f"--model {config.model} cannot have a label encoder yet; choose retinanet or fcos")
+            built = detector_phase.build(config, split(config, data)[0])
             network, _ = detector_phase.begun(built, config)
             report = work(built, network)
         if run.leads and file:
             size = (config.image_size, config.image_size)
-            about = About("detection", data.dataset.classes, size, config.resize, built.codec)
+            about = About(built.task, data.dataset.classes, size, config.resize, built.codec)
             outcome.keep(run, file, network, about)
         return report
 
@@ -271,20 +300,20 @@ def _phase(
 
 
 def _fit(graph, terms, weights, name, epochs, built, detector, config, run, data, *, resting=None, reads=True):
-    """reads: whether the graph reads annotations."""
+    """reads: whether the graph reads a label map."""
     from kerastransfer.data import views
 
     objective = fitting.Objective(
         graph,
         terms,
         weights,
-        fields=fields(config) if reads else ("boxes",),
+        fields=fields(config) if reads else built.fields,
         epochs=epochs,
         learning_rate=config.learning_rate,
         mosaic=config.mosaic,
-        view=views.annotated if reads else None,
+        view=views.annotated if reads or built.reading else None,
         sides=fitting.sides(config.image_size, built.stride) if config.multi_scale else (),
         resting=resting or {},
         rates=detector_phase.rates(detector, built, config),
     )
-    fitting.fit(objective, data.parts["boxes"][0], config, run, name)
+    fitting.fit(objective, split(config, data)[0], config, run, name)

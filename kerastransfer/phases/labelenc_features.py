@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kerastransfer.data.letterbox import placement
-from kerastransfer.phases.labelenc import LabelEncConfig
+from kerastransfer.phases.labelenc import LabelEncConfig, split
 from kerastransfer.runs import trained
 from kerastransfer.runs.data import Data
 
@@ -25,7 +25,7 @@ def figure(detectors: Mapping[str, Path], source: Path, config: LabelEncConfig, 
     from kerastransfer.report.page import Figure
 
     size = (config.image_size, config.image_size)
-    examples = [sample.read() for sample in data.parts["boxes"][1].spread(SHOWN).samples]
+    examples = [sample.read() for sample in split(config, data)[1].spread(SHOWN).samples]
     places = [placement(example["image"].shape[:2], size, config.resize) for example in examples]
     images = [place.image(example["image"]) for place, example in zip(places, examples, strict=True)]
     maps = {name: _of_images(trained.stored(path)[0], np.stack(images)) for name, path in detectors.items()}

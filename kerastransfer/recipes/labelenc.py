@@ -88,7 +88,7 @@ def once(config: Config, run: RunFolder) -> Outcome:
     if {"1x", "labelenc"} <= set(config.methods) and run.leads:
         detectors = {name: run.models / f"{name}.keras" for name in ("1x", "labelenc")}
         result.figures.append(labelenc_features.figure(detectors, run.models / "label_encoder.keras", config, data))
-    result.export("labelenc" if "labelenc" in config.methods else config.methods[0], *data.parts["boxes"])
+    result.export("labelenc" if "labelenc" in config.methods else config.methods[0], *labelenc.split(config, data))
     return result
 
 

@@ -52,7 +52,7 @@ def once(config: Config, run: RunFolder) -> Outcome:
     data = load_data(config, *labelenc.fields(config))
     result = Outcome(config, run, data, LEAD)
     labelenc.step1("labelenc", config, run, data, result)
-    result.export("labelenc_detector", *data.parts["boxes"])
+    result.export("labelenc_detector", *labelenc.split(config, data))
     return result
 
 

@@ -62,7 +62,7 @@ def once(config: Config, run: RunFolder) -> Outcome:
     source = config.labelenc or labelenc.step1("labelenc", config, run, data, result)
     chosen = {"supervise": config.supervise, "initialise": config.initialise}
     labelenc.step2("detector", source, config, run, data, result, **chosen)
-    result.export("detector", *data.parts["boxes"])
+    result.export("detector", *labelenc.split(config, data))
     return result
 
 

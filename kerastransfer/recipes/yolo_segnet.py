@@ -13,6 +13,7 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from kerastransfer import detectors
 from kerastransfer.errors import UserError
 from kerastransfer.phases import from_boxes
 from kerastransfer.phases.detector import DetectorConfig, detector
@@ -90,7 +91,8 @@ def main(config: Config) -> dict:
 def once(config: Config, run: RunFolder) -> Outcome:
     """One seed: the detector (unless an encoder is given), then all decoders, then the controls."""
     boxes = config.encoder is None or "from-boxes" in config.masks
-    data = load_data(config, *(["boxes"] if boxes else []), "segmentation")
+    field = detectors.field_of(config.model)
+    data = load_data(config, *([field] if boxes else []), "segmentation")
     require_decoders(config.decoders)
     result = Outcome(config, run, data, GIVEN if config.encoder else LEAD)
     if config.encoder:
@@ -102,7 +104,7 @@ def once(config: Config, run: RunFolder) -> Outcome:
     for masks in config.masks:
         suffix, (train, test) = "", data.parts["segmentation"]
         if masks == "from-boxes":
-            suffix, train = "_from_boxes", from_boxes.pseudo_masked(data.parts["boxes"][0], run, config.quiet)
+            suffix, train = "_from_boxes", from_boxes.pseudo_masked(data.parts[field][0], run, config.quiet)
         for decoder in config.decoders:
             name = MODELS.get(decoder, decoder) + suffix
             segmenter(name, decoder, encoder, *common, freeze=config.freeze, train=train)

@@ -71,9 +71,12 @@ def num_classes(outputs: Mapping[str, Any]) -> int | None:
 
 
 def graph(network: "keras.Model", about: About) -> "keras.Model":
-    from kerastransfer.models import yolo_mask
+    from kerastransfer.codecs.faster_rcnn import FasterRcnnCodec
+    from kerastransfer.models import mask_rcnn, yolo_mask
 
     found = about.decoder
+    if isinstance(found.codec, FasterRcnnCodec):
+        return mask_rcnn.instances(network, found, about.image_size)
     limits = {"max_detections": found.detections}
     return yolo_mask.instances(network, found.codec, found.masks, about.image_size, **limits)
 

@@ -11,7 +11,7 @@ import pytest
 
 from kerastransfer import detectors
 from kerastransfer.data.toy import toy
-from kerastransfer.detectors import faster_rcnn, fcos, retinanet, yolov1, yolov3
+from kerastransfer.detectors import faster_rcnn, fcos, mask_rcnn, retinanet, yolov1, yolov3
 from kerastransfer.detectors.detector import Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
 from kerastransfer.phases.detector import DetectorConfig
@@ -71,6 +71,11 @@ def test_an_image_size_that_does_not_fit_suggests_the_nearest():
             require_multiple(size, 32, "a net")
 
 
+def test_what_a_net_learns_from():
+    assert [detectors.field_of(net) for net in ("yolov3", "faster_rcnn", "mask_rcnn")] == ["boxes", "boxes", "masks"]
+    assert [detectors.task_of(net) for net in ("small", "mask_rcnn")] == ["detection", "instances"]
+
+
 def test_the_tables_need_neither_keras_nor_tensorflow():
     code = "import sys, kerastransfer.detectors; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -99,7 +104,7 @@ def purpose(size, **options):
 
 def built(net, size, **settings):
     family = detectors.family(net)
-    own = ENCODER if family in (retinanet, fcos, faster_rcnn) else {}
+    own = ENCODER if family in (retinanet, fcos, faster_rcnn, mask_rcnn) else {}
     return family.build(family.Settings(**own, **settings), net, purpose(size))
 
 
@@ -284,32 +289,49 @@ def test_an_encoder_without_the_strides_of_a_pyramid(net):
 
 
 @pytest.mark.slow
-def test_faster_rcnn_learns_a_batch():
-    """Both stages, from a sample of their candidates; the network then finds the objects."""
+@pytest.mark.parametrize("net", ["faster_rcnn", "mask_rcnn"])
+def test_two_stages_learn_a_batch(net):
+    """Both stages, from a sample of their candidates; the network then finds the objects, and their masks."""
     import keras
 
+    from kerastransfer.models import mask_rcnn as models
     from kerastransfer.training import optimizers
     from kerastransfer.training.terms import TermModel
 
     keras.utils.set_random_seed(0)
-    found = built("faster_rcnn", 96, hidden=32, proposals=20, norms="trained")
+    masks = {"mask_filters": 16, "mask_convs": 1, "detections": 6} if net == "mask_rcnn" else {}
+    found = built(net, 96, hidden=32, proposals=20, norms="trained", **masks)
     network = found.build()
-    graph = found.reading(network)
     image = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype("float32")
     boxes = np.float32([[[0.2, 0.3, 0.6, 0.8], [0.1, 0.1, 0.4, 0.3], [0, 0, 0, 0]]] * 2)
     truth = {"boxes": boxes, "labels": np.int32([[3, 1, -1]] * 2)}
-    model = TermModel(graph, found.terms, found.weights)
+    if masks:
+        # The upper half of the first object, the left one of the second.
+        crops = np.zeros((2, 3, 28, 28), "uint8")
+        crops[:, 0, :14] = crops[:, 1, :, :14] = 255
+        truth |= {"masks": crops, "frames": boxes}
+    model = TermModel(found.trained(network), found.terms, found.weights)
     model.compile(optimizers.OPTIMIZERS["adamw"]().build(5e-3, 0.0))
     for _ in range(250):
         model.train_on_batch({"image": image, **truth}, truth)
-    decoded, scores = (np.asarray(one)[0] for one in found.codec.decode(network(image)))
-    for box, label in ((boxes[0, 0], 3), (boxes[0, 1], 1)):
-        best = scores[:, label].argmax()
-        assert scores[best, label] > 0.5
-        np.testing.assert_allclose(decoded[best], box, atol=0.08)
+    wanted = ((boxes[0, 0], 3), (boxes[0, 1], 1))
+    if not masks:
+        decoded, scores = (np.asarray(one)[0] for one in found.codec.decode(network(image)))
+        for box, label in wanted:
+            best = scores[:, label].argmax()
+            assert scores[best, label] > 0.5
+            np.testing.assert_allclose(decoded[best], box, atol=0.08)
+        return
+    seen = {name: np.asarray(one)[0] for name, one in models.instances(network, found.codec, (96, 96))(image).items()}
+    for row, (box, label) in enumerate(wanted):
+        best = np.flatnonzero(seen["labels"] == label)[0]
+        assert seen["scores"][best] > 0.5
+        np.testing.assert_allclose(seen["boxes"][best], box, atol=0.08)
+        assert (abs(seen["masks"][best] - crops[0, row] / 255) < 0.5).mean() > 0.85
 
 
-def test_faster_rcnn_cannot_start_from_another_detector():
+@pytest.mark.parametrize("net", ["faster_rcnn", "mask_rcnn"])
+def test_two_stages_cannot_start_from_another_detector(net):
     begun = purpose(64, start=start(None, None, scenes().classes))
-    with pytest.raises(UserError, match="--model faster_rcnn cannot start from another detector; give its encoder as"):
-        faster_rcnn.build(faster_rcnn.Settings(**ENCODER), "faster_rcnn", begun)
+    with pytest.raises(UserError, match=f"--model {net} cannot start from another detector; give its encoder as"):
+        detectors.family(net).build(detectors.family(net).Settings(**ENCODER), net, begun)

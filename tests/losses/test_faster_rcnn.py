@@ -3,7 +3,10 @@ import numpy as np
 from harness import with_gradient
 
 from kerastransfer.codecs.faster_rcnn import FasterRcnnCodec
+from kerastransfer.codecs.mask import MaskCodec
+from kerastransfer.codecs.masked_boxes import MaskedBoxes
 from kerastransfer.codecs.retinanet import AnchorCodec
+from kerastransfer.losses import mask_rcnn
 from kerastransfer.losses.faster_rcnn import WEIGHTS, faster_rcnn_loss
 
 FIRST = AnchorCodec(1, (("p2", 8),), (((8, 8),),), 0.3, 0.7, True, (1, 1, 1, 1))
@@ -69,3 +72,19 @@ def test_an_image_without_objects_learns_background_alone():
     assert np.isfinite(float(value))
     for name, slope in gradient.items():
         assert np.isfinite(np.asarray(slope)).all() and np.asarray(slope).any() == name.endswith("classes"), name
+
+
+def test_mask_rcnn_adds_the_mean_over_masks():
+    """A box of class 1, whose mask is half right, and padding."""
+    logits = np.zeros((1, 2, 2, 2, 2), "float32")
+    logits[0, 0, :, :, 1] = [[3, 3], [-3, -3]]
+    logits[0, 1] = 9
+    truth = {"mask_labels": np.int32([[1, -1]]), "mask_targets": np.float32([[[[1, 0], [1, 0]], [[1, 1], [1, 1]]]])}
+    given = {**outputs(), **truth, "masks": logits}
+    found = mask_rcnn.mask_rcnn_loss(MaskedBoxes(CODEC, MaskCodec(2)))({}, given)
+    assert found.keys() == mask_rcnn.WEIGHTS.keys()
+    total, count = (float(one[0]) for one in found["mask"])
+    right, wrong = np.logaddexp(0, [-3, 3])
+    np.testing.assert_allclose([total, count], [(right + wrong) / 2, 1], rtol=1e-5)
+    for name, pair in faster_rcnn_loss(CODEC)({}, given).items():
+        np.testing.assert_array_equal(pair, found[name])

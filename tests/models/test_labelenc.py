@@ -10,9 +10,10 @@ from kerastransfer.codecs.retinanet import retinanet_codec
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.encoders.yolov1 import POOL, yolov1_encoder
 from kerastransfer.errors import UserError
+from kerastransfer.losses import faster_rcnn as faster_rcnn_losses
 from kerastransfer.losses import retinanet as retinanet_losses
 from kerastransfer.losses import yolov1 as yolov1_losses
-from kerastransfer.models import labelenc
+from kerastransfer.models import faster_rcnn, labelenc
 from kerastransfer.models.retinanet import LEVELS, retinanet
 from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.training import optimizers
@@ -40,8 +41,8 @@ def grid():
     return yolov1(encoder, codec), yolov1_losses.yolov1_loss(codec, "giou")
 
 
-def gradients(graph, terms, chosen):
-    """Names of the parts that the gradient of the chosen terms reaches."""
+def gradients(graph, terms, chosen, parts=None):
+    """Names of the parts, PARTS unless they are given, that the gradient of the chosen terms reaches."""
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
@@ -51,10 +52,11 @@ def gradients(graph, terms, chosen):
             value = values[name]
             total = total + tf.reduce_sum(value[0] if isinstance(value, tuple) else value)
     found = set()
-    weights = {part: graph.get_layer(part).trainable_weights for part in PARTS}
-    flat = [weight.value for part in PARTS for weight in weights[part]]
+    parts = parts or PARTS
+    weights = {part: graph.get_layer(part).trainable_weights for part in parts}
+    flat = [weight.value for part in parts for weight in weights[part]]
     slopes = iter(tape.gradient(total, flat))
-    for part in PARTS:
+    for part in parts:
         if any(slope is not None and np.asarray(slope).any() for slope in [next(slopes) for _ in weights[part]]):
             found.add(part)
     return found
@@ -157,3 +159,24 @@ def test_a_decoder_that_reads_from_inside_the_encoder():
     detector = keras.Model(image, decoder({"section_7": encoder(image)["section_7"]}), name="net")
     with pytest.raises(UserError, match="the decoder of 'net' reads section_7 from inside its encoder"):
         labelenc.label_network(detector, CLASSES)
+
+
+@pytest.mark.slow
+def test_a_detector_of_two_stages():
+    """What both stages say of the codes reaches the label encoder and all heads, and its first stage all codes."""
+    codec = faster_rcnn.faster_rcnn_codec(CLASSES)
+    encoder = yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
+    detector = faster_rcnn.faster_rcnn(encoder, codec, channels=8, hidden=6, proposals=5)
+    learner = faster_rcnn.learner(detector, codec, proposals=8, seed=0)
+    network = labelenc.label_network(detector, CLASSES)
+    graph = labelenc.trainer(detector, network, reconstruct=True, reading=learner, seed=0)
+    terms = labelenc.labelenc_terms(faster_rcnn_losses.faster_rcnn_loss(codec), reconstruct=True)
+    parts = (*PARTS, "branch")
+    own = {"encoder", "decoder", "head", "branch"}
+    found = gradients(
+        graph, terms, lambda values: [name for name in values if name in faster_rcnn_losses.WEIGHTS], parts
+    )
+    assert found == own
+    codes = gradients(graph, terms, lambda values: [name for name in values if name.startswith(labelenc.CODES)], parts)
+    assert codes == {"label_network", "head", "branch"}
+    assert gradients(graph, terms, lambda _: ["distance"], parts) == {"encoder", "decoder", "adaption"}

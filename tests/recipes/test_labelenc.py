@@ -11,6 +11,7 @@ from kerastransfer.encoders.yolov1 import yolov1_encoder
 from kerastransfer.errors import UserError
 from kerastransfer.export import loading
 from kerastransfer.models import labelenc as models
+from kerastransfer.models.faster_rcnn import faster_rcnn, faster_rcnn_codec
 from kerastransfer.models.retinanet import LEVELS, retinanet
 from kerastransfer.phases import labelenc as phase
 from kerastransfer.recipes import labelenc, labelenc_step1, labelenc_step2
@@ -89,19 +90,34 @@ def narrow(channels=8):
     return retinanet(encoder, retinanet_codec(2, LEVELS), channels=channels, towers=1)
 
 
-def test_a_file_of_step_1_is_opened_as_it_was_written(tmp_path):
-    detector = narrow()
+def two_stages():
+    encoder = yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
+    return faster_rcnn(encoder, faster_rcnn_codec(2), channels=8, hidden=6, proposals=5)
+
+
+@pytest.mark.parametrize(("build", "names"), [(narrow, {"head"}), (two_stages, {"head", "branch"})])
+def test_a_file_of_step_1_is_opened_as_it_was_written(build, names, tmp_path):
+    detector = build()
     network = models.label_network(detector, 2)
     path = tmp_path / "labelenc.keras"
-    loading.write_keras(models.with_head(network, detector.get_layer("head")), path)
-    opened, head = phase.opened(path, narrow(), ("a", "b"))
-    for found, kept in ((opened, network), (head, detector.get_layer("head"))):
+    loading.write_keras(models.with_heads(network, detector), path)
+    opened, heads = phase.opened(path, build(), ("a", "b"))
+    assert heads.keys() == names
+    for found, kept in ((opened, network), *((heads[name], detector.get_layer(name)) for name in names)):
         for value, expected in zip(found.get_weights(), kept.get_weights(), strict=True):
             np.testing.assert_array_equal(value, expected)
+
+
+def test_a_file_of_step_1_that_does_not_fit(tmp_path):
+    detector = narrow()
+    path = tmp_path / "labelenc.keras"
+    loading.write_keras(models.with_heads(models.label_network(detector, 2), detector), path)
     with pytest.raises(UserError, match="was trained for 2 classes, but the data has 3; train step 1 on this data"):
         phase.opened(path, detector, ("a", "b", "c"))
     with pytest.raises(UserError, match=r"reads p3 of 8 channels, .* but the detector's reads p3 of 12 channels"):
         phase.opened(path, narrow(12), ("a", "b"))
+    with pytest.raises(UserError, match="has the heads head, but the detector has head, branch; train step 1 with the"):
+        phase.opened(path, two_stages(), ("a", "b"))
     loading.write_keras(detector.get_layer("encoder"), tmp_path / "other.keras")
     with pytest.raises(UserError, match=r"holds no label encoder; give RUN/models/labelenc\.keras"):
         phase.opened(tmp_path / "other.keras", detector, ("a", "b"))
