@@ -188,6 +188,43 @@ def pyramid(**maps):
     return found
 
 
+def second_stage_inputs():
+    """Maps p2 to p5 (1, h, w, D) of an image of 512 x 512, boxes (N, 4) in pixels, of all levels, and seeds."""
+    random = np.random.default_rng(9)
+    maps = {f"p{n}": random.normal(size=(1, 512 >> n, 512 >> n, 4)).astype("float32") for n in (2, 3, 4, 5)}
+    near, sides = random.uniform(0, 20, (12, 2)), np.geomspace(12, 490, 12)[:, None] * random.uniform(0.95, 1, (12, 2))
+    return {**maps, "boxes": np.concatenate([near, near + sides], axis=1).astype("float32")}
+
+
+def second_stage(boxes, **maps):
+    """Of Faster R-CNN: what its box head says of boxes, and Mask R-CNN's mask head, and the weights of both. The maps
+    are pooled with aligned pixels, by torchvision's own choice of levels."""
+    import torch
+    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+    from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+    from torchvision.ops import roi_align
+    from torchvision.ops.poolers import LevelMapper
+
+    boxes = torch.tensor(boxes[:, SWAPPED])
+    levels = LevelMapper(2, 5, canonical_scale=224, canonical_level=4)([boxes])
+
+    def pooled(size):
+        found = torch.zeros(len(boxes), 4, size, size)
+        for level, x in enumerate(maps.values()):
+            own = torch.nonzero(levels == level)[:, 0]
+            x = torch.tensor(x).permute(0, 3, 1, 2)
+            found[own] = roi_align(x, [boxes[own]], size, 0.5 ** (level + 2), sampling_ratio=2, aligned=True)
+        return found
+
+    head, last = TwoMLPHead(4 * 7 * 7, 10), FastRCNNPredictor(10, CLASSES + 1)
+    convolutions, masks = MaskRCNNHeads(4, (5, 5), 1), MaskRCNNPredictor(5, 5, CLASSES)
+    parts = {"head": head, "last": last, "convolutions": convolutions, "masks": masks}
+    found = {f"{name}.{key}": value for name, part in parts.items() for key, value in weights(part, 10).items()}
+    classes, deltas = last(head(pooled(7)))
+    logits = masks(convolutions(pooled(14))).permute(0, 2, 3, 1)
+    return {**found, "levels": levels, "classes": classes, "boxes": deltas, "masks": logits}
+
+
 REFERENCES = {
     "matching": (matching_inputs, matching),
     "deltas": (deltas_inputs, deltas),
@@ -196,6 +233,7 @@ REFERENCES = {
     "giou": (giou_inputs, giou),
     "fcos_targets": (fcos_targets_inputs, fcos_targets),
     "pyramid": (pyramid_inputs, pyramid),
+    "second_stage": (second_stage_inputs, second_stage),
 }
 
 
