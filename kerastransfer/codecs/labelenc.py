@@ -8,7 +8,7 @@ from kerastransfer.ops.truths import fold, packed
 from kerastransfer.vocabulary import FULL
 
 # Number of objects at a time: memory grows with it times the size of the image.
-BLOCK = 8
+BLOCK = 32
 
 
 def label_map(boxes, labels, num_classes: int, size: tuple, *, factors=None, masks=None, frames=None):
@@ -23,41 +23,49 @@ def label_map(boxes, labels, num_classes: int, size: tuple, *, factors=None, mas
     masks, frames: (B, N, m, m) crops of masks over frames (B, N, 4), as in batches; values are 0 outside the mask.
     """
     height, width = size
-    batch, number = ops.shape(labels)
+    batch, number = ops.shape(labels)[0], labels.shape[1]
     boxes = ops.cast(boxes, "float32")
     sides = boxes[..., 2:] - boxes[..., :2]
     there = ops.logical_and(ops.logical_and(labels >= 0, labels < num_classes), ops.min(sides, axis=-1) > 0)
     extra = [ops.ones_like(sides[..., 0]) if factors is None else ops.cast(factors, "float32")]
     # Behind the boxes, so that all are reordered alike.
-    order = ops.cast(ops.broadcast_to(ops.arange(number), (batch, number)), "float32")
+    order = ops.cast(ops.broadcast_to(ops.arange(ops.shape(labels)[1]), ops.shape(labels)), "float32")
     rows, kinds = packed(
         ops.concatenate([boxes, ops.stack([*extra, order], axis=-1)], axis=-1), ops.where(there, labels, -1)
     )
     y, x = ops.arange(height, dtype="float32"), ops.arange(width, dtype="float32")
 
     def draw(drawn, rows, kinds, _):
-        own = ops.shape(kinds)[1]
-        near, far = rows[..., :2], rows[..., 2:4]
+        own = kinds.shape[1]
+        near, far, factor = rows[..., :2], rows[..., 2:4], rows[..., 4:5]
         scale = ops.cast(ops.stack([height, width]), "float32")
         middle, side = (near + far) / 2 * scale, ops.maximum((far - near) * scale, 1e-6)
-        down = 1 - ops.abs(y - middle[..., :1]) / side[..., :1]
-        along = 1 - ops.abs(x - middle[..., 1:]) / side[..., 1:]
+        down = _inside(1 - ops.abs(y - middle[..., :1]) / side[..., :1]) * factor
+        along = _inside(1 - ops.abs(x - middle[..., 1:]) / side[..., 1:]) * factor
         values = ops.minimum(ops.expand_dims(down, 3), ops.expand_dims(along, 2))
-        # A pixel on the border counts, whatever rounding made of the fractions.
-        values = ops.where(values >= 0.5 - 1e-4, values, 0.0) * rows[..., 4][..., None, None]
         if masks is not None:
             index = ops.cast(rows[..., 5], "int32")
             values = values * _pasted(_of(masks, index), _of(frames, index), y / height, x / width)
-        # What is not drawn goes to a last place, which is cut off again.
-        first = ops.reshape(ops.arange(batch) * num_classes, (-1, 1))
-        place = ops.where(kinds >= 0, first + ops.cast(kinds, first.dtype), batch * num_classes)
-        flat = ops.reshape(values, (batch * own, height * width))
-        found = ops.segment_max(flat, ops.reshape(place, (batch * own,)), batch * num_classes + 1)[:-1]
-        return ops.maximum(drawn, found)
+        # The largest values of a class go to the first of its boxes.
+        same = ops.logical_and(ops.equal(ops.expand_dims(kinds, 1), ops.expand_dims(kinds, 2)), kinds[:, None] >= 0)
+        first = ops.cast(ops.argmax(ops.cast(same, "int32"), axis=2), "int32")
+        place = ops.reshape(first + own * ops.reshape(ops.arange(batch), (-1, 1)), (-1,))
+        largest = ops.segment_max(ops.reshape(values, (batch * own, height * width)), place, batch * own)
+        firsts = ops.logical_and(ops.equal(first, ops.arange(own)), kinds >= 0)
+        # Then every class has one box at most: a product with ones and zeros puts it there, in the order (H, W, K).
+        channel = ops.one_hot(ops.where(firsts, kinds, -1), num_classes)
+        largest = ops.where(ops.reshape(firsts, (-1, 1)), largest, 0.0)
+        found = ops.einsum("bnp,bnk->bpk", ops.reshape(largest, (batch, own, height * width)), channel)
+        return ops.maximum(drawn, found) if drawn is not None else found
 
-    start = ops.zeros((batch * num_classes, height * width))
-    drawn = fold(draw, start, rows, kinds, block=BLOCK)
-    return ops.transpose(ops.reshape(drawn, (batch, num_classes, height, width)), (0, 2, 3, 1))
+    start = None if number is not None and number <= BLOCK else ops.zeros((batch, height * width, num_classes))
+    return ops.reshape(fold(draw, start, rows, kinds, block=BLOCK), (batch, height, width, num_classes))
+
+
+def _inside(value):
+    """The value where it is at least 0.5, else 0. A pixel on the border counts, whatever rounding made of the
+    fractions."""
+    return ops.where(value >= 0.5 - 1e-4, value, 0.0)
 
 
 def random_factors(labels, seed: keras.random.SeedGenerator):

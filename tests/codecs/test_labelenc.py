@@ -42,9 +42,9 @@ def test_a_box_by_hand():
 def test_boxes_of_a_class_overlap_as_their_maximum():
     """More of them than are drawn at a time."""
     random = np.random.default_rng(0)
-    near = random.uniform(0, 8, (21, 2))
-    boxes = np.concatenate([near, near + random.uniform(2, 7, (21, 2))], axis=1)
-    labels = np.arange(21) % 3
+    near = random.uniform(0, 8, (45, 2))
+    boxes = np.concatenate([near, near + random.uniform(2, 7, (45, 2))], axis=1)
+    labels = np.arange(45) % 3
     found = drawn(boxes, labels, num_classes=3)
     for label in range(3):
         expected = np.max([by_hand(box) for box in boxes[labels == label]], axis=0)
