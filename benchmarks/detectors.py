@@ -83,7 +83,7 @@ def prepare_ours(flags):
     image, boxes, labels = batch(flags)
     if flags.work == ["inference"]:
         return predicted(predictor(model.kept(), model.about.decoder, score_threshold=THRESHOLD), image)
-    model.compile(optimizers.OPTIMIZERS["adamw"]().build(LEARNING_RATE, WEIGHT_DECAY))
+    model.compile(optimizers.AdamW(WEIGHT_DECAY).build(LEARNING_RATE))
     truth = {"boxes": boxes, "labels": labels}
     inputs = {"image": image, **truth} if isinstance(model.network.input, dict) else image
     return trained(model, tf.data.Dataset.from_tensors((inputs, truth)).repeat())
@@ -100,13 +100,13 @@ def prepare_hub(flags):
     encoder = models.ResNetBackbone(
         [64],
         [7],
-        [64, 64, 64, 64],
+        [64, 128, 256, 512],
         [3, 4, 6, 3],
         [1, 2, 2, 2],
         "bottleneck_block",
         image_shape=(None, None, 3),
     )
-    backbone = models.RetinaNetBackbone(encoder, 3, 7, use_p5=False, image_shape=(None, None, 3))
+    backbone = models.RetinaNetBackbone(encoder, 3, 7, use_p5=True, image_shape=(None, None, 3))
     model = models.RetinaNetObjectDetector(backbone, NUM_CLASSES, bounding_box_format="yxyx")
     model.prediction_decoder = layers.NonMaxSuppression("yxyx", from_logits=True, confidence_threshold=THRESHOLD)
     image, boxes, labels = batch(flags)
@@ -164,7 +164,11 @@ def prepare_torchvision(flags):
     # Faster R-CNN counts the background as a class.
     classes = NUM_CLASSES + (flags.models == ["faster_rcnn"])
     size = flags.image_size
-    limit = {"box_score_thresh" if flags.models == ["faster_rcnn"] else "score_thresh": THRESHOLD}
+    limit = {"score_thresh": THRESHOLD}
+    if flags.models == ["faster_rcnn"]:
+        # As many proposals and boxes as ours; it has 2,000, 1,000 and 512.
+        limit = {"box_score_thresh": THRESHOLD, "box_batch_size_per_image": 128}
+        limit |= {"rpn_post_nms_top_n_train": 200, "rpn_post_nms_top_n_test": 100}
     model = build(weights=None, weights_backbone=None, num_classes=classes, min_size=size, max_size=size, **limit)
     model = model.to(memory_format=torch.channels_last)
     image, boxes, labels = batch(flags)
