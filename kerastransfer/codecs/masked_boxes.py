@@ -18,6 +18,11 @@ class MaskedBoxes:
     masks: MaskCodec
     detections: int = 100
 
+    @property
+    def rows_vary(self) -> bool:
+        """Whether a rounding error may put another candidate into a row."""
+        return getattr(self.codec, "rows_vary", False)
+
     def get_config(self) -> dict:
         """The fields, for saving with a Keras model."""
         codecs = {"codec": self.codec, "masks": self.masks}

@@ -21,7 +21,7 @@ from kerastransfer.tasks import TASKS
 from kerastransfer.tasks.about import About
 from kerastransfer.tasks.metadata import attach
 from kerastransfer.tasks.scored import Predict
-from kerastransfer.tasks.tolerance import Tolerance
+from kerastransfer.tasks.tolerance import Tolerance, where_rows_vary
 
 NOTHING_PROVED = "the Keras model scores 0 on these images, so an equal score proves nothing"
 
@@ -80,7 +80,7 @@ def export_all(
     calibration, images: (h, w, 3) uint8 of any size; training images to calibrate int8, and test images to compare on.
     score: a function from one like `Predictor.predict` to a metric of the task, higher being better; it is called for
         the Keras model and for each file.
-    tolerances: by default those of the task.
+    tolerances: by default those of the task, or where a row may vary, those of `where_rows_vary`.
 
     A file out of tolerance is kept for inspection as NAME_int8.failed.tflite, a good one from an earlier export is
     removed, and ParityError is raised after all files have been written. NAME.json is removed first and written last,
@@ -88,7 +88,10 @@ def export_all(
     exported or if there are no images.
     """
     folder = Path(folder)
-    tolerances = tolerances or TASKS[about.task].TOLERANCES
+    if tolerances is None:
+        tolerances = TASKS[about.task].TOLERANCES
+        if getattr(about.decoder, "rows_vary", False):
+            tolerances = where_rows_vary(tolerances)
     check_outputs(model, about)
 
     def placed(image):

@@ -2,9 +2,10 @@
 
 import detection_references as references
 import numpy as np
+import pytest
 
 from kerastransfer.models.faster_rcnn import box_branch, faster_rcnn_codec
-from kerastransfer.models.mask_rcnn import mask_branch
+from kerastransfer.models.mask_rcnn import instances, mask_branch, mask_rcnn
 
 SIZE = (512, 512)
 # torchvision orders the last axis of differences as (x, y, w, h), background first.
@@ -61,3 +62,28 @@ def test_masks_are_those_of_torchvision():
         head.get_layer(layer).set_weights([kernel.transpose(2, 3, 1, 0), expected[f"{name}.bias"]])
     found = np.asarray(branch(given(expected)))[0]
     np.testing.assert_allclose(found, expected["masks"], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_both_suppressions_are_those_of_the_device(tmp_path):
+    """That of the proposals, and that of the detections."""
+    from kerastransfer.codecs.mask import MaskCodec
+    from kerastransfer.codecs.masked_boxes import MaskedBoxes
+    from kerastransfer.encoders.yolov1 import yolov1_encoder
+    from kerastransfer.export import graph, parity
+    from kerastransfer.tasks.about import About
+
+    codec = MaskedBoxes(faster_rcnn_codec(2), MaskCodec(28, 6), 4)
+    encoder = yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
+    network = mask_rcnn(encoder, codec, channels=8, hidden=6, proposals=5, filters=4, convs=1)
+    model = instances(network, codec, (64, 64))
+    about = About("instances", ("a", "b"), (64, 64), "stretch", codec)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype="uint8")
+    # Raises ParityError for a file that says something else than Keras.
+    (found,) = parity.export_all(
+        model, tmp_path, "model", about=about, calibration=[], images=pictures, kinds=["float32"]
+    )
+    assert found.unpaired["detections"] > 3
+    assert "WHILE" not in graph.operators(found.path)
+    # Each has two outputs.
+    assert len(graph.outputs(found.path.read_bytes(), "NON_MAX_SUPPRESSION_V4")) == 2 * 2

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerastransfer.tasks.tolerance import row_by_row
+from kerastransfer.tasks.tolerance import TOLERANCES, Tolerance, row_by_row, where_rows_vary
 
 
 def test_differences_are_over_all_images_and_elements():
@@ -13,3 +13,11 @@ def test_differences_are_over_all_images_and_elements():
 def test_nan_stays_nan():
     found = row_by_row([{"scores": np.zeros(3)}], [{"scores": np.array([0, np.nan, 0])}])
     assert np.isnan(found["scores"]["maximum"]) and np.isnan(found["scores"]["mean"])
+
+
+def test_where_a_row_may_vary_the_mean_is_limited():
+    found = where_rows_vary(TOLERANCES)
+    assert found.keys() == TOLERANCES.keys()
+    assert found["float32"] == Tolerance(mean=1e-3, unpaired=0.02)
+    assert found["float16"] == Tolerance(mean=0.005, unpaired=0.02)
+    assert found["int8"] == TOLERANCES["int8"]
