@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from kerastransfer import detectors
 from kerastransfer.detectors.detector import Detector
 from kerastransfer.errors import UserError
-from kerastransfer.flags import require_positive
 from kerastransfer.phases import detector as detector_phase
 from kerastransfer.phases.detector import DetectorConfig
 from kerastransfer.runs import fitting, outcome, trained
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 WARMUP = 1 / 4
 # Of step 2, the share at the end in which it does not: the last 10,000 of 90,000 steps.
 ALONE = 1 / 9
+# Families whose terms are sums over the objects of an image.
+SUMS = ("yolov1", "yolov3")
 
 
 @dataclasses.dataclass
@@ -37,9 +38,9 @@ class LabelEncConfig(DetectorConfig):
     yolov3-small, yolov3 or yolov3-spp; small, fast_yolo or yolov1."""
     label_map: Literal["boxes", "masks"] = "boxes"
     """What the label encoder reads: the boxes of the objects, or the masks in them."""
-    distance_weight: float = 1.0
-    """Weight of the distance between features and codes, a mean over all places. The terms of most detectors are
-    means too, but those of YOLOv1 and YOLOv3 sums over an image, for which 50 suits."""
+    distance_weight: float = 0.0
+    """Weight of the distance between features and codes, a mean over all places; 0 chooses it: 1 as published, and 50
+    for YOLOv1 and YOLOv3, because their terms are sums over an image, where those of the other detectors are means."""
     step1_epochs: int = 0
     """Number of epochs of step 1; 0 is 4/3 of --detector-epochs, as published."""
 
@@ -47,7 +48,13 @@ class LabelEncConfig(DetectorConfig):
         super().__post_init__()
         if self.step1_epochs < 0:
             raise UserError(f"--step1-epochs is {self.step1_epochs}; it must be at least 0")
-        require_positive(self, "distance_weight")
+        if self.distance_weight < 0:
+            raise UserError(f"--distance-weight is {self.distance_weight}; it must be at least 0")
+
+    @property
+    def distance(self) -> float:
+        """Weight of the distance."""
+        return self.distance_weight or (50.0 if detectors.FAMILY[self.model] in SUMS else 1.0)
 
     @property
     def first_epochs(self) -> int:
@@ -92,7 +99,7 @@ def step1(
         terms = labelenc.labelenc_terms(built.terms, reconstruct=True)
         own = dict(built.weights) if image else dict.fromkeys(built.weights, 0.0)
         codes = {f"{labelenc.CODES}{term}": weight for term, weight in built.weights.items()}
-        warmup = labelenc.Warmup(round(WARMUP * _steps(config.first_epochs, config, data)), config.distance_weight)
+        warmup = labelenc.Warmup(round(WARMUP * _steps(config.first_epochs, config, data)), config.distance)
         distance = warmup.weight if image else 0.0
         weights = {**own, **codes, "distance": distance}
         resting = {"adaption": warmup.resting} if image else {}
@@ -233,7 +240,7 @@ def _switched_off(config, data):
     from kerastransfer.models.labelenc import SwitchedOff
 
     steps = _steps(config.detector_epochs, config, data)
-    return SwitchedOff(round((1 - ALONE) * steps), config.distance_weight)
+    return SwitchedOff(round((1 - ALONE) * steps), config.distance)
 
 
 def _masks(config):

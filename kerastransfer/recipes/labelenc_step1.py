@@ -27,7 +27,6 @@ TOY = {
     "learning_rate": 4e-3,
     "detector_epochs": 5,
     "step1_epochs": 5,
-    "distance_weight": 50.0,
     "net": {"loss": "ciou", "reach": 0.5},
 }
 

@@ -143,7 +143,9 @@ def _on_jax():
 
 
 def _part(network, name):
-    found = [layer for layer in network._flatten_layers(include_self=False) if layer.name == name]
+    # The network's own part, before one of a network inside, such as a teacher, that has the same name.
+    found = [layer for layer in network.layers if layer.name == name]
+    found = found or [layer for layer in network._flatten_layers(include_self=False) if layer.name == name]
     if len(found) != 1:
         raise ValueError(f"{network.name!r} has {len(found)} parts called {name!r}; its name must be unique")
     return found[0]

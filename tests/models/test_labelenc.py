@@ -180,3 +180,22 @@ def test_a_detector_of_two_stages():
     codes = gradients(graph, terms, lambda values: [name for name in values if name.startswith(labelenc.CODES)], parts)
     assert codes == {"label_network", "head", "branch"}
     assert gradients(graph, terms, lambda _: ["distance"], parts) == {"encoder", "decoder", "adaption"}
+
+
+@pytest.mark.slow
+def test_a_teacher_has_parts_of_the_same_names():
+    """They are frozen, and those of the detector learn at their own rate."""
+    (detector, loss), (teacher, _) = pyramid(), pyramid()
+    graph = labelenc.distiller(detector, teacher)
+    terms = labelenc.labelenc_terms(loss, reconstruct=False)
+    weights = {**retinanet_losses.WEIGHTS, "distance": 1.0}
+    model = TermModel(graph, terms, weights, rates={"encoder": 0.5})
+    model.compile(optimizers.AdamW().build(1e-2))
+    parts = (detector.get_layer("encoder"), teacher)
+    before = [[weight.copy() for weight in part.get_weights()] for part in parts]
+    model.train_on_batch(BATCH["image"], {name: BATCH[name] for name in ("boxes", "labels")})
+    moved = [
+        any(not np.array_equal(*pair) for pair in zip(old, part.get_weights(), strict=True))
+        for old, part in zip(before, parts, strict=True)
+    ]
+    assert moved == [True, False]

@@ -127,9 +127,14 @@ BAD = {
     "no such file": (labelenc_step2, ["--labelenc", "nowhere.keras"], "--labelenc nowhere.keras: no such file"),
     "nothing left": (labelenc_step2, ["--no-supervise", "--no-initialise"], "leave nothing of the label encoder"),
     "no teacher": (labelenc, ["--methods", "distillation"], "--methods distillation needs a teacher; add 1x"),
-    "no distance": (labelenc, ["--distance-weight", "0"], "--distance-weight is 0"),
+    "no distance": (labelenc, ["--distance-weight", "-1"], "--distance-weight is -1.0; it must be at least 0"),
     "negative epochs": (labelenc_step1, ["--step1-epochs", "-1"], "--step1-epochs is -1; it must be at least 0"),
 }
+
+
+def test_the_weight_of_the_distance_follows_the_detector():
+    chosen = [labelenc.Config(model=net).distance for net in ("retinanet", "mask_rcnn", "yolov3-small", "small")]
+    assert chosen == [1, 1, 50, 50] and labelenc.Config(model="small", distance_weight=3).distance == 3
 
 
 @pytest.mark.parametrize("case", BAD)
