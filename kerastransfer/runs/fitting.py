@@ -41,7 +41,8 @@ class TrainingConfig(CommonConfig):
     optim: one_of(optimizers.OPTIMIZERS) = None
     """Settings of --optimizer."""
     ema: float = 0.99
-    """Momentum of an exponential moving average of the weights, which replaces them after training; 0 turns it off."""
+    """Momentum of an exponential moving average of the weights, which replaces them after training; 0 turns it off. In
+    the first steps it is smaller, so that a short training does not end with its first weights."""
     flip: float = 0.5
     """Augmentation: probability that an image is mirrored horizontally."""
     scale: tuple[float, ...] = (0.6, 1.25)

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from kerastransfer.training.averaging import Averages
 from kerastransfer.training.resting import Rests
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
-class SGD(Rests, keras.optimizers.SGD):
+class SGD(Averages, Rests, keras.optimizers.SGD):
     """Keras's SGD with weight decay and a learning rate for biases as in Detectron.
 
     kernel_decay: `kernel_decay * kernel` is added to the gradient of kernels (variables of two or more axes), and so

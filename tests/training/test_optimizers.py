@@ -223,6 +223,23 @@ def test_averaged_and_resumed(name, tmp_path):
 
 
 @EACH
+def test_the_first_weights_leave_the_average_of_a_short_training(name):
+    """By hand: the momentum grows to its limit; after 60 steps the first weights are below a millionth of it."""
+    made = model(name, ema=0.8)
+    variable = made.trainable_variables[0]
+    expected, share = None, 1.0
+    for step in range(60):
+        train(made, 1)
+        momentum = min(0.8, step / (step + 9))
+        now = ops.convert_to_numpy(variable)
+        expected = now if expected is None else momentum * expected + (1 - momentum) * now
+        share *= momentum or 1.0
+    assert share < 1e-6
+    average = made.optimizer._model_variables_moving_average[0]
+    np.testing.assert_allclose(ops.convert_to_numpy(average), expected, rtol=1e-4, atol=1e-6)
+
+
+@EACH
 def test_stored(name):
     made = OPTIMIZERS[name]().build(0.01, 0.9)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(made))
