@@ -7,7 +7,7 @@ HALF = 9
 
 
 class Averages:
-    """A mixin for Keras optimizers with `use_ema`: after t steps the momentum of the average is t / (t + 9), but at most
+    """A mixin for Keras optimizers with `use_ema`: after t steps the momentum of the average is t / (t + 9), up to
     `ema_momentum`.
 
     With a constant momentum of 0.99, as Keras has it, the first weights are still 8 % of the average after 250 steps.
