@@ -32,16 +32,21 @@ TOLERANCES: Mapping[str, Tolerance] = {
 }
 
 
+# Share of the detections that a rounding error may change, of models of two stages.
+VARYING = 0.02
+
+
 def where_rows_vary(tolerances: Mapping[str, Tolerance]) -> dict[str, Tolerance]:
     """The tolerances of models of which a rounding error may change a single row (`decoder.rows_vary`): a proposal that
     is nearly as good takes the place of another, or a box near the limit of two levels is pooled from the other one.
-    The mean is limited in place of the maximum, and one detection in fifty may be missing or extra."""
+    One detection in fifty may be missing, extra, or differ by a half; so the mean is limited in place of the maximum,
+    and a hundredth larger."""
     return {
         kind: dataclasses.replace(
             limits,
             maximum=None,
-            mean=limits.maximum if limits.mean is None else limits.mean,
-            unpaired=None if limits.unpaired is None else max(limits.unpaired, 0.02),
+            mean=(limits.maximum if limits.mean is None else limits.mean) + VARYING / 2,
+            unpaired=None if limits.unpaired is None else max(limits.unpaired, VARYING),
         )
         for kind, limits in tolerances.items()
     }

@@ -18,6 +18,6 @@ def test_nan_stays_nan():
 def test_where_a_row_may_vary_the_mean_is_limited():
     found = where_rows_vary(TOLERANCES)
     assert found.keys() == TOLERANCES.keys()
-    assert found["float32"] == Tolerance(mean=1e-3, unpaired=0.02)
-    assert found["float16"] == Tolerance(mean=0.005, unpaired=0.02)
-    assert found["int8"] == TOLERANCES["int8"]
+    assert found["float32"] == Tolerance(mean=0.011, unpaired=0.02)
+    assert found["float16"] == Tolerance(mean=0.015, unpaired=0.02)
+    assert found["int8"] == Tolerance(mean=pytest.approx(0.06), unpaired=0.2)
