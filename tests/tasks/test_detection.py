@@ -129,6 +129,14 @@ def test_rows_may_be_in_another_order_where_the_decoder_says_so():
     assert apart == {name: {"maximum": 0, "mean": 0} for name in ("boxes", "scores")}
 
 
+@pytest.mark.parametrize(("apart", "extra"), [(2e-6, 0), (1e-3, 1)])
+def test_which_of_equal_scores_suppression_keeps_is_not_in_the_file(apart, extra):
+    """The middle one of three boxes overlaps both others: it alone is kept if it is the best, otherwise both others."""
+    expected = raw(_0_1=0.6, _4_1=0.600001, _8_1=0.6)
+    _, counts = detection.differences([expected], [raw(_0_1=0.6 + apart, _4_1=0.6, _8_1=0.6)], ABOUT)
+    assert counts == {"detections": 1, "missing": 0, "extra": extra}
+
+
 def test_a_score_that_crosses_the_threshold_by_a_little_is_not_missing():
     limit = ABOUT.thresholds.score
     _, counts = detection.differences([raw(_3_1=limit + 0.01)], [raw(_3_1=limit - 0.01)], ABOUT)
