@@ -11,11 +11,11 @@ import argparse
 import os
 
 import numpy as np
+from drawn import batch
 from machine import describe
 from rounds import Contestant, MissingError, answer, spread, take_turns
 
 NUM_CLASSES = 20
-OBJECTS = 8
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 1e-4
 # Scores below are no detections; of random weights, RetinaNet's and FCOS's all are.
 THRESHOLD = 0.05
@@ -60,15 +60,6 @@ def compare(flags, model, work):
         print(f"| {model} | {work} | {name} | {spread(own, '.2f')} | {ratio} |", flush=True)
 
 
-def batch(flags):
-    """Images (B, H, W, 3) float32, boxes (B, N, 4) as fractions, labels (B, N), the same in every process."""
-    rng = np.random.default_rng(0)
-    image = rng.uniform(0, 255, (flags.batch_size, flags.image_size, flags.image_size, 3)).astype("float32")
-    near = rng.uniform(0, 0.6, (flags.batch_size, OBJECTS, 2))
-    boxes = np.concatenate([near, near + rng.uniform(0.1, 0.4, near.shape)], -1).astype("float32")
-    return image, boxes, rng.integers(0, NUM_CLASSES, boxes.shape[:2]).astype("int32")
-
-
 def prepare_ours(flags):
     import tensorflow as tf
 
@@ -80,7 +71,7 @@ def prepare_ours(flags):
     (net,), image_size = flags.models, flags.image_size
     classes = [f"class {number}" for number in range(NUM_CLASSES)]
     model = kt.detector(net, classes=classes, encoder=resnet50(), norms="trained", image_size=image_size)
-    image, boxes, labels = batch(flags)
+    image, boxes, labels = batch(flags, NUM_CLASSES)
     if flags.work == ["inference"]:
         return predicted(predictor(model.kept(), model.about.decoder, score_threshold=THRESHOLD), image)
     model.compile(optimizers.AdamW(WEIGHT_DECAY).build(LEARNING_RATE))
@@ -109,7 +100,7 @@ def prepare_hub(flags):
     backbone = models.RetinaNetBackbone(encoder, 3, 7, use_p5=True, image_shape=(None, None, 3))
     model = models.RetinaNetObjectDetector(backbone, NUM_CLASSES, bounding_box_format="yxyx")
     model.prediction_decoder = layers.NonMaxSuppression("yxyx", from_logits=True, confidence_threshold=THRESHOLD)
-    image, boxes, labels = batch(flags)
+    image, boxes, labels = batch(flags, NUM_CLASSES)
     if flags.work == ["inference"]:
         return predicted(model, image)
     model.compile(
@@ -171,7 +162,7 @@ def prepare_torchvision(flags):
         limit |= {"rpn_post_nms_top_n_train": 200, "rpn_post_nms_top_n_test": 100}
     model = build(weights=None, weights_backbone=None, num_classes=classes, min_size=size, max_size=size, **limit)
     model = model.to(memory_format=torch.channels_last)
-    image, boxes, labels = batch(flags)
+    image, boxes, labels = batch(flags, NUM_CLASSES)
     images = [torch.from_numpy(one).permute(2, 0, 1) / 255 for one in image]
     if flags.work == ["inference"]:
         model.eval()

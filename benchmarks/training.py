@@ -11,12 +11,11 @@ import os
 import statistics
 
 import numpy as np
+from drawn import batch
 from machine import describe
 from rounds import Contestant, MissingError, answer, spread
 from small_detector import LEARNING_RATE, NUM_CLASSES, WEIGHT_DECAY, compiled, kernel
 
-# Number of boxes in an image.
-OBJECTS = 8
 # Number of steps before the first one that is timed.
 WARM_UP = 3
 CONTESTANTS = ("kerastransfer", "plain Keras", "PyTorch")
@@ -66,20 +65,11 @@ def compare(flags, precision):
         print(f"| {precision} | {name} | {spread(rates[name])} | {ratio} | {cpu:.1f} | {loss:.4f} |", flush=True)
 
 
-def batch(flags):
-    """Images (B, H, W, 3) float32, boxes (B, N, 4), labels (B, N), the same in every process."""
-    rng = np.random.default_rng(0)
-    image = rng.uniform(0, 255, (flags.batch_size, flags.image_size, flags.image_size, 3)).astype("float32")
-    near = rng.uniform(0, 0.6, (flags.batch_size, OBJECTS, 2))
-    boxes = np.concatenate([near, near + rng.uniform(0.1, 0.4, near.shape)], -1).astype("float32")
-    return image, boxes, rng.integers(0, NUM_CLASSES, boxes.shape[:2]).astype("int32")
-
-
 def prepare_keras(flags, plain=False):
     import tensorflow as tf
 
     model = compiled(flags.precision[0], plain=plain, jit=flags.jit)
-    image, boxes, labels = batch(flags)
+    image, boxes, labels = batch(flags, NUM_CLASSES)
     batches = iter(tf.data.Dataset.from_tensors((image, {"boxes": boxes, "labels": labels})).repeat())
     # The function that `fit` calls.
     model.make_train_function()
@@ -111,7 +101,7 @@ def prepare_torch(flags):
         lr=LEARNING_RATE,
         fused=True,
     )
-    image, boxes, labels = (torch.from_numpy(array) for array in batch(flags))
+    image, boxes, labels = (torch.from_numpy(array) for array in batch(flags, NUM_CLASSES))
     # Channels are already last in memory.
     image = image.permute(0, 3, 1, 2)
 

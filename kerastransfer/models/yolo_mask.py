@@ -16,6 +16,7 @@ from kerastransfer.layers.pyramid_roi_align import PyramidRoIAlign
 from kerastransfer.layers.roi_align import RoIAlign
 from kerastransfer.layers.suppress import Suppress
 from kerastransfer.models.parts import feed
+from kerastransfer.models.reading import annotations
 
 # The parts of the detector, to which the mask branch is added.
 DETECTOR = ("encoder", "decoder", "head")
@@ -84,19 +85,14 @@ def trainer(network: keras.Model, codec, mask_codec: MaskCodec, *, proposals: in
     The branch learns from the true boxes, and from those of `proposals` detections that overlap a true box.
     """
     image = keras.Input(network.input["image"].shape[1:], name="image")
-    annotations = {
-        "boxes": keras.Input((None, 4), name="boxes", dtype="float32"),
-        "labels": keras.Input((None,), name="labels", dtype="int32"),
-        "masks": keras.Input((None, None, None), name="masks", dtype="uint8"),
-        "frames": keras.Input((None, 4), name="frames", dtype="float32"),
-    }
+    truths = annotations(("boxes", "masks"))
     taps, maps, raw = _detect(network, image)
     found, levels = _found(codec, mask_codec, raw, Suppress(0.6, 0.01, proposals, numbered=True, name="proposals"))
-    rois = Rois(codec, mask_codec, name="rois")(annotations, found["boxes"], levels, raw)
+    rois = Rois(codec, mask_codec, name="rois")(truths, found["boxes"], levels, raw)
     part = network.get_layer("branch")
     masks = feed(part, {**maps, **taps, "boxes": rois["boxes"], "levels": rois["levels"]})
     outputs = {**raw, "masks": masks, "labels": rois["labels"], "targets": rois["targets"]}
-    return keras.Model({"image": image, **annotations}, outputs, name=network.name)
+    return keras.Model({"image": image, **truths}, outputs, name=network.name)
 
 
 def instances(
