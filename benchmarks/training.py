@@ -84,6 +84,9 @@ def prepare_keras(flags, plain=False):
 
 def prepare_torch(flags):
     import torch
+
+    # It loads triton, which ends the process if TensorFlow is loaded before.
+    import torch._dynamo
     from torch_yolov1 import Detector, loss, set_kernels
 
     from kerastransfer.encoders.yolov1 import SMALL
