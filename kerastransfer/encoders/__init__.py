@@ -4,6 +4,7 @@ Names in `presets` are those of published weights: "resnet-50" is that of ImageN
 """
 
 from kerastransfer.encoders.resnet import resnet18, resnet34, resnet50, resnet101, resnet101_dcn
+from kerastransfer.encoders.unet import unet_encoder
 from kerastransfer.encoders.yolov1 import fast_yolo_encoder, small_encoder, yolov1_encoder
 
 ENCODERS = {
@@ -15,4 +16,5 @@ ENCODERS = {
     "resnet50": resnet50,
     "resnet101": resnet101,
     "resnet101_dcn": resnet101_dcn,
+    "unet": unet_encoder,
 }

@@ -38,23 +38,26 @@ def conv_bn(
     name: str,
     activation: str | None = "leaky",
     epsilon: float = 1e-5,
+    momentum: float = 0.99,
+    use_bias: bool = False,
 ):
     """Darknet's convolution: symmetric padding of dilation * (kernel // 2), no bias, batch normalization, activation.
 
     From (B, H, W, D) to (B, ceil(H / stride), ceil(W / stride), filters), for odd kernels. activation: as for
     `activate`, or None. deformable: 1 for a deformable convolution, 2 for a modulated one. Either stride or dilation
-    must be 1.
+    must be 1. epsilon, momentum: of batch normalization. use_bias: add a bias to the convolution, although the mean of
+    the batch takes it away again.
     """
     if deformable:
-        options = {"dilation": dilation, "modulated": deformable == 2, "use_bias": False}
+        options = {"dilation": dilation, "modulated": deformable == 2, "use_bias": use_bias}
         x = DeformableConv2D(filters, kernel, stride, **options, name=f"{name}_conv")(x)
     else:
-        x = _conv(x, filters, kernel, stride, dilation, name)
-    x = BatchNorm(epsilon=epsilon, name=f"{name}_bn")(x)
+        x = _conv(x, filters, kernel, stride, dilation, use_bias, name)
+    x = BatchNorm(momentum=momentum, epsilon=epsilon, name=f"{name}_bn")(x)
     return activate(x, activation, name) if activation else x
 
 
-def _conv(x, filters, kernel, stride, dilation, name):
+def _conv(x, filters, kernel, stride, dilation, use_bias, name):
     padding = "same"
     if stride > 1:
         x, padding = pad(x, kernel // 2, name), "valid"
@@ -62,7 +65,7 @@ def _conv(x, filters, kernel, stride, dilation, name):
         # Dilation has no effect here, but TensorFlow would rearrange the whole map for it.
         dilation = 1
     return keras.layers.Conv2D(
-        filters, kernel, stride, padding=padding, dilation_rate=dilation, use_bias=False, name=f"{name}_conv"
+        filters, kernel, stride, padding=padding, dilation_rate=dilation, use_bias=use_bias, name=f"{name}_conv"
     )(x)
 
 
@@ -71,3 +74,16 @@ def up(x, filters: int, *, name: str):
     (B, 2H, 2W, filters)."""
     x = keras.layers.Conv2DTranspose(filters, 2, 2, name=f"{name}_conv")(x)
     return activate(BatchNorm(name=f"{name}_bn")(x), "relu", name)
+
+
+def double_conv(x, filters: int, *, name: str):
+    """Two 3 x 3 convolutions with bias, each with batch normalization and ReLU, as in U-Nets: from (B, H, W, D) to
+    (B, H, W, filters)."""
+    for number in (1, 2):
+        x = unet_conv(x, filters, 3, name=f"{name}_{number}")
+    return x
+
+
+def unet_conv(x, filters: int, kernel: int, *, name: str):
+    """A convolution of a U-Net as Dippel et al. 2022 build it: with bias, batch normalization of momentum 0.9, ReLU."""
+    return conv_bn(x, filters, kernel, name=name, activation="relu", momentum=0.9, use_bias=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
-from kerastransfer.decoders import yolo_segnet, yolo_unet
+from kerastransfer.decoders import unet, yolo_segnet, yolo_unet
 from kerastransfer.encoders import taps
 from kerastransfer.errors import UserError
 from kerastransfer.heads import pixels
@@ -58,6 +58,7 @@ DECODERS = {
     "segnet": Part(yolo_segnet.segnet, pixels.transposed),
     "unet": Part(yolo_unet.unet, pixels.pointwise),
     "segnet_matched": Part(yolo_segnet.segnet, pixels.transposed, as_wide_as_unet),
+    "unet_plain": Part(unet.unet, pixels.pointwise),
 }
 
 
