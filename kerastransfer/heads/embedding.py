@@ -4,6 +4,8 @@ from typing import Literal
 
 import keras
 
+from kerastransfer.layers.batch_norm import BatchNorm
+
 Pooling = Literal["attention", "average"]
 # The standard deviation of the first weights of the projection.
 SPREAD = 0.01
@@ -24,7 +26,7 @@ def pooling(features: int, kind: Pooling = "average", *, tap: str = "c4", name: 
     x = keras.layers.Dropout(0.5, name="dropout")(maps)
     for number in (1, 2, 3):
         x = keras.layers.Conv2D(max(1, features // 2**number), 1, name=f"attention{number}_conv")(x)
-        x = keras.layers.BatchNormalization(name=f"attention{number}_bn")(x)
+        x = BatchNorm(epsilon=1e-3, name=f"attention{number}_bn")(x)
         x = keras.layers.ReLU(name=f"attention{number}_relu")(x)
     # Float32: sums over many places.
     weight = keras.layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="attention")(x)
@@ -46,6 +48,6 @@ def projection(features: int, *, width: int = 512, size: int = 128, name: str = 
     for number, units in enumerate((width, width, size), start=1):
         start, last = keras.initializers.RandomNormal(stddev=SPREAD), number == 3
         x = keras.layers.Dense(units, use_bias=False, kernel_initializer=start, name=f"dense{number}")(x)
-        x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, center=not last, name=f"dense{number}_bn")(x)
+        x = BatchNorm(momentum=0.9, epsilon=1e-5, center=not last, name=f"dense{number}_bn")(x)
         x = x if last else keras.layers.ReLU(name=f"dense{number}_relu")(x)
     return keras.Model(vector, x, name=name)
