@@ -14,6 +14,7 @@ import numpy as np
 from drawn import batch
 from machine import describe
 from rounds import Contestant, MissingError, answer, spread, take_turns
+from steps import trained
 
 NUM_CLASSES = 20
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 1e-4
@@ -112,19 +113,6 @@ def prepare_hub(flags):
     )
     truth = {"boxes": boxes * flags.image_size, "labels": labels.astype("float32")}
     return trained(model, tf.data.Dataset.from_tensors((image, truth)).repeat())
-
-
-def trained(model, batches):
-    """A step is what `fit` calls."""
-    batches = iter(batches)
-    model.make_train_function()
-
-    def run(steps):
-        for _ in range(steps):
-            logs = model.train_function(batches)
-        return {"loss": float(logs["loss"])}
-
-    return run(1), run
 
 
 def predicted(model, image):

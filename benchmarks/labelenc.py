@@ -12,6 +12,7 @@ import argparse
 from drawn import batch
 from machine import describe
 from rounds import Contestant, answer, spread, take_turns
+from steps import trained
 
 WORK = ("plain", "step 1", "step 2")
 LEARNING_RATE = 1e-4
@@ -82,15 +83,7 @@ def prepare(flags):
     image, boxes, labels = batch(flags, flags.classes)
     truth = {"boxes": boxes, "labels": labels}
     inputs = {"image": image, **truth} if isinstance(graph.input, dict) else image
-    batches = iter(tf.data.Dataset.from_tensors((inputs, truth)).repeat())
-    model.make_train_function()
-
-    def run(steps):
-        for _ in range(steps):
-            logs = model.train_function(batches)
-        return {"loss": float(logs["loss"])}
-
-    return run(1), run
+    return trained(model, tf.data.Dataset.from_tensors((inputs, truth)).repeat())
 
 
 def arguments():

@@ -15,6 +15,7 @@ from drawn import batch
 from machine import describe
 from rounds import Contestant, MissingError, answer, spread
 from small_detector import LEARNING_RATE, NUM_CLASSES, WEIGHT_DECAY, compiled, kernel
+from steps import trained
 
 # Number of steps before the first one that is timed.
 WARM_UP = 3
@@ -70,16 +71,8 @@ def prepare_keras(flags, plain=False):
 
     model = compiled(flags.precision[0], plain=plain, jit=flags.jit)
     image, boxes, labels = batch(flags, NUM_CLASSES)
-    batches = iter(tf.data.Dataset.from_tensors((image, {"boxes": boxes, "labels": labels})).repeat())
-    # The function that `fit` calls.
-    model.make_train_function()
-
-    def run(steps):
-        for _ in range(steps):
-            logs = model.train_function(batches)
-        return {"loss": float(logs["loss"])}
-
-    return run(1), run
+    truth = {"boxes": boxes, "labels": labels}
+    return trained(model, tf.data.Dataset.from_tensors((image, truth)).repeat())
 
 
 def prepare_torch(flags):

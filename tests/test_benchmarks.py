@@ -184,6 +184,26 @@ def test_label_maps_are_drawn_and_timed():
     assert len(timed(fill, 2)) == 2
 
 
+@pytest.mark.slow
+def test_what_labelenc_adds_to_a_step():
+    """The losses of all three begin with that of the plain detector, which has the same weights in all."""
+    import keras
+    from labelenc import WORK, prepare
+
+    before = keras.config.dtype_policy()
+    sizes = {"image_size": 64, "batch_size": 2, "classes": 3, "precision": "float32"}
+    losses = {}
+    try:
+        for work in WORK:
+            keras.utils.set_random_seed(0)
+            flags = argparse.Namespace(models=["yolov3-small"], contestant=work, **sizes)
+            losses[work], run = prepare(flags)
+            assert np.isfinite(run(1)["loss"])
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert losses["plain"]["loss"] < losses["step 2"]["loss"] < losses["step 1"]["loss"]
+
+
 def test_multiply_adds_of_yolov3_tiny():
     """Its author's page says 5.56 billion operations at 416, two for each."""
     from gpu_nets import net

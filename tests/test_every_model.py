@@ -356,7 +356,7 @@ MODELS = {
         lambda: embedding.projection(6, width=5, size=4),
         lambda: (numbers(6),),
         covers=(embedding.projection,),
-        lacks={"file": "batch normalization of vectors comes back as another of the two equal layers"},
+        standard=True,
     ),
     "head transposed": ANY_SIZE(
         lambda: pixels.transposed(6, 3),
@@ -514,19 +514,16 @@ MODELS = {
         ),
         image,
         covers=(conrec.conrec,),
-        standard=False,
         close=0.05,
-        lacks={
-            "half precision": "what is compared is in half precision, and logits are not",
-            "file": "as the projection",
-        },
+        lacks={"half precision": "what is compared is in half precision, and logits are not"},
     ),
     "conrec of two views": Case(
         lambda: conrec.of_two_views(conrec.conrec(unet_encoders.unet_encoder(4, 3), contrast="average")),
         lambda: ({"first": image()[0], "second": image()[0][::-1].copy()},),
         covers=(conrec.of_two_views,),
         unknown=(1, 2),
-        lacks={"half precision": "as `conrec`", "file": "as the projection"},
+        standard=True,
+        lacks={"half precision": "as `conrec`"},
     ),
     # with a mask branch
     "yolo_mask": Case(lambda: masked()[0], boxed, covers=(yolo_mask.yolo_mask,), unknown=(1,), float32=True),

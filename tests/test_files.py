@@ -57,7 +57,7 @@ def test_a_full_disk(tmp_path, monkeypatch, number):
     assert path.read_text() == "old" and names(tmp_path) == ["notes.txt"]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full stands in for a full disk")  # noqa: PTH110
 def test_a_disk_that_is_full_while_writing(tmp_path):
     with pytest.raises(UserError, match="the disk is full"), replacing(tmp_path / "notes.txt") as temporary:
         temporary.symlink_to("/dev/full")

@@ -44,10 +44,17 @@ def projection(features: int, *, width: int = 512, size: int = 128, name: str = 
     each with batch normalization, ReLU after the first two, and no offset after the last. As published, from 512
     features, it has 592,000 trainable parameters."""
     vector = keras.Input((features,), name="representation")
+
+    def dense(units, name):
+        # One initializer for several layers would give them equal weights.
+        start = keras.initializers.RandomNormal(stddev=SPREAD)
+        return keras.layers.Dense(units, use_bias=False, kernel_initializer=start, name=name)
+
     x = vector
-    for number, units in enumerate((width, width, size), start=1):
-        start, last = keras.initializers.RandomNormal(stddev=SPREAD), number == 3
-        x = keras.layers.Dense(units, use_bias=False, kernel_initializer=start, name=f"dense{number}")(x)
-        x = BatchNorm(momentum=0.9, epsilon=1e-5, center=not last, name=f"dense{number}_bn")(x)
-        x = x if last else keras.layers.ReLU(name=f"dense{number}_relu")(x)
-    return keras.Model(vector, x, name=name)
+    for number in (1, 2):
+        x = dense(width, f"dense{number}")(x)
+        x = BatchNorm(momentum=0.9, name=f"dense{number}_bn")(x)
+        x = keras.layers.ReLU(name=f"dense{number}_relu")(x)
+    # BatchNorm is for layers with an offset.
+    norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, center=False, name="dense3_bn")
+    return keras.Model(vector, norm(dense(size, "dense3")(x)), name=name)

@@ -51,8 +51,8 @@ class Config(SegmenterConfig, DetectorConfig):
     detector; or the name of published weights, such as yolov3-tiny (`kerastransfer presets` lists them), or hub:NAME
     for a backbone of keras-hub."""
     decoders: tuple[str, ...] = ("segnet", "unet")
-    """Decoders to train: without skip connections (`segnet`), with them (`unet`), and without them but with as many
-    weights as the U-Net (`segnet_matched`)."""
+    """Decoders to train: without skip connections (`segnet`), with them (`unet`), without them but with as many
+    weights as the U-Net (`segnet_matched`), and with two convolutions at each size (`unet_plain`)."""
     masks: tuple[Literal["true", "from-boxes"], ...] = ("true",)
     """Masks to train the decoders on: true ones, masks made from the boxes, or first one and then the other."""
     freeze: Literal["full", "weights"] = "full"

@@ -14,8 +14,8 @@ class Config(yolo_segnet.Config):
     """Train a detector on boxes, freeze its encoder, and train a U-Net decoder on it with masks."""
 
     decoders: tuple[str, ...] = ("unet",)
-    """Decoders to train: without skip connections (`segnet`), with them (`unet`), and without them but with as many
-    weights as the U-Net (`segnet_matched`)."""
+    """Decoders to train: without skip connections (`segnet`), with them (`unet`), without them but with as many
+    weights as the U-Net (`segnet_matched`), and with two convolutions at each size (`unet_plain`)."""
 
 
 def main(config: Config) -> dict:
