@@ -32,7 +32,8 @@ def alike(first, second):
 
 def _unit(rows):
     rows = ops.cast(rows, "float32")
-    return rows / ops.maximum(ops.norm(rows, axis=-1, keepdims=True), 1e-12)
+    # The gradient of a norm is not a number where the norm is 0.
+    return rows * ops.rsqrt(ops.maximum(ops.sum(ops.square(rows), axis=-1, keepdims=True), 1e-24))
 
 
 def _cross_entropies(first, second, all_first, all_second, start, temperature):

@@ -93,6 +93,9 @@ def test_whether_the_nearest_view_is_the_own():
     np.testing.assert_array_equal(array(alike(first, first[[0, 2, 1]])), [1, 0, 0])
 
 
-def test_embeddings_of_zeros_have_finite_losses():
-    zeros = np.zeros((3, 4), "float32")
-    assert np.isfinite(array(nt_xent(zeros, zeros))).all()
+def test_embeddings_of_zeros_have_finite_losses_and_gradients():
+    given = {name: np.zeros((3, 4), "float32") for name in ("first", "second")}
+    loss = with_gradient(lambda x: (ops.sum(nt_xent(x["first"], x["second"])), 0.0))
+    (value, _), found = compiled(loss, jit=False)(given)
+    assert np.isfinite(array(value))
+    assert all(np.isfinite(array(one)).all() for one in found.values())
