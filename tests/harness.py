@@ -292,7 +292,7 @@ class Gate(keras.Layer):
         return x * self.gain
 
 
-def check_training(case: Case, *, jit: bool = False) -> None:
+def check_training(case: Case, *, jit: bool = False, eager: bool = False) -> None:
     """One step changes every weight, statistics included; and a gradient goes through a layer to its inputs."""
     layer = built(case)
     is_model = isinstance(layer, keras.Model)
@@ -309,7 +309,7 @@ def check_training(case: Case, *, jit: bool = False) -> None:
     targets = {name: random.normal(size=outputs(case)[name].shape).astype("float32") for name in learnt}
     # So fast that no gradient, however small, is lost in rounding.
     optimizer = keras.optimizers.SGD(1e6)
-    model.compile(optimizer, loss=dict.fromkeys(learnt, "mse"), jit_compile=jit or not ON_TENSORFLOW)
+    model.compile(optimizer, loss=dict.fromkeys(learnt, "mse"), jit_compile=jit or not ON_TENSORFLOW, run_eagerly=eager)
     before = layer.get_weights()
     start = [array(weight) for weight in weights]
     try:

@@ -124,6 +124,9 @@ def residual(name, **options):
     """A narrow ResNet with a block in each stage, and two in the first. More filters would send the offsets of
     deformable convolutions beyond the map, where no gradient reaches them."""
     stages = ((4, 2), (4, 1), (5, 1), (6, 1))
+    if resnet.NETS[name].get("block") == "basic":
+        # oneDNN's gradient of a 1 x 1 convolution of stride 2 writes beyond its memory if it reads fewer channels.
+        stages = ((16, 2), (17, 1), (18, 1), (19, 1))
     return resnet.resnet(**{**resnet.NETS[name], "stages": stages, **options})
 
 
@@ -242,6 +245,7 @@ MODELS = {
     ),
     # label maps to taps
     "label encoder": ANY_SIZE(
+        # Of the channels, see `residual`.
         lambda: label_encoders.labelenc(2, {"c3": (8, 16), "c4": (16, 32)}),
         lambda: (numbers(32, 48, 2, low=0, high=1),),
         covers=(label_encoders.labelenc,),
@@ -601,8 +605,8 @@ def test_half_precision(case, policy):
 
 @pytest.mark.parametrize("case", harness.parameters(MODELS, "training"))
 def test_training(case):
-    """As a graph: without one, TensorFlow's oneDNN kernels end some of these tiny nets with a segmentation fault."""
-    harness.check_training(case)
+    """On TensorFlow without a graph, which would take most of the time; the next test makes one."""
+    harness.check_training(case, eager=harness.ON_TENSORFLOW)
 
 
 @pytest.mark.slow
