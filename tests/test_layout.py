@@ -20,7 +20,7 @@ FLOORS = (
     ("registered", "models", "report"),
     ("tasks",),
     ("training", "export"),
-    ("detectors",),
+    ("detectors", "pretexts"),
     ("analysis",),
     ("runs",),
     ("phases",),

@@ -70,8 +70,8 @@ def holdout(train: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
             f"{train.name}: a validation share of {share:g} leaves {len(train) - count} of {len(train)} images to "
             f"train and {count} for validation; give a share between 0 and 1 that leaves some for both"
         )
-    samples = sorted(train.samples, key=lambda sample: _draw(seed, sample.name))
-    classes = [_classes(sample) for sample in samples]
+    samples = sorted(train.samples, key=lambda sample: draw(seed, sample.name))
+    classes = [classes_of(sample) for sample in samples]
     every = sorted(set().union(*classes))
     held = spread(np.array([[one in own for one in every] for own in classes]), count)
     if not len(held):
@@ -107,8 +107,9 @@ def spread(membership: np.ndarray, count: int) -> np.ndarray:
     return np.array(taken, int)
 
 
-def _classes(sample: Sample) -> set[tuple[str, int]]:
-    """What holdout spreads evenly: (field, class), or that there is none."""
+def classes_of(sample: Sample) -> set[tuple[str, int]]:
+    """The classes of an image, as (field, class): its label and those of its objects, or of its segmentation where it has
+    no boxes; {("none", 0)} where there are none."""
     fields = [field for field in ("label", "boxes") if field in sample.fields]
     if not fields and "segmentation" in sample.fields:
         fields = ["segmentation"]
@@ -138,11 +139,11 @@ def fraction(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
         least = f"; {1 / len(dataset):.2g} is the least that leaves one" if len(dataset) else ""
         raise UserError(f"--fraction {fraction:g} of {len(dataset)} training images leaves none{least}")
     names = [sample.name for sample in dataset.samples]
-    return dataset.only(sorted(names, key=lambda name: _draw(seed, name))[:count])
+    return dataset.only(sorted(names, key=lambda name: draw(seed, name))[:count])
 
 
-def _draw(seed: int, name: str) -> bytes:
-    """By this a sample's place in a draw is decided, whatever other samples there are."""
+def draw(seed: int, name: str) -> bytes:
+    """What decides a sample's place in a draw, whatever other samples there are."""
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 

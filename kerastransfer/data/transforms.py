@@ -16,6 +16,9 @@ class Augmentation:
     scale: sides of the window that is cut out, as a fraction of the image's, drawn from this interval; above 1 the
         image shrinks and grey (void) surrounds it.
     aspect: the window's height and width differ by a factor of up to this.
+    area: if given, the window's area, as a share of the image's, is drawn from this interval, and its aspect ratio
+        from [1 / aspect, aspect], until it fits into the image (the random resized crop of Szegedy et al. 2015, section
+        6, and SimCLR); `scale` is then ignored.
     brightness, contrast, saturation: factors drawn from [1 - x, 1 + x].
     mosaic: share of each batch in which four images stand in one, each at half size.
     visible: a box of which less than this share stays in the picture is dropped.
@@ -24,12 +27,16 @@ class Augmentation:
     flip: float = 0.5
     scale: tuple[float, float] = (0.6, 1.2)
     aspect: float = 1.25
+    area: tuple[float, float] | None = None
     brightness: float = 0.3
     contrast: float = 0.3
     saturation: float = 0.5
     mosaic: float = 0.0
     visible: float = 0.3
 
+
+# Windows that are drawn until one of them fits, as in SimCLR's code.
+TRIES = 100
 
 FLIP_ONLY = Augmentation(scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=0.0, saturation=0.0)
 
@@ -79,9 +86,12 @@ def _stack(values, padding):
 def _windows(count, seed, how, share):
     """(count, (y1, x1, y2, x2)) in fractions of the image; x1 > x2 mirrors."""
     u = _draw(count, (5,), seed, share)
-    scale = how.scale[0] + (how.scale[1] - how.scale[0]) * u[:, 0]
-    stretch = tf.exp(tf.math.log(how.aspect) * (u[:, 1] - 0.5))
-    sides = tf.stack([scale * stretch, scale / stretch], -1)
+    if how.area is None:
+        scale = how.scale[0] + (how.scale[1] - how.scale[0]) * u[:, 0]
+        stretch = tf.exp(tf.math.log(how.aspect) * (u[:, 1] - 0.5))
+        sides = tf.stack([scale * stretch, scale / stretch], -1)
+    else:
+        sides = _sides_of_areas(count, seed + 3, how, share)
     # A window inside the image stays inside, and one around it stays around it.
     near = (1 - sides) * u[:, 2:4]
     far = near + sides
@@ -89,6 +99,18 @@ def _windows(count, seed, how, share):
     return tf.concat(
         [near[:, :1], tf.where(mirror, far, near)[:, 1:], far[:, :1], tf.where(mirror, near, far)[:, 1:]], -1
     )
+
+
+def _sides_of_areas(count, seed, how, share):
+    """(count, (height, width)): the first of several windows of a random area and aspect ratio that fits into the image,
+    or the whole image if none does."""
+    u = _draw(count, (TRIES, 2), seed, share)
+    area = how.area[0] + (how.area[1] - how.area[0]) * u[..., 0]
+    root = tf.exp(tf.math.log(how.aspect) * (u[..., 1] - 0.5))
+    sides = tf.sqrt(area)[..., None] * tf.stack([root, 1 / root], -1)
+    fits = tf.reduce_all(sides <= 1, -1)
+    first = tf.gather(sides, tf.argmax(tf.cast(fits, "int32"), 1), batch_dims=1)
+    return tf.where(tf.reduce_any(fits, 1)[:, None], first, tf.ones_like(first))
 
 
 def _cut(batch, windows, how, size):

@@ -45,7 +45,8 @@ def annotated(how: Augmentation) -> View:
 
 
 def two_crops(how: Augmentation, *, recolour: Recolour | None = None, distort: Distort | None = None) -> View:
-    """{"first", "second"} -> {"first", "second"}: two windows of each image, drawn apart (SimCLR, Chen et al. 2020).
+    """{"first", "second"} -> {"first", "second", "first_colours", "second_colours"}: two windows of each image, drawn
+    apart (SimCLR, Chen et al. 2020), and the same windows in the colours of the image.
 
     recolour: changes both windows, inputs and targets. distort: changes inputs alone, so that the targets are the clean
     windows (ConRec), and adds targets "first_altered" and "second_altered" (B, H, W).
@@ -56,6 +57,7 @@ def two_crops(how: Augmentation, *, recolour: Recolour | None = None, distort: D
         for number, name in enumerate(("first", "second")):
             own = seed + 1009 * number
             image = augment({"image": batch["image"]}, own, how, size, share=share)["image"]
+            targets[f"{name}_colours"] = image
             image = image if recolour is None else recolour(image, own + 503, share)
             inputs[name] = targets[name] = image
             if distort is not None:

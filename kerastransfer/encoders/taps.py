@@ -56,6 +56,12 @@ def strides(encoder: keras.Model) -> dict[str, int]:
     return {name: 2 ** round(math.log2(sides[0] / shapes[name][1])) for name in names}
 
 
+def last(encoder: keras.Model) -> str:
+    """The name of the deepest tap: the one of the largest stride, and of several the last."""
+    of = strides(encoder)
+    return max(of, key=lambda tap: (of[tap], tap))
+
+
 def check_size(encoder: keras.Model) -> None:
     """Raises UserError if the encoder has a fixed image size that is not a multiple of its largest stride."""
     stride, (_, height, width, _) = max(strides(encoder).values()), encoder.input.shape

@@ -47,7 +47,7 @@ def conrec(
     maps, outputs = encoder(image), {}
     channels, strides = taps.channels(encoder), taps.strides(encoder)
     if contrast is not None:
-        last = max(strides, key=lambda tap: (strides[tap], tap))
+        last = taps.last(encoder)
         vector = feed(pooling(channels[last], contrast, tap=last), maps)
         outputs[EMBEDDING] = projection(channels[last])(vector)
     if tasks:

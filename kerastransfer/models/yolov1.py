@@ -12,12 +12,15 @@ def yolov1(encoder: keras.Model, codec: YoloV1Codec, *, head: str = "fully_conv"
     """From image (B, H, W, 3) to raw predictions in the layout of `codec`: (B, S, S, C + 5 B), or flat for
     "darknet_local".
 
-    head: "fully_conv", "paper_fc" or "darknet_local". options: for the head (`hidden`, `grid`).
+    encoder: its last tap is read, as the head's "c5". head: "fully_conv", "paper_fc" or "darknet_local". options: for
+    the head (`hidden`, `grid`).
     The parts are "encoder"; "decoder", which has no weights and only passes the head's inputs through; and "head".
     """
     image = keras.Input(encoder.input.shape[1:], name="image")
-    head = HEADS[head](taps.channels(encoder)["c5"], codec.outputs, **options)
-    return keras.Model(image, feed(head, feed(passing_on(head), encoder(image))), name="yolov1")
+    last = taps.last(encoder)
+    head = HEADS[head](taps.channels(encoder)[last], codec.outputs, **options)
+    maps = {"c5": encoder(image)[last]}
+    return keras.Model(image, feed(head, feed(passing_on(head), maps)), name="yolov1")
 
 
 def passing_on(head: keras.Model) -> keras.Model:

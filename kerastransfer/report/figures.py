@@ -172,6 +172,53 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 @styled
+def similarity(values: np.ndarray, names: Sequence[str], *, label: str = "CKA") -> Figure:
+    """A heat map of how alike each two of K things are, (K, K) in 0..1, with the numbers if there is room."""
+    side = float(np.clip(2.2 + 0.5 * len(names), 3.6, 11.0))
+    figure = Figure((side + 0.8, side), layout="constrained")
+    axis = figure.subplots()
+    shown = axis.imshow(values, cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= 16:
+        for row, column in np.ndindex(*values.shape):
+            shade = "white" if values[row, column] > 0.5 else INK
+            text = f"{values[row, column]:.2f}"
+            axis.annotate(text, (column, row), ha="center", va="center", color=shade, fontsize=7)
+    axis.set_xticks(range(len(names)), names, rotation=90)
+    axis.set_yticks(range(len(names)), names)
+    axis.grid(visible=False)
+    figure.colorbar(shown, ax=axis, label=label, shrink=0.8)
+    return figure
+
+
+@styled
+def lines(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float] | None]],
+    *,
+    x: str,
+    y: str,
+    logarithmic: bool = False,
+) -> Figure:
+    """Curves by name, (x values, y values, spread of the y values or None), one panel. logarithmic: the x axis, with
+    ticks where there are values."""
+    figure, (axis,) = _grid(1, width=7.4, height=4.2)
+    for number, (name, (across, values, spread)) in enumerate(curves.items()):
+        across, values = np.asarray(across, np.float64), np.asarray(values, np.float64)
+        dashes = "-" if number < 6 else (0, (3, 1.5))
+        few = len(across) <= 12
+        axis.plot(across, values, color=colour(number % 6), linestyle=dashes, marker="o" if few else None, label=name)
+        if spread is not None and not np.isnan(spread).all():
+            axis.fill_between(across, values - spread, values + spread, color=colour(number % 6), alpha=0.12, lw=0)
+    if logarithmic:
+        ticks = sorted({value for across, _, _ in curves.values() for value in across})
+        axis.set_xscale("log")
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set(xlabel=x, ylabel=y)
+    axis.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none")
+    return figure
+
+
+@styled
 def exported_files(names: Sequence[str], megabytes: Sequence[float], milliseconds: Sequence[float]) -> Figure:
     """Size of exported files and their time for one image, side by side; NaN for a time that was not measured."""
     figure, axes = _grid(2, width=3.9, height=0.9 + 0.36 * len(names))

@@ -73,7 +73,7 @@ class LARS(SGD):
     def update_step(self, gradient, variable, learning_rate):
         if _is_kernel(variable):
             gradient, value = ops.cast(gradient, variable.dtype), ops.convert_to_tensor(variable)
-            norm, slope = ops.norm(value), ops.norm(gradient + self.kernel_decay * value)
+            norm, slope = _norm(value), _norm(gradient + self.kernel_decay * value)
             there = ops.logical_and(norm > 0, slope > 0)
             ratio = ops.where(there, self.trust * norm / ops.where(there, slope, 1.0), 1.0)
             learning_rate = ops.cast(learning_rate, variable.dtype) * ratio
@@ -81,6 +81,11 @@ class LARS(SGD):
 
     def get_config(self):
         return {**super().get_config(), "trust": self.trust}
+
+
+def _norm(values):
+    # `ops.norm` takes at most two axes, and a kernel of a convolution has four.
+    return ops.sqrt(ops.sum(ops.square(values)))
 
 
 def _is_kernel(variable):

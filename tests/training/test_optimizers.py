@@ -69,6 +69,17 @@ def test_lars_against_numpy():
     equal(stepped(settings.build(0.5)), reference(0.5, 0.8, 0.05, trust=0.1))
 
 
+def test_lars_steps_kernels_of_convolutions():
+    """Of four axes, along with biases."""
+    optimizer = OPTIMIZERS["lars"](momentum=0.0, weight_decay=0.0, trust=0.01).build(2.0)
+    layer = keras.layers.Conv2D(4, 3)
+    layer.build((None, 8, 8, 3))
+    before = layer.get_weights()[0]
+    optimizer.apply([keras.ops.ones_like(weight) for weight in layer.weights], layer.weights)
+    moved = layer.get_weights()[0] - before
+    np.testing.assert_allclose(np.linalg.norm(moved), 0.02 * np.linalg.norm(before), rtol=1e-4)
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_sgd_against_numpy(nesterov):
     settings = OPTIMIZERS["sgd"](momentum=0.8, nesterov=nesterov, weight_decay=0.05, bias_factor=2.0)

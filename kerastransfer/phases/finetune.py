@@ -1,0 +1,248 @@
+"""The phase that trains a U-Net on few masks, in one of four transfer scenarios (Dippel et al. 2022, figure 1)."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kerastransfer.errors import UserError
+from kerastransfer.flags import require_positive
+from kerastransfer.phases import pretext
+from kerastransfer.phases.pretext import PretextConfig
+from kerastransfer.runs import fitting, outcome
+from kerastransfer.runs.data import Data, load_data
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.tasks.about import About
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerastransfer.data.dataset import Dataset
+
+DECODER = "unet_plain"
+# Steps in an epoch, at least: few images are repeated, so that an epoch is worth validating.
+STEPS = 10
+
+Scenario = Literal["random", "cls-enc", "seg-enc", "seg-enc-dec"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a segmenter starts from.
+
+    name: of the pretext or encoder. scenario: "random" (nothing is transferred), "cls-enc" (the encoder of a pretext
+        without a decoder), "seg-enc" or "seg-enc-dec" (of one with a decoder, the encoder, or both).
+    source: the file or the name of published weights, of which "random" takes the architecture alone; None is the
+        encoder of --encoder and --width.
+    """
+
+    name: str
+    scenario: Scenario
+    source: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name of the models that start from it."""
+        return self.name if self.scenario == "random" else f"{self.name}_{self.scenario}"
+
+
+@dataclasses.dataclass
+class FinetuneConfig(PretextConfig):
+    """The flags of all recipes that train a U-Net on few masks."""
+
+    target: str | None = None
+    """Segment this class alone, on the images that show it; all else is background."""
+    finetune_steps: int = 600
+    """Number of steps to train each segmenter for, at most."""
+    finetune_learning_rate: float = 1e-3
+    """Peak learning rate of the segmenters."""
+    dice_over: Literal["image", "batch"] = "image"
+    """What the Dice loss sums over: the pixels of each image, or of the whole batch."""
+    cross_entropy: float = 0.0
+    """Weight of the cross-entropy, which is added to the Dice loss; 0 leaves it out, as published."""
+    resize: Literal["stretch", "letterbox"] = "letterbox"
+    """How images are brought to --image-size, in training, in scoring and in exported files: by stretching them, or by
+    padding them with grey so that they keep their aspect ratio (`letterbox`)."""
+    scale: tuple[float, ...] = (0.71, 1.0)
+    """Augmentation: smallest and largest side of the window that is cropped from an image, as a share of the image's
+    side; above 1, the image is surrounded by grey."""
+    aspect: float = 4 / 3
+    """Augmentation: largest factor by which the aspect ratio of the window changes."""
+    colour: float = 0.0
+    """Augmentation: largest relative change of brightness and contrast; that of saturation is 1.5 times as large."""
+    validation: float = 0.25
+    """Share of the labelled images to hold out for validation; the weights of the epoch with the lowest validation loss
+    are kept. With 0, all labelled images are used for training."""
+    early_stopping: int = 15
+    """Stop training when the validation loss has not improved for this many epochs; 0 never stops early."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "finetune_steps", "finetune_learning_rate")
+        if self.cross_entropy < 0:
+            raise UserError(f"--cross-entropy is {self.cross_entropy}; it must be at least 0")
+
+
+def labelled_data(config: FinetuneConfig, *fields: str) -> Data:
+    """Read --data with a segmentation, of --target alone if it is given, and with further fields."""
+    data = load_data(config, *fields, "segmentation")
+    if config.target is None:
+        return data
+    from kerastransfer.data import splits, target
+
+    dataset = target.only(data.dataset, config.target)
+    train, test = splits.split(dataset, data.rule, ("segmentation",))
+    parts = {**data.parts, "segmentation": (splits.fraction(train, config.fraction, config.seed), test)}
+    return dataclasses.replace(data, parts=parts)
+
+
+def finetune(
+    name: str,
+    start: Start,
+    labelled: float,
+    config: FinetuneConfig,
+    run: RunFolder,
+    data: Data,
+    result: outcome.Outcome,
+    *,
+    role: outcome.Role = "subject",
+) -> int:
+    """Train models/NAME.keras, a U-Net that begins as `start` says, on `labelled` images (a number, or a share below 1),
+    and score it by its Dice on each test image. All of it is trained. Returns the number of steps in an epoch."""
+    train, test = data.parts["segmentation"]
+    classes = train.segmentation_classes
+
+    def work() -> dict:
+        from kerastransfer.data import labelled as low_data
+        from kerastransfer.data import splits
+        from kerastransfer.data.pipeline import steps_per_epoch
+        from kerastransfer.training import strategy, transfer
+
+        few, held = low_data.few(train, labelled, config.seed), None
+        if config.validation and len(few) > 1:
+            share = max(config.validation, 1 / len(few))
+            few, held = splits.holdout(few, share, config.seed)
+        few = repeated(few, STEPS * config.batch_size)
+        steps = steps_per_epoch(len(few), config.batch_size)
+        with strategy.scope(config.strategy):
+            network, report = begun(start, len(classes), name, config)
+            before = transfer.weights(network)
+            objective = fitting.Objective(
+                network,
+                _Terms(config.dice_over),
+                {"dice": 1.0, "cross_entropy": config.cross_entropy},
+                fields=("segmentation",),
+                epochs=max(1, round(config.finetune_steps / steps)),
+                learning_rate=config.finetune_learning_rate,
+            )
+            own = config if held is not None else dataclasses.replace(config, validation=0.0, early_stopping=0)
+            fitting.fit(objective, few, own, run, name, validation=held)
+        after = transfer.weights(network)
+        if run.leads:
+            size = (config.image_size, config.image_size)
+            outcome.keep(run, name, network, About("segmentation", classes, size, config.resize))
+        return {
+            **report,
+            **transfer.compared(before, after),
+            "labelled": sorted({_name(one) for one in few}),
+            "steps": steps,
+        }
+
+    report = fitting.phase(config, run, name, work)
+    run.write_transfer(name, report)
+    result.score(name, "segmentation", test, role)
+    result.models[name].main = "dice_mean"
+    return report["steps"]
+
+
+def begun(start: Start, num_classes: int, name: str, config: PretextConfig) -> "tuple[keras.Model, dict]":
+    """The segmenter before training, and {"source", "scenario", "copied", "fresh"}.
+
+    The 1 x 1 convolutions of the skip connections belong to the decoder. The output convolution is always new. Raises
+    UserError if the file does not have what the scenario transfers, or an architecture that does not fit.
+    """
+    from kerastransfer.models.segmenter import segmenter
+    from kerastransfer.training import transfer
+
+    if start.source is None:
+        if start.scenario != "random":
+            raise UserError(f"the scenario {start.scenario} transfers weights; give the file of a pretext")
+        encoder = pretext.start(dataclasses.replace(config, random=True))
+    else:
+        encoder = pretext.opened(start.source, random=True)
+    pretext.require_size(encoder, config)
+    network = segmenter(encoder, DECODER, num_classes, name=name)
+    copied: list[str] = []
+    if start.scenario != "random":
+        refuse_other(start)
+        copied += transfer.load(network.get_layer("encoder"), pretext.opened(start.source))["copied"]
+    if start.scenario == "seg-enc-dec":
+        copied += transfer.load(network.get_layer("decoder"), part(start.source, "decoder"))["copied"]
+    fresh = sorted(transfer.weights(network).keys() - set(copied))
+    source = start.source if copied else "random weights"
+    return network, {"source": source, "scenario": start.scenario, "copied": sorted(copied), "fresh": fresh}
+
+
+def refuse_other(start: Start) -> None:
+    """Raises UserError if the file of a start is not of the kind that its scenario transfers."""
+    has = has_decoder(start.source)
+    if start.scenario == "cls-enc" and has:
+        raise UserError(f"{start.source} has a decoder, so its encoder alone is the scenario seg-enc, not cls-enc")
+    if start.scenario != "cls-enc" and not has:
+        raise UserError(
+            f"{start.source} has no U-Net decoder; only the scenario cls-enc is possible, not {start.scenario}"
+        )
+
+
+def has_decoder(source: str | Path) -> bool:
+    """Whether a file holds a decoder that a U-Net can start from."""
+    from kerastransfer.runs import trained
+
+    return not trained.is_name(source) and part(source, "decoder") is not None
+
+
+def part(source: str | Path, name: str) -> "keras.Model | None":
+    """The part of a model in a file, if it has one that ends in pixels."""
+    from kerastransfer.export.loading import load_keras
+    from kerastransfer.models.parts import thaw
+
+    model = load_keras(source)
+    if name not in [layer.name for layer in model.layers]:
+        return None
+    found = model.get_layer(name)
+    if "joined" not in found.output:
+        return None
+    thaw(found)
+    return found
+
+
+def repeated(few: "Dataset", least: int) -> "Dataset":
+    """The images, each as often as needed for `least` in all, under different names."""
+    copies = max(1, -(-least // len(few)))
+    samples = [
+        dataclasses.replace(sample, name=f"{sample.name}#{copy}" if copy else sample.name)
+        for copy in range(copies)
+        for sample in few.samples
+    ]
+    return dataclasses.replace(few, samples=tuple(samples))
+
+
+def _name(sample):
+    return sample.name.partition("#")[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Terms:
+    """The Dice loss of --dice-over, and the cross-entropy."""
+
+    over: str
+
+    def __call__(self, targets: Mapping[str, Any], logits: Any) -> dict:
+        from kerastransfer.losses import pixels
+
+        dice = pixels.batch_dice if self.over == "batch" else pixels.soft_dice
+        segmentation = targets["segmentation"]
+        return {
+            "dice": dice(segmentation, logits),
+            "cross_entropy": pixels.cross_entropy(segmentation, logits),
+        }
