@@ -1,4 +1,4 @@
-"""The few images that are labelled, in the low-data protocol of Dippel et al. 2022, section 5: drawn so that no class is
+"""The few images that are labelled (the low-data protocol of Dippel et al. 2022, section 5): drawn so that no class is
 lost, and so that a larger draw contains a smaller one."""
 
 import numpy as np
@@ -31,8 +31,8 @@ def few(train: Dataset, wanted: float, seed: int = 0) -> Dataset:
 
 
 def in_turn(train: Dataset, seed: int = 0) -> tuple[list[str], list[set]]:
-    """The names of the images in an order whose every beginning has the classes of all in proportion, and the classes of
-    each, in that order. First comes an image of each class, the rarest first."""
+    """The names of the images in an order whose every beginning has the classes of all in proportion, and the classes
+    of each, in that order. First comes an image of each class, the rarest first."""
     samples = sorted(train.samples, key=lambda sample: splits.draw(seed, sample.name))
     classes = [{one for one in splits.classes_of(sample) if one[0] != "none"} for sample in samples]
     every = sorted(set().union(*classes))

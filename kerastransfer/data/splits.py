@@ -108,8 +108,8 @@ def spread(membership: np.ndarray, count: int) -> np.ndarray:
 
 
 def classes_of(sample: Sample) -> set[tuple[str, int]]:
-    """The classes of an image, as (field, class): its label and those of its objects, or of its segmentation where it has
-    no boxes; {("none", 0)} where there are none."""
+    """The classes of an image, as (field, class): its label and those of its objects, or of its segmentation where it
+    has no boxes; {("none", 0)} where there are none."""
     fields = [field for field in ("label", "boxes") if field in sample.fields]
     if not fields and "segmentation" in sample.fields:
         fields = ["segmentation"]

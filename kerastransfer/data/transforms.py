@@ -102,8 +102,8 @@ def _windows(count, seed, how, share):
 
 
 def _sides_of_areas(count, seed, how, share):
-    """(count, (height, width)): the first of several windows of a random area and aspect ratio that fits into the image,
-    or the whole image if none does."""
+    """(count, (height, width)): the first of several windows of a random area and aspect ratio that fits into the
+    image, or the whole image if none does."""
     u = _draw(count, (TRIES, 2), seed, share)
     area = how.area[0] + (how.area[1] - how.area[0]) * u[..., 0]
     root = tf.exp(tf.math.log(how.aspect) * (u[..., 1] - 0.5))

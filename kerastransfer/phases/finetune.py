@@ -107,8 +107,8 @@ def finetune(
     *,
     role: outcome.Role = "subject",
 ) -> int:
-    """Train models/NAME.keras, a U-Net that begins as `start` says, on `labelled` images (a number, or a share below 1),
-    and score it by its Dice on each test image. All of it is trained. Returns the number of steps in an epoch."""
+    """Train models/NAME.keras, a U-Net that begins as `start` says, on `labelled` images (a number, or a share below
+    1), and score it by its Dice on each test image. All of it is trained. Returns the number of steps in an epoch."""
     train, test = data.parts["segmentation"]
     classes = train.segmentation_classes
 

@@ -45,6 +45,12 @@ class PretextConfig(fitting.TrainingConfig):
 
 def require_known_encoder(encoder: str) -> None:
     """Raises UserError unless this is an encoder of the package, a file, or the name of published weights."""
+    if encoder == "unet":
+        # The default needs no Keras, which is slow to import for --help.
+        return
+    from kerastransfer.runs.command_line import import_keras
+
+    import_keras()
     from kerastransfer.encoders import ENCODERS
 
     if encoder not in ENCODERS:
@@ -54,9 +60,9 @@ def require_known_encoder(encoder: str) -> None:
 def pretext(
     name: str, settings: Any, config: PretextConfig, run: RunFolder, data: Data, result: outcome.Outcome
 ) -> Path:
-    """Train a pretext of `pretexts.PRETEXTS`, and return its file, models/NAME.keras, which holds the part "encoder", and
-    for pretexts with a decoder "decoder". It is trained on the training images that have what it learns from; its terms
-    on the test images are its metrics."""
+    """Train a pretext of `pretexts.PRETEXTS`, and return its file, models/NAME.keras, which holds the part "encoder",
+    and for pretexts with a decoder "decoder". It is trained on the training images that have what it learns from; its
+    terms on the test images are its metrics."""
     path = run.models / f"{name}.keras"
 
     def work() -> dict:

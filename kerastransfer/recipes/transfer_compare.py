@@ -5,9 +5,9 @@
         --pretexts simclr reconstruction conrec detection --encoders yolov3-tiny mobilenet-v2
 
 Each pretext is trained once for each seed on all training images; then a U-Net is trained on few masks from each start
-in each scenario that it makes possible, and from random weights. A run that was stopped continues with --resume, cell by
-cell. The report has the Dice of all cells, paired tests over the seeds, corrected for their number, the curves, how alike
-the encoders are (CKA), and a verdict (docs/transfer.md).
+in each scenario that it makes possible, and from random weights. A run that was stopped continues with --resume, cell
+by cell. The report has the Dice of all cells, paired tests over the seeds, corrected for their number, the curves, how
+alike the encoders are (CKA), and a verdict (docs/transfer.md).
 """
 
 import dataclasses

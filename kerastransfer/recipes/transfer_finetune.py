@@ -3,9 +3,9 @@
     python -m kerastransfer.recipes.transfer_finetune
     python -m kerastransfer.recipes.transfer_finetune --pretext RUN/models/conrec.keras --scenario seg-enc --data DIR
 
-The encoder of a pretext is transferred without a decoder (`cls-enc`), or of a pretext that has one, alone (`seg-enc`) or
-with its decoder (`seg-enc-dec`); `random` transfers nothing. All of the network is trained on --labelled images, of
-which a part is held out to choose the best weights. Without flags, a detector's head teaches the encoder on drawn
+The encoder of a pretext without a decoder is transferred (`cls-enc`), or of one with a decoder the encoder (`seg-enc`)
+or both (`seg-enc-dec`); `random` transfers nothing. All of the network is trained on --labelled images, of which a part
+is held out to choose the best weights. Without flags, a detector's head teaches the encoder on drawn
 scenes first, and the U-Net is compared with random weights (docs/transfer.md).
 """
 
@@ -43,8 +43,8 @@ class Config(FinetuneConfig):
     published weights (`kerastransfer presets` lists them); or a pretext to train first: simclr, reconstruction, conrec,
     conrec_one, classification or detection."""
     scenario: Literal["random", "cls-enc", "seg-enc", "seg-enc-dec"] = "random"
-    """What to transfer: nothing (`random`), the encoder of a pretext without a decoder (`cls-enc`), or of a pretext with
-    a decoder the encoder (`seg-enc`) or both (`seg-enc-dec`)."""
+    """What to transfer: nothing (`random`), the encoder of a pretext without a decoder (`cls-enc`), or of a pretext
+    with a decoder the encoder (`seg-enc`) or both (`seg-enc-dec`)."""
     labelled: float = 42.0
     """Number of labelled images to train on, or a share of the training images below 1."""
     control: bool = True

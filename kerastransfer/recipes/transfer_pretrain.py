@@ -5,9 +5,9 @@
     python -m kerastransfer.recipes.transfer_finetune --pretext RUN/models/conrec.keras --scenario seg-enc --data DIR
 
 SimCLR recognises another view of an image, the reconstruction restores altered images, ConRec does both; segmentation,
-classification and detection learn from masks, labels and boxes. The recipe writes models/PRETEXT.keras, which holds the
-encoder and, if one was trained, the decoder; how well the pretext is solved on test images; and pictures of what it sees
-(docs/transfer.md).
+classification and detection learn from masks, labels and boxes. The recipe writes models/PRETEXT.keras, which holds
+the encoder and, if one was trained, the decoder; how well the pretext is solved on test images; and pictures of what it
+sees (docs/transfer.md).
 """
 
 import dataclasses

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 
 def everyone(rows):
-    """The rows (B, D) of each replica to those of all of them (N, D), in the order of the replicas, and the number of the
-    first of its own; the gradient of a row is the sum over all replicas that use it. For `losses.contrastive.nt_xent`.
+    """From rows (B, D) of each replica to those of all of them (N, D), in the order of the replicas, and the number of
+    the first of its own. The gradient of a row is the sum over all replicas that use it (`losses.contrastive.nt_xent`).
 
     On JAX a batch is already that of all devices.
     """

@@ -287,7 +287,8 @@ def test_two_crops_are_windows_of_the_same_images():
         data = training_batches(colours(), view=two_crops(how), **make)
         found = [arrays(batch) for batch in itertools.islice(data, 4)]
         for inputs, targets in found:
-            assert list(inputs) == list(targets) == ["first", "second"] and inputs["first"].shape == (3, 24, 24, 3)
+            assert list(inputs) == ["first", "second"] and inputs["first"].shape == (3, 24, 24, 3)
+            assert all(np.array_equal(targets[name], targets[f"{name}_colours"]) for name in inputs)
             assert all(np.array_equal(inputs[name], targets[name]) for name in inputs)
             apart = np.abs(inputs["first"] - inputs["second"]).mean((1, 2, 3))
             assert (apart < 0.1).all() if how is STILL else (apart > 5).all()
@@ -300,7 +301,8 @@ def test_two_crops_distorted_and_recoloured():
     """Colour changes what is shown and what is wanted, distortion what is shown alone."""
     view = two_crops(STILL, recolour=lambda images, seed, share: images * 0 + 7, distort=marked)
     inputs, targets = arrays(next(iter(training_batches(colours(), view=view, size=(24, 24), batch_size=3, seed=1))))
-    assert sorted(targets) == ["first", "first_altered", "second", "second_altered"]
+    clean = ["first", "first_altered", "first_colours", "second", "second_altered", "second_colours"]
+    assert sorted(targets) == clean
     for name in ("first", "second"):
         assert (targets[name] == 7).all() and (inputs[name][:, 0, 0] == 0).all() and (inputs[name][:, 1:] == 7).all()
         assert targets[f"{name}_altered"].sum() == 3
