@@ -1,7 +1,7 @@
 """The phase that trains a U-Net on few masks, in one of four transfer scenarios (Dippel et al. 2022, figure 1)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -96,6 +96,14 @@ def labelled_data(config: FinetuneConfig, *fields: str) -> Data:
     return dataclasses.replace(data, parts=parts)
 
 
+def require_few(data: Data, counts: Iterable[float], config: FinetuneConfig) -> None:
+    """Raises UserError, before anything is trained, for a number of labelled images that cannot be drawn."""
+    from kerastransfer.data import labelled
+
+    for count in counts:
+        labelled.few(data.parts["segmentation"][0], count, config.seed)
+
+
 def finetune(
     name: str,
     start: Start,
@@ -114,14 +122,12 @@ def finetune(
 
     def work() -> dict:
         from kerastransfer.data import labelled as low_data
-        from kerastransfer.data import splits
         from kerastransfer.data.pipeline import steps_per_epoch
         from kerastransfer.training import strategy, transfer
 
-        few, held = low_data.few(train, labelled, config.seed), None
-        if config.validation and len(few) > 1:
-            share = max(config.validation, 1 / len(few))
-            few, held = splits.holdout(few, share, config.seed)
+        few, held = spared(low_data.few(train, labelled, config.seed), config)
+        if held is None and config.validation:
+            result.say(f"{name}: none of {len(few)} labelled images can be spared for validation; all are trained on")
         few = repeated(few, STEPS * config.batch_size)
         steps = steps_per_epoch(len(few), config.batch_size)
         with strategy.scope(config.strategy):
@@ -153,6 +159,19 @@ def finetune(
     result.score(name, "segmentation", test, role)
     result.models[name].main = "dice_mean"
     return report["steps"]
+
+
+def spared(few: "Dataset", config: FinetuneConfig) -> "tuple[Dataset, Dataset | None]":
+    """(training images, validation images) of the labelled ones: --validation's share, one at least; or none, where
+    each image is the only one of its class."""
+    from kerastransfer.data import splits
+
+    if not config.validation or len(few) < 2:
+        return few, None
+    try:
+        return splits.holdout(few, max(config.validation, 1 / len(few)), config.seed)
+    except UserError:
+        return few, None
 
 
 def begun(start: Start, num_classes: int, name: str, config: PretextConfig) -> "tuple[keras.Model, dict]":

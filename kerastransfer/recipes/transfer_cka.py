@@ -1,5 +1,4 @@
-"""How alike encoders are that learnt different things: centred kernel alignment (CKA) of what they make of the same
-images.
+"""How alike encoders are that learnt different things, by centred kernel alignment (CKA) on the same images.
 
     python -m kerastransfer.recipes.transfer_cka
     python -m kerastransfer.recipes.transfer_cka --data DIR --models RUN/models/conrec.keras yolov3-tiny mobilenet-v2

@@ -18,7 +18,7 @@ from typing import ClassVar
 from kerastransfer.errors import UserError
 from kerastransfer.phases import similarity, transfer_curves, transfer_summary
 from kerastransfer.phases.arms import ArmsConfig, arms, control, fields, pretext_files
-from kerastransfer.phases.finetune import Start, finetune, labelled_data
+from kerastransfer.phases.finetune import Start, finetune, labelled_data, require_few
 from kerastransfer.phases.transfer_summary import cell
 from kerastransfer.report.page import Section
 from kerastransfer.runs import command_line, grid
@@ -67,6 +67,7 @@ def main(config: Config) -> dict:
 def once(config: Config, run: RunFolder) -> Outcome:
     """One seed."""
     data = labelled_data(config, *([] if config.pretext_data else fields(config)))
+    require_few(data, config.labelled, config)
     result = Outcome(config, run, data, LEAD)
     source = data
     if config.pretext_data:

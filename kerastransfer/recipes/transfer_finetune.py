@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from kerastransfer import pretexts
 from kerastransfer.errors import UserError
-from kerastransfer.phases.finetune import FinetuneConfig, Start, finetune, labelled_data, refuse_other
+from kerastransfer.phases.finetune import FinetuneConfig, Start, finetune, labelled_data, refuse_other, require_few
 from kerastransfer.phases.pretext import pretext
 from kerastransfer.runs import command_line, grid, trained
 from kerastransfer.runs.folder import RunFolder
@@ -56,18 +56,18 @@ class Config(FinetuneConfig):
         super().__post_init__()
         if self.labelled <= 0:
             raise UserError(f"--labelled is {self.labelled:g}; give a number of images, or a share of them below 1")
-        if self.scenario == "random" and self.pretext:
-            raise UserError("--scenario random transfers nothing; leave out --pretext, or choose another --scenario")
-        if self.scenario != "random" and not self.pretext:
+        if self.scenario == "random":
+            return
+        if not self.pretext:
             raise UserError(f"--scenario {self.scenario} transfers weights; give --pretext")
         if self.pretext == "segmentation":
             raise UserError(
                 "--pretext segmentation would learn from the masks of all images; train it on other data with the "
                 "recipe transfer_pretrain, and give its file"
             )
-        if self.pretext and self.pretext not in pretexts.PRETEXTS:
+        if self.pretext not in pretexts.PRETEXTS:
             trained.require_encoder(self.pretext, "--pretext")
-        elif self.pretext and (self.scenario == "cls-enc") == pretexts.pretext(self.pretext).DECODER:
+        elif (self.scenario == "cls-enc") == pretexts.pretext(self.pretext).DECODER:
             other = "seg-enc or seg-enc-dec" if self.scenario == "cls-enc" else "cls-enc"
             raise UserError(
                 f"--scenario {self.scenario} is not possible with --pretext {self.pretext}; choose --scenario {other}"
@@ -81,19 +81,21 @@ def main(config: Config) -> dict:
 
 def once(config: Config, run: RunFolder) -> Outcome:
     """One seed."""
-    own = config.pretext in pretexts.PRETEXTS
-    data = labelled_data(config, *(pretexts.pretext(config.pretext).FIELDS if own else ()))
+    source = None if config.scenario == "random" else config.pretext
+    own = source in pretexts.PRETEXTS
+    data = labelled_data(config, *(pretexts.pretext(source).FIELDS if own else ()))
+    require_few(data, (config.labelled,), config)
     result = Outcome(config, run, data, LEAD)
-    source = config.pretext
+    if config.pretext and not source:
+        result.say(f"--scenario random transfers nothing, so --pretext {config.pretext} is not used")
     if own:
         whole = dataclasses.replace(config, validation=0.0, early_stopping=0)
-        settings = pretexts.settings_of(config.pretext)()
-        source = str(pretext(config.pretext, settings, whole, run, data, result))
+        source = str(pretext(source, pretexts.settings_of(source)(), whole, run, data, result))
     elif source:
         refuse_other(Start("transferred", config.scenario, source))
     common = (config.labelled, config, run, data, result)
     starts = [Start("unet", "random")]
-    if config.scenario != "random":
+    if source:
         starts = [Start(f"unet_{Path(source).stem}", config.scenario, source)]
         if config.control:
             # Random weights in the same architecture.

@@ -1,6 +1,7 @@
 """Few labelled images: no class is lost, larger draws contain smaller ones; and one class against all else."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_no_class_is_lost_and_draws_are_nested(seed):
     assert [len(one) for one in draws] == [3, 4, 8, 20, 80]
     assert all(shown(one) == {1, 2, 3} for one in draws)
     names = [{sample.name for sample in one} for one in draws]
-    assert all(small < large for small, large in zip(names, names[1:], strict=False))
+    assert all(small < large for small, large in itertools.pairwise(names))
 
 
 def test_classes_have_their_share():

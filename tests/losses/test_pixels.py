@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kerastransfer.losses.pixels import cross_entropy, pixel_loss, soft_dice
+from kerastransfer.losses.pixels import batch_dice, cross_entropy, pixel_loss, soft_dice
 from kerastransfer.vocabulary import VOID
 
 
@@ -82,6 +82,18 @@ def test_dice_of_a_uniform_guess():
     np.testing.assert_allclose(
         array(soft_dice(np.ones((1, 3, 3), "uint8"), np.zeros((1, 3, 3, 2), "float32"))), [1 / 3], atol=1e-6
     )
+
+
+def test_dice_of_a_batch_is_that_of_all_pixels_together():
+    """Of two images of 2 x 2 pixels, sure everywhere: 3 pixels of the class, 3 found, 2 of them right."""
+    truth = np.array([[[1, 1], [0, 0]], [[1, 0], [VOID, 0]]], "uint8")
+    guess = np.array([[[1, 1], [0, 0]], [[0, 1], [1, 0]]], "uint8")
+    found = array(batch_dice(truth, logits_of(guess, 2)))
+    np.testing.assert_allclose(found, [1 - (2 * 2 + 1) / (3 + 3 + 1)] * 2, rtol=1e-5)
+    # An image of background alone counts, where the Dice of each image leaves it out.
+    nothing, something = np.zeros((1, 2, 2), "uint8"), logits_of(np.ones((1, 2, 2), "uint8"), 2)
+    np.testing.assert_allclose(array(batch_dice(nothing, something)), [1 - 1 / 5], rtol=1e-5)
+    np.testing.assert_allclose(array(batch_dice(nothing, logits_of(nothing, 2))), [0], atol=1e-5)
 
 
 def test_terms_and_gradients_compile():
