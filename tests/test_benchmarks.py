@@ -133,6 +133,22 @@ def test_the_same_in_pytorch():
             np.testing.assert_allclose(value, model(image)[output], atol=1e-4, err_msg=f"{name}, {output}")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("decoder", [False, True])
+def test_the_pretexts_net_in_pytorch_has_as_many_weights(decoder):
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install kerastransfer[benchmark]")
+    from torch_unet import Network
+
+    from kerastransfer.encoders.unet import unet_encoder
+    from kerastransfer.models.conrec import conrec
+
+    options = {} if decoder else {"tasks": (), "contrast": "average"}
+    ours = sum(int(np.prod(one.shape)) for one in conrec(unet_encoder(8), **options).trainable_weights)
+    theirs = sum(parameter.numel() for parameter in Network(8, decoder=decoder).parameters())
+    # Theirs has an offset behind the projection, which ours lacks as published.
+    assert theirs - ours == 128
+
+
 def test_dense_layers_in_pytorch():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install kerastransfer[benchmark]")
     from graph import flatten
