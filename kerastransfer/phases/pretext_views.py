@@ -1,5 +1,6 @@
 """What a trained pretext makes of test images: its terms, and pictures of views, masks and what it restores."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,6 +66,10 @@ def _draw(built, inputs, targets):
 
     from kerastransfer.report import pictures
 
+    if not isinstance(inputs, Mapping):
+        shown = (np.asarray(image) for image in inputs[:SHOWN])
+        tiles = [("input", pictures.fitted(_rgb(image), pictures.TILE // 2)) for image in shown]
+        return pictures.sheet(tiles, columns=SHOWN)
     inputs, targets = ({key: np.asarray(value) for key, value in some.items()} for some in (inputs, targets))
     outputs = built.network(inputs["first"][:SHOWN], training=False)
     tiles = []

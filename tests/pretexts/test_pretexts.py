@@ -95,3 +95,17 @@ def test_every_pretext_is_in_the_table_with_what_it_needs():
 def test_settings_are_checked(name, options, words):
     with pytest.raises(UserError, match=words):
         PRETEXTS[name].Settings(**options)
+
+
+def test_pictures_of_views_of_any_kind():
+    """Of two views, and of a single image."""
+    from kerastransfer.phases.pretext_views import _draw
+    from kerastransfer.report.pictures import TILE
+
+    for name, columns in (("simclr", 2), ("conrec", 8)):
+        pretext, data = built(name)
+        inputs, targets = next(iter(batches(name, pretext, data)))
+        drawn = _draw(pretext, inputs, targets)
+        assert columns - 1 < drawn.width / (TILE // 2) < 2 * columns + 1
+    images = np.zeros((6, 32, 32, 3), "float32")
+    assert _draw(pretext, images, {}).height < TILE
