@@ -88,12 +88,11 @@ def labelled_data(config: FinetuneConfig, *fields: str) -> Data:
     data = load_data(config, *fields, "segmentation")
     if config.target is None:
         return data
-    from kerastransfer.data import splits, target
+    from kerastransfer.data import target
 
-    dataset = target.only(data.dataset, config.target)
-    train, test = splits.split(dataset, data.rule, ("segmentation",))
-    parts = {**data.parts, "segmentation": (splits.fraction(train, config.fraction, config.seed), test)}
-    return dataclasses.replace(data, parts=parts)
+    # Split before, so that no pretext learns from an image that is tested on.
+    train, test = (target.only(part, config.target) for part in data.parts["segmentation"])
+    return dataclasses.replace(data, parts={**data.parts, "segmentation": (train, test)})
 
 
 def require_few(data: Data, counts: Iterable[float], config: FinetuneConfig) -> None:

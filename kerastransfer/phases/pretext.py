@@ -69,7 +69,7 @@ def pretext(
         from kerastransfer.phases import pretext_views
         from kerastransfer.training import strategy, transfer
 
-        train, test = images(data, name)
+        train, test = images(data, name, config)
         with strategy.scope(config.strategy):
             built = build(name, settings, config, train)
             encoder = built.network.get_layer("encoder")
@@ -114,12 +114,15 @@ def build(name: str, settings: Any, config: PretextConfig, train: "Dataset") -> 
     return module.build(settings, encoder, train, everyone if config.strategy != "none" else None)
 
 
-def images(data: Data, name: str) -> "tuple[Dataset, Dataset]":
+def images(data: Data, name: str, config: PretextConfig) -> "tuple[Dataset, Dataset]":
     """(training images, test images) of a pretext: those with what it learns from, or all of them."""
     from kerastransfer.data import splits
 
     fields = pretexts.pretext(name).FIELDS
-    return data.parts[fields[0]] if fields else splits.split(data.dataset, data.rule, ())
+    if fields:
+        return data.parts[fields[0]]
+    train, test = splits.split(data.dataset, data.rule, ())
+    return splits.fraction(train, config.fraction, config.seed), test
 
 
 def start(config: PretextConfig) -> "keras.Model":

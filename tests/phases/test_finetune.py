@@ -1,5 +1,7 @@
 """The four scenarios: what is copied, what is new, and what a file cannot give; repeated images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -120,3 +122,17 @@ def test_repeated_images_have_names_of_their_own():
     assert len(set(names)) == 9 and {finetune._name(sample) for sample in repeated(data, 7)} == {
         sample.name for sample in data
     }
+
+
+def test_no_pretext_learns_from_an_image_that_is_tested_on():
+    """Not with a target either, which leaves images out."""
+    config = FinetuneConfig(width=4, image_size=32, data="toy:60", target="star", quiet=True)
+    data = finetune.labelled_data(config, "boxes")
+    labelled, test = data.parts["segmentation"]
+    tested = {sample.name for sample in test}
+    assert tested and labelled.segmentation_classes == ("background", "star")
+    for name in ("simclr", "detection"):
+        learnt, _ = finetune.pretext.images(data, name, config)
+        assert not tested & {sample.name for sample in learnt} and len(learnt) == 48
+    half = dataclasses.replace(config, fraction=0.5)
+    assert len(finetune.pretext.images(data, "simclr", half)[0]) == 24
