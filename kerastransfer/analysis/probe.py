@@ -14,7 +14,7 @@ from kerastransfer.vocabulary import VOID
 # Pixels of each class that are drawn from an image: neighbours are much alike, so more of them say little.
 PER_CLASS = 64
 # Strength of the classifier's fit (scikit-learn's C) and its steps, measured on photos of people and pedestrians.
-FIT, STEPS = 1e-3, 200
+FIT, STEPS = 3e-3, 200
 FOLDS = 5
 
 
