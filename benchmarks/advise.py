@@ -49,7 +49,9 @@ def main():
         if "finetune" in flags.only:
             for seed in flags.seeds:
                 for encoder in encoders:
-                    cells.cell(f"finetune/{name}/{encoder}/{seed}", lambda e=encoder, s=seed: finetune(data, encoders[e], s))
+                    cells.cell(
+                        f"finetune/{name}/{encoder}/{seed}", lambda e=encoder, s=seed: finetune(data, encoders[e], s)
+                    )
 
 
 class Cells:
@@ -184,6 +186,7 @@ def finetune(data, encoder, seed):
     from kerastransfer.metrics import segmentation
     from kerastransfer.models import segmenter as segmenters
     from kerastransfer.runs import trained
+    from kerastransfer.training import statistics
 
     train, test, _ = parts(data)
     keras.utils.set_random_seed(seed)
@@ -195,6 +198,9 @@ def finetune(data, encoder, seed):
     schedule = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=LEARNING_RATE, warmup_steps=steps // 10)
     model.compile(keras.optimizers.Adam(schedule, global_clipnorm=1.0), loss=kt.PixelLoss())
     model.fit(kt.batches(train, "segmentation", image_size=SIZE, batch_size=BATCH, seed=seed), epochs=EPOCHS, verbose=0)
+    seen = decode(train, [], (SIZE, SIZE)).arrays["image"].astype("float32")
+    # So few steps leave the moving statistics behind, above all those that began at random.
+    statistics.estimate(model, np.split(seen, range(16, len(seen), 16)))
     decoded = decode(test, ["segmentation"], (SIZE, SIZE))
     logits = model.predict(decoded.arrays["image"].astype("float32"), batch_size=16, verbose=0)
     scores = segmentation.per_image(decoded.arrays["segmentation"], logits.argmax(-1), len(labels))

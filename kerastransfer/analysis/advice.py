@@ -57,7 +57,7 @@ class Curve:
 @dataclasses.dataclass(frozen=True)
 class Advice:
     """encoders: the best first; without masks in the order given. masks: number of images that they were probed with.
-    ahead: {encoder: (mean, low, high)}, by how much dice per image the first is ahead of it. alike: {(one, other): CKA}.
+    ahead: {encoder: (mean, low, high)}, by how much dice per image the first is ahead. alike: {(one, other): CKA}.
     photos: names of those to annotate next, in order; doubted: whether doubt played a part."""
 
     encoders: tuple[Signals, ...]
@@ -189,7 +189,7 @@ def _features(encoder: keras.Model, images, points) -> tuple[PixelFeatures, np.n
     require_multiple(size, max(taps.strides(encoder).values()), "an encoder")
     fixed = encoder.input.shape[1:3]
     if None not in fixed and tuple(fixed) != (size, size):
-        raise UserError(f"an encoder reads images of {fixed[0]} x {fixed[1]} pixels alone; give --image-size {fixed[0]}")
+        raise UserError(f"an encoder reads {fixed[0]} x {fixed[1]} pixels alone; give --image-size {fixed[0]}")
     features = extracted(encoder, images)
     return features, probe.at_points(features, points)
 

@@ -1,4 +1,4 @@
-"""LogME against a Bayesian regression of scikit-learn, the H-score against its definition, and what leaves both alone."""
+"""LogME against scikit-learn's Bayesian regression, the H-score against its definition, and what leaves both alone."""
 
 import numpy as np
 import pytest
