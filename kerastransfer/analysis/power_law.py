@@ -63,8 +63,8 @@ class PowerLaw:
 
 
 def fit(sizes: Sequence[int], errors: np.ndarray, *, resamples: int = 200, seed: int = 0) -> PowerLaw:
-    """The power law through errors (draws, S) at subsets of sizes (S,), by least squares with floor >= 0; NaNs are left
-    out. The interval is a bootstrap over draws: each is one nested series of subsets with images of its own to score.
+    """The power law through errors (draws, S) at subsets of sizes (S,), by least squares with floor >= 0; NaNs count
+    as the mean of the other draws. The interval is a bootstrap over draws: each is one nested series of subsets with images of its own to score.
 
     Raises ValueError for fewer than three sizes or two draws.
     """
@@ -74,10 +74,13 @@ def fit(sizes: Sequence[int], errors: np.ndarray, *, resamples: int = 200, seed:
     if len(sizes) < 3 or len(errors) < 2:
         raise ValueError(f"{len(sizes)} sizes and {len(errors)} draws; a power law needs 3 and 2")
     random, draws = np.random.default_rng(seed), len(errors)
+    if np.isnan(errors).all(axis=0).any():
+        raise ValueError("a size has no error in any draw")
     mean = np.nanmean(errors, axis=0)
+    errors = np.where(np.isnan(errors), mean, errors)
     # The bootstrap of few draws is too narrow; this widens it to Student's t (Hesterberg 2015, section 5.2).
     wider = np.sqrt(draws / (draws - 1)) * stats.t.ppf(0.975, draws - 1) / stats.norm.ppf(0.975)
-    means = [np.nanmean(errors[random.integers(draws, size=draws)], axis=0) for _ in range(resamples)]
+    means = [errors[random.integers(draws, size=draws)].mean(axis=0) for _ in range(resamples)]
     resampled = [_fitted(sizes, mean + wider * (one - mean)) for one in means]
     return PowerLaw(*_fitted(sizes, mean), sizes, np.array(resampled))
 
