@@ -461,7 +461,7 @@ def _encoders_table(rows: Iterable[tuple[str, list[float | None]]], columns: Ite
     from rich.table import Table
 
     table = Table()
-    table.add_column("encoder", overflow="fold")
+    table.add_column("encoder", no_wrap=True)
     for title in columns:
         table.add_column(title, justify="right")
     for name, values in rows:

@@ -91,7 +91,7 @@ def advise(
     are.
     """
     with_masks, without = _divided(dataset)
-    _check(dataset, len(with_masks), len(without), target, photos)
+    _check(dataset, len(with_masks), len(without), masks, target, photos)
     used = _drawn(with_masks if len(with_masks) else without, masks, seed)
     fields = ["segmentation"] if len(with_masks) else []
     decoded = decode(used, fields, (image_size, image_size))
@@ -152,25 +152,28 @@ def _divided(dataset):
     return with_masks, dataset.only(sample.name for sample in dataset.samples if sample.name not in named)
 
 
-def _check(dataset, masks, without, target, photos):
+def _check(dataset, there, without, masks, target, photos):
     if photos > without:
         raise UserError(
             f"--next {photos}: {dataset.name} has {without} photos without a mask; give {without} or fewer, or add "
             "photos that nobody annotated"
         )
-    if 0 < masks < FEWEST:
+    if there and masks < (FEWEST if target is None else FEWEST_FOR_CURVE):
+        least = FEWEST if target is None else f"{FEWEST_FOR_CURVE}, with --target-dice"
+        raise UserError(f"--masks {masks} are too few; give at least {least}")
+    if 0 < there < FEWEST:
         raise UserError(
-            f"{dataset.name} has masks for {masks} photos; advice needs {FEWEST} or more, as a probe is fitted to some "
+            f"{dataset.name} has masks for {there} photos; advice needs {FEWEST} or more, as a probe is fitted to some "
             "and scored on the others; annotate more"
         )
     if target is None:
         return
     if not 0 < target < 1:
         raise UserError(f"--target-dice {target:g} is outside (0, 1)")
-    if masks < FEWEST_FOR_CURVE:
+    if there < FEWEST_FOR_CURVE:
         raise UserError(
             f"--target-dice needs masks of {FEWEST_FOR_CURVE} photos or more to see how dice grows with their number; "
-            f"{dataset.name} has {masks or 'none'}; leave it out, or annotate more"
+            f"{dataset.name} has {there or 'none'}; leave it out, or annotate more"
         )
 
 

@@ -63,8 +63,9 @@ class PowerLaw:
 
 
 def fit(sizes: Sequence[int], errors: np.ndarray, *, resamples: int = 200, seed: int = 0) -> PowerLaw:
-    """The power law through errors (draws, S) at subsets of sizes (S,), by least squares with floor >= 0; NaNs count
-    as the mean of the other draws. The interval is a bootstrap over draws: each is one nested series of subsets with images of its own to score.
+    """The power law through errors (draws, S) at subsets of sizes (S,), by least squares with floor >= 0. A NaN counts
+    as the mean of the other draws. The interval is a bootstrap over draws: each is one nested series of subsets, with
+    images of its own to score.
 
     Raises ValueError for fewer than three sizes or two draws.
     """

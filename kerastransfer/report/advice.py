@@ -32,12 +32,15 @@ def dice_against_masks(
     axis.plot(np.tile(sizes, len(dice)), dice.ravel(), ".", color=GREY, markersize=3, label="draws of nested subsets")
     axis.plot(sizes, np.nanmean(dice, axis=0), "o", color=INK, markersize=5, label="their mean")
     axis.axhline(target, color=colour(4), linewidth=1.2, linestyle=(0, (3, 2)))
-    axis.annotate(f"wanted: {target:g}", (masks[0], target), (0, 3), color=colour(4), textcoords="offset points")
+    axis.annotate(f"wanted: {target:g}", (masks[-1], target), (-3, 3), ha="right", color=colour(4),
+                  textcoords="offset points")  # fmt: skip
     if masks[0] <= needed <= masks[-1]:
         axis.plot(needed, target, "D", color=colour(4), markersize=6)
         axis.annotate(f"{needed:.0f} masks", (needed, target), (0, -13), ha="center", color=colour(4),
                       textcoords="offset points")  # fmt: skip
-    axis.set(xscale="log", xlabel="masks", ylabel="dice of the probe on other photos", xlim=(masks[0], masks[-1]))
+    axis.set(
+        xscale="log", xlabel="masks", ylabel="dice of the probe on other photos", xlim=(0.93 * masks[0], masks[-1])
+    )
     axis.set_ylim(max(0.0, float(np.nanmin(dice)) - 0.05), 1.0)
     ticks = [one for one in (2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000) if masks[0] <= one <= masks[-1]]
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
