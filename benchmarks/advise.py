@@ -166,13 +166,14 @@ def own_detector(source):
 
 
 def parts(data):
-    """(training masks, test photos) of a set, drawn once, by name."""
+    """Training masks, test photos, and all photos but these of a set, drawn once."""
     from kerastransfer.data import datasets, derive
 
     dataset = derive.require(datasets.load(data, check=False), "segmentation").having("segmentation")
-    shuffled = np.random.default_rng(0).permutation(len(dataset))
-    order = [dataset.samples[index].name for index in shuffled]
-    return dataset.only(order[TEST : TEST + MASKS]), dataset.only(order[:TEST]), dataset.only(order[TEST:])
+    order = [dataset.samples[index].name for index in np.random.default_rng(0).permutation(len(dataset))]
+    good = {sample.name for sample in datasets.load(data).samples}
+    rest = [name for name in order[TEST:] if name in good]
+    return dataset.only(order[TEST : TEST + MASKS]), dataset.only(order[:TEST]), dataset.only(rest)
 
 
 def finetune(data, encoder, seed):

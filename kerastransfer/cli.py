@@ -190,9 +190,9 @@ def advise(
     command_line.import_keras()
     from kerastransfer.analysis import advice as advices
 
-    dataset = advising.load(data, format)
+    dataset, given = advising.load(data, format), advising.labels(encoders)
     found = advices.advise(
-        {name: advising.opener(name) for name in encoders},
+        {name: advising.opener(encoder) for name, encoder in given.items()},
         dataset,
         image_size=image_size,
         masks=masks,
@@ -205,7 +205,7 @@ def advise(
     print("\n".join(advising.sentences(found)))
     settings = {"image_size": image_size, "masks": masks, "target_dice": target_dice, "next": next, "seed": seed}
     if output is not None:
-        advising.write_json(found, output, data, settings)
+        advising.write_json(found, output, data, given, settings)
     if report is not None:
         command = ["kerastransfer", "advise", "--data", data, "--encoders", *encoders]
         for name, value in settings.items():

@@ -20,8 +20,8 @@ from kerastransfer.metrics import bootstrap
 FEWEST, FEWEST_FOR_CURVE = probe.FOLDS, 16
 # LogME, H-score and CKA are computed on so many pixels; their cost grows with the square.
 PIXELS = 2000
-# Draws of nested subsets.
-DRAWS = 8
+# Of the learning curve: every image is held out once in each pass, with its part.
+PASSES, PARTS = 2, 4
 # From this CKA on two encoders are called alike.
 ALIKE = 0.9
 
@@ -44,8 +44,8 @@ class Signals:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """How the probe of the first encoder gains from masks: dice (draws, S) with so many masks (S,), the power law of
-    1 - dice, the wanted dice, and the masks that it needs."""
+    """How the probe of the first encoder gains from masks: mean dice (R, S) of each draw with so many masks (S,), the
+    power law of 1 - dice, the wanted dice, and the masks that it needs."""
 
     sizes: np.ndarray
     dice: np.ndarray
@@ -219,19 +219,20 @@ def _scores(features, segmentation, classes, points, rows, scaled, some, seed):
 
 
 def _curve(features, segmentation, classes, points, rows, target, seed, progress):
-    sizes = sizes_of_subsets(len(segmentation) - max(1, round(0.25 * len(segmentation))))
+    sizes = sizes_of_subsets(len(segmentation) - -(-len(segmentation) // PARTS))
     dice = probe.learning_curve(
         features,
         segmentation,
         classes,
         sizes,
-        draws=DRAWS,
+        passes=PASSES,
+        parts=PARTS,
         seed=seed,
         rows=(points, rows),
         progress=progress("fewer masks"),
     )
     law = power_law.fit(sizes, 1 - dice, seed=seed)
-    return Curve(np.array(sizes), dice, law, target, law.needed(1 - target))
+    return Curve(np.array(sizes), np.nanmean(dice, axis=2), law, target, law.needed(1 - target))
 
 
 def _photos(encoder, fitted, features, without, image_size, count, seed, progress):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize
 
 # Beyond this many times the largest subset nothing is foretold.
 FARTHEST = 100
@@ -28,7 +28,7 @@ class Needed:
 class PowerLaw:
     """error(n) = scale * n ** -exponent + floor, fitted to subsets of `sizes` (S,).
 
-    resampled: (B, 3), scale, exponent and floor of fits to resampled draws, from which intervals come.
+    resampled: (B, 3), scale, exponent and floor of fits to resampled errors, from which intervals come.
     """
 
     scale: float
@@ -63,27 +63,34 @@ class PowerLaw:
 
 
 def fit(sizes: Sequence[int], errors: np.ndarray, *, resamples: int = 200, seed: int = 0) -> PowerLaw:
-    """The power law through errors (draws, S) at subsets of sizes (S,), by least squares with floor >= 0. A NaN counts
-    as the mean of the other draws. The interval is a bootstrap over draws: each is one nested series of subsets, with
-    images of its own to score.
+    """The power law through the mean of errors (R, S, N): R draws of nested subsets of sizes (S,), N images to score,
+    NaN where a draw did not score an image. Least squares, with floor >= 0.
 
-    Raises ValueError for fewer than three sizes or two draws.
+    The interval is a bootstrap over draws and over images at once, as both are samples: other masks would have been
+    annotated, and other images scored (Owen 2007: such an interval is rather too wide than too narrow).
+    Raises ValueError for fewer than three sizes or two draws, and for a size without any error.
     """
     sizes, errors = np.asarray(sizes, np.float64), np.asarray(errors, np.float64)
-    if errors.ndim != 2 or errors.shape[1] != len(sizes):
-        raise ValueError(f"errors {errors.shape} for {len(sizes)} sizes; give (draws, {len(sizes)})")
-    if len(sizes) < 3 or len(errors) < 2:
-        raise ValueError(f"{len(sizes)} sizes and {len(errors)} draws; a power law needs 3 and 2")
-    random, draws = np.random.default_rng(seed), len(errors)
-    if np.isnan(errors).all(axis=0).any():
+    if errors.ndim != 3 or errors.shape[1] != len(sizes):
+        raise ValueError(f"errors {errors.shape} for {len(sizes)} sizes; give (R, {len(sizes)}, N)")
+    draws, _, images = errors.shape
+    if len(sizes) < 3 or draws < 2:
+        raise ValueError(f"{len(sizes)} sizes and {draws} draws; a power law needs 3 and 2")
+    there = ~np.isnan(errors)
+    if not there.any(axis=(0, 2)).all():
         raise ValueError("a size has no error in any draw")
-    mean = np.nanmean(errors, axis=0)
-    errors = np.where(np.isnan(errors), mean, errors)
-    # The bootstrap of few draws is too narrow; this widens it to Student's t (Hesterberg 2015, section 5.2).
-    wider = np.sqrt(draws / (draws - 1)) * stats.t.ppf(0.975, draws - 1) / stats.norm.ppf(0.975)
-    means = [errors[random.integers(draws, size=draws)].mean(axis=0) for _ in range(resamples)]
-    resampled = [_fitted(sizes, mean + wider * (one - mean)) for one in means]
-    return PowerLaw(*_fitted(sizes, mean), sizes, np.array(resampled))
+    values = np.where(there, errors, 0.0)
+
+    def mean(of_draws, of_images):
+        total = np.einsum("r,rsn,n->s", of_draws, values, of_images)
+        return total / np.einsum("r,rsn,n->s", of_draws, there, of_images)
+
+    random, resampled = np.random.default_rng(seed), []
+    while len(resampled) < resamples:
+        counts = [np.bincount(random.integers(number, size=number), minlength=number) for number in (draws, images)]
+        if np.einsum("r,rsn,n->s", counts[0], there, counts[1]).all():
+            resampled.append(_fitted(sizes, mean(*counts)))
+    return PowerLaw(*_fitted(sizes, mean(np.ones(draws), np.ones(images))), sizes, np.array(resampled))
 
 
 def _fitted(sizes, mean):

@@ -171,29 +171,34 @@ def learning_curve(
     num_classes: int,
     sizes: Sequence[int],
     *,
-    draws: int = 8,
-    held: float = 0.25,
+    passes: int = 2,
+    parts: int = 4,
     seed: int = 0,
     rows: tuple[Points, np.ndarray] | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> np.ndarray:
-    """Mean dice (draws, len(sizes)) of probes that were fitted to so many images, of maps (N, H, W).
+    """Dice (passes * parts, len(sizes), N) of each image of maps (N, H, W) by probes that were fitted to so many
+    others, and NaN where an image was not scored.
 
-    Each draw holds out the share `held` of the images, on which all its probes are scored, and orders the others: a
-    smaller subset is part of a larger one. Raises ValueError for a size that the rest cannot give.
+    In each pass every image is held out once, with the others of its part, and scored by probes fitted to images of
+    the other parts, in a random order: a smaller subset is part of a larger one. Raises ValueError for a size that the
+    other parts cannot give.
     """
     number = len(segmentation)
-    test = max(1, round(held * number))
-    if not sizes or min(sizes) < 1 or max(sizes) > number - test:
-        raise ValueError(f"subsets of {list(sizes)} of {number} images, {test} held out; give 1 to {number - test}")
+    most = number - -(-number // parts)
+    if not sizes or min(sizes) < 1 or max(sizes) > most:
+        raise ValueError(f"subsets of {list(sizes)} of {number} images in {parts} parts; give 1 to {most}")
     points, values = rows or _rows(features, segmentation, seed)
-    found = np.full((draws, len(sizes)), np.nan)
-    for draw in progress(range(draws)):
-        order = np.random.default_rng((seed, draw)).permutation(number)
+    found = np.full((passes * parts, len(sizes), number), np.nan)
+    for draw in progress(range(passes * parts)):
+        one, part = divmod(draw, parts)
+        order = np.random.default_rng((seed, one)).permutation(number)
+        held = np.arange(number) % parts == part
+        rest = np.random.default_rng((seed, one, part)).permutation(order[~held])
         for place, size in enumerate(sizes):
-            train = np.isin(points.image, order[test : test + size])
+            train = np.isin(points.image, rest[:size])
             probe = fit(values[train], points.label[train], points.weight[train], num_classes)
-            found[draw, place] = _mean(scored(probe, features, segmentation, order[:test], num_classes))
+            found[draw, place, order[held]] = scored(probe, features, segmentation, order[held], num_classes)
     return found
 
 

@@ -1,7 +1,7 @@
 """Advice on encoders for a user's data: from names to numbers, sentences, a JSON file and a page."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ PROBE = (
     "The probe is a linear classifier on the frozen features of each pixel; its dice is the mean over photos that it "
     "was not fitted to. A trained decoder segments better, so read the order, and not the height."
 )
-COLUMNS = ("dice", "spread over folds", "LogME", "H-score", "ms per image", "million weights")
+COLUMNS = ("dice", "± over folds", "LogME", "H-score", "ms an image", "M weights")
 
 
 def require(encoders: Sequence[str]) -> None:
@@ -60,6 +60,22 @@ def load(data: str, format: str) -> "Dataset":
     return dataset
 
 
+def labels(encoders: Sequence[str]) -> dict[str, str]:
+    """{short name: what was given}: of a file as much of its path as tells it from the others, and two parts at least,
+    as runs call theirs all models/encoder.keras."""
+    parts = {given: Path(given).parts if Path(given).suffix else (given,) for given in encoders}
+
+    def tail(given, length):
+        return "/".join(part.strip("/") for part in parts[given][-length:])
+
+    found = {}
+    for given in encoders:
+        lengths = range(2, len(parts[given]) + 1)
+        unique = (n for n in lengths if [tail(other, n) for other in encoders].count(tail(given, n)) == 1)
+        found[tail(given, next(unique, len(parts[given])))] = given
+    return found
+
+
 def opener(name: str) -> "Callable[[], keras.Model]":
     """A function that opens an encoder: a file, or a name that `require` accepts."""
     made = random_encoders().get(name)
@@ -92,11 +108,12 @@ def sentences(advice: "Advice") -> list[str]:
     return told
 
 
-def plain(advice: "Advice", data: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The advice as values for a JSON file."""
+def plain(advice: "Advice", data: str, given: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The advice as values for a JSON file; given: what each encoder was given as, by its short name."""
     encoders = [
         {
             "name": one.name,
+            "encoder": given[one.name],
             "dice": one.dice,
             "dice_of_folds": one.probed.by_fold if one.probed else [],
             "logme": one.logme,
@@ -135,7 +152,7 @@ def plain(advice: "Advice", data: str, settings: dict[str, Any]) -> dict[str, An
     }
 
 
-def write_page(advice: "Advice", dataset: "Dataset", path: Path, command: str, settings: dict[str, Any]) -> None:
+def write_page(advice: "Advice", dataset: "Dataset", path: Path, command: str, settings: Mapping[str, Any]) -> None:
     """Write the page: the table, the differences, the chart of dice against masks, and the CKA of all pairs."""
     from kerastransfer.report import advice as charts
     from kerastransfer.report import page, style
@@ -180,8 +197,9 @@ def write_page(advice: "Advice", dataset: "Dataset", path: Path, command: str, s
     )
 
 
-def write_json(advice: "Advice", path: Path, data: str, settings: dict[str, Any]) -> None:
-    files.write_json(path, plain(advice, data, settings))
+def write_json(advice: "Advice", path: Path, data: str, given: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+    """Write the numbers. given: what each encoder was given as, by its short name (`labels`)."""
+    files.write_json(path, plain(advice, data, given, settings))
 
 
 def _chart(advice, name):

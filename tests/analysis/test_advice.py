@@ -75,7 +75,7 @@ def test_equal_encoders_are_alike(found):
 
 
 def test_masks_are_foretold(found):
-    assert found.curve.dice.shape == (advices.DRAWS, len(found.curve.sizes))
+    assert found.curve.dice.shape == (advices.PASSES * advices.PARTS, len(found.curve.sizes))
     assert found.curve.needed == found.curve.law.needed(0.5)
 
 

@@ -51,7 +51,7 @@ def test_an_image_is_never_scored_by_a_probe_that_saw_its_pixels(monkeypatch):
     )
     monkeypatch.setattr(probe, "scored", lambda *given: scored.append(set(given[3])) or np.zeros(len(given[3])))
     probe.cross_validated(features, segmentation, 2, rows=(points, rows))
-    probe.learning_curve(features, segmentation, 2, [2, 5], draws=2, rows=(points, rows))
+    probe.learning_curve(features, segmentation, 2, [2, 5], passes=1, parts=2, rows=(points, rows))
     assert len(seen) == 9
     assert all(not one & other for one, other in zip(seen, scored, strict=True))
     assert set().union(*scored[:5]) == set(range(10))
@@ -66,8 +66,10 @@ def test_folds_are_the_same_for_every_encoder():
 
 def test_more_masks_help():
     features, segmentation = scenes(images=16, noise=0.5)
-    curve = probe.learning_curve(features, segmentation, 2, [1, 3, 12], draws=4)
-    assert curve.shape == (4, 3)
+    curve = probe.learning_curve(features, segmentation, 2, [1, 3, 12], passes=2)
+    assert curve.shape == (8, 3, 16)
+    # Every image is scored once in each pass.
+    assert ((~np.isnan(curve)).sum(axis=0) == 2).all()
     assert np.nanmean(curve[:, 2]) > np.nanmean(curve[:, 0])
 
 
