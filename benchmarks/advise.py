@@ -3,20 +3,23 @@
     python benchmarks/advise.py --data DIR --folder WORK [--only finetune,order,curve,photos] [--sets pets,polyps]
 
 DIR holds oxford-iiit-pet, Kvasir-SEG, flowers17_segmentation, PennFudanPed and coco_as_voc. Every finished cell is kept
-in WORK/cells.json, so the script goes on where it was stopped; at the end it prints the tables of what is there.
+in WORK/cells, so the script goes on where it was stopped; at the end it prints the tables of what is there.
 
 Each encoder is fine-tuned end to end under a U-Net decoder on the same few masks, and scored on other photos. The rule
-by which encoders are ordered was chosen on the first two sets (`DEVELOPED_ON`), and is checked on the other three.
+by which encoders are ordered was chosen on the first set (`DEVELOPED_ON`), and is checked on the other three.
 """
 
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from machine import describe
 from PIL import Image
+
+from kerastransfer import files
 
 SIZE = 96
 # Photos that are fine-tuned on, and photos that are only scored.
@@ -24,9 +27,12 @@ MASKS, TEST = 64, 80
 EPOCHS, BATCH, LEARNING_RATE = 20, 8, 1e-3
 # Of the decoder, narrow: most of a step's time is otherwise its.
 WIDTHS = (64, 48, 32, 24, 16)
+# The encoder for learning curves and choices of photos; photos that these may use; how they begin and go on.
+PROBED, MOST = "yolo-fastest-xl, COCO", 400
+ANNOTATED, NEXT, DRAWS = 8, 16, 5
 DEVELOPED_ON = ("people",)
 SETS = (*DEVELOPED_ON, "pets", "polyps", "flowers")
-# Of flowers17_segmentation: flower, background; everything else is void. Of VOC: a person, void; the rest is background.
+# Of flowers17_segmentation: flower, background; all else is void. Of VOC: a person, void; the rest is background.
 FLOWER, GROUND = 1, 3
 PERSON, VOID = 15, 255
 # Minutes of training on the boxes of COCO photos for an encoder of our own.
@@ -36,7 +42,7 @@ DETECTOR_MINUTES = 4
 def main():
     flags = arguments()
     flags.folder.mkdir(parents=True, exist_ok=True)
-    cells = Cells(flags.folder / "cells.json")
+    cells = Cells(flags.folder)
     import keras
 
     from kerastransfer.training import strategy
@@ -46,31 +52,39 @@ def main():
     encoders = made_encoders(flags.data, flags.folder / "encoders")
     for name in flags.sets:
         data = made_data(flags.data, flags.folder, name)
+        work = {f"order/{name}": partial(order, data, encoders)} if "order" in flags.only else {}
+        work |= {f"curve/{name}": partial(curve, data, encoders[PROBED])} if "curve" in flags.only else {}
+        work |= {f"photos/{name}": partial(photos, data, encoders[PROBED])} if "photos" in flags.only else {}
         if "finetune" in flags.only:
-            for seed in flags.seeds:
-                for encoder in encoders:
-                    cells.cell(
-                        f"finetune/{name}/{encoder}/{seed}", lambda e=encoder, s=seed: finetune(data, encoders[e], s)
-                    )
+            work |= {
+                f"finetune/{name}/{encoder}/{seed}": partial(finetune, data, path, seed)
+                for seed in flags.seeds
+                for encoder, path in encoders.items()
+            }
+        for cell, act in work.items():
+            cells.cell(cell, act)
+    print(describe("tensorflow", "keras", "scikit-learn"))
+    tables(cells.found)
 
 
 class Cells:
-    """Results by name in a JSON file; a cell that is there is not computed again."""
+    """Results by name, each in a JSON file; a cell that is there is not computed again."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, folder):
+        self.folder = folder / "cells"
 
     @property
     def found(self):
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
+        return {
+            path.stem.replace("--", "/"): json.loads(path.read_text()) for path in sorted(self.folder.glob("*.json"))
+        }
 
     def cell(self, name, work):
         if name not in self.found:
             start = time.monotonic()
             result = {**work(), "seconds": time.monotonic() - start}
-            self.path.write_text(json.dumps({**self.found, name: result}, indent=1))
-            print(name, {k: v for k, v in result.items() if isinstance(v, int | float)}, flush=True)
-        return self.found[name]
+            files.write_json(self.folder / f"{name.replace('/', '--')}.json", result)
+            print(name, {key: value for key, value in result.items() if isinstance(value, int | float)}, flush=True)
 
 
 def made_data(source, folder, name):
@@ -124,7 +138,6 @@ def made_encoders(source, folder):
     makers = {
         "small, random": ENCODERS["small"],
         "resnet18, random": ENCODERS["resnet18"],
-        "yolov3-tiny, random": lambda: keras.models.clone_model(trained.encoder("yolov3-tiny")),
         "small, COCO photos": lambda: own_detector(source),
         "yolov3-tiny, COCO": lambda: trained.encoder("yolov3-tiny"),
         "yolo-fastest-xl, COCO": lambda: trained.encoder("yolo-fastest-1.1-xl"),
@@ -215,6 +228,176 @@ def rebuilt(encoder):
     from kerastransfer.models import rewrite
 
     return rewrite.with_policy(encoder, keras.mixed_precision.dtype_policy().name)
+
+
+def order(data, encoders):
+    """What advice says of the encoders, with the masks that they are fine-tuned on."""
+    from kerastransfer.analysis.advice import advise
+    from kerastransfer.runs import trained
+
+    train, _, _ = parts(data)
+    found = advise({name: partial(trained.encoder, path) for name, path in encoders.items()}, train, image_size=SIZE)
+    return {
+        signal: {one.name: getattr(one, signal) for one in found.encoders}
+        for signal in ("dice", "logme", "h_score", "milliseconds", "parameters")
+    } | {"ahead": dict(found.ahead)}
+
+
+def probed(data, encoder, most):
+    """(features, maps, number of classes) of the photos that are not kept for testing, and of those that are."""
+    from kerastransfer.analysis.pixel_features import extracted
+    from kerastransfer.data.decoded import decode
+    from kerastransfer.runs import trained
+
+    _, test, rest = parts(data)
+    found = []
+    for dataset in (rest[:most], test):
+        arrays = decode(dataset, ["segmentation"], (SIZE, SIZE)).arrays
+        found.append((extracted(trained.encoder(encoder), arrays["image"]), arrays["segmentation"]))
+    return *found, len(rest.segmentation_classes)
+
+
+def some(features, rows):
+    from kerastransfer.analysis.pixel_features import PixelFeatures
+
+    return PixelFeatures({name: maps[rows] for name, maps in features.maps.items()}, features.size)
+
+
+def curve(data, encoder):
+    """Masks for the dice that all masks give, foretold by each quarter of them."""
+    from kerastransfer.analysis import power_law, probe
+    from kerastransfer.analysis.advice import sizes_of_subsets
+
+    (features, maps), _, classes = probed(data, encoder, MOST)
+    number = len(maps)
+    largest = number - -(-number // 4)
+    dice = np.nanmean(probe.learning_curve(features, maps, classes, [largest]))
+    shuffled, quarters = np.random.default_rng(0).permutation(number), []
+    for quarter in range(4):
+        rows = shuffled[quarter::4]
+        sizes = sizes_of_subsets(len(rows) - -(-len(rows) // 4))
+        errors = 1 - probe.learning_curve(some(features, rows), maps[rows], classes, sizes)
+        law = power_law.fit(sizes, errors)
+        needed = law.needed(1 - dice)
+        low, high = law.interval(np.array([float(largest)]))
+        quarters.append(
+            {
+                "sizes": sizes,
+                "dice": np.nanmean(1 - errors, axis=(0, 2)),
+                "needed": {"masks": told(needed.masks), "low": told(needed.low), "high": told(needed.high)},
+                "dice_foretold": [1 - law.error(float(largest)), 1 - high[0], 1 - low[0]],
+            }
+        )
+    return {"masks": largest, "dice": dice, "quarters": quarters}
+
+
+def told(masks):
+    """JSON has no infinity."""
+    return masks if np.isfinite(masks) else "never"
+
+
+def photos(data, encoder):
+    """Test dice of the probe with chosen photos, with those that spread alone chose, and with random ones."""
+    from kerastransfer.analysis import probe, selection
+
+    (features, maps), (seen, truth), classes = probed(data, encoder, MOST)
+    points = probe.drawn(maps)
+    rows = probe.at_points(features, points)
+    pooled, found = features.pooled(), {"chosen": [], "spread": [], "random": []}
+
+    def fitted(images):
+        inside = np.isin(points.image, images)
+        return probe.fit(rows[inside], points.label[inside], points.weight[inside], classes)
+
+    for draw in range(DRAWS):
+        shuffled = np.random.default_rng(draw).permutation(len(maps))
+        first, others = shuffled[:ANNOTATED], shuffled[ANNOTATED:]
+        start = fitted(first)
+        doubt = np.array([start.doubt(features, image) for image in others])
+        picks = {
+            "chosen": others[selection.chosen(pooled[others], doubt, NEXT, annotated=pooled[first], seed=draw)],
+            "spread": others[
+                selection.chosen(pooled[others], np.ones(len(others)), NEXT, annotated=pooled[first], seed=draw)
+            ],
+            "random": others[:NEXT],
+        }
+        for name, images in picks.items():
+            one = fitted(np.concatenate([first, images]))
+            found[name].append(float(np.nanmean(probe.scored(one, seen, truth, range(len(truth)), classes))))
+    return found
+
+
+def tables(found):
+    from scipy.stats import spearmanr
+
+    from kerastransfer.metrics.bootstrap import difference_over_seeds
+
+    sets = [name for name in SETS if any(cell.split("/")[1] == name for cell in found)]
+    print("\n| set | encoder | probe dice | LogME | H-score | ms | dice, fine-tuned | s to fine-tune |")
+    print("|---|---|---|---|---|---|---|---|")
+    summary = []
+    for name in sets:
+        tuned = tuned_on(found, name)
+        advised = found.get(f"order/{name}")
+        if not advised or not tuned:
+            continue
+        names = [encoder for encoder in advised["dice"] if encoder in tuned]
+        for encoder in names:
+            values = [advised[signal][encoder] for signal in ("dice", "logme", "h_score")]
+            scores, seconds = tuned[encoder]
+            print(
+                f"| {name} | {encoder} | {values[0]:.3f} | {values[1]:.3f} | {values[2]:.3f} | "
+                f"{advised['milliseconds'][encoder]:.1f} | {np.mean(scores):.3f} | {seconds:.0f} |"
+            )
+        after = [np.mean(tuned[encoder][0]) for encoder in names]
+        ranks = [
+            spearmanr([advised[signal][encoder] for encoder in names], after).statistic
+            for signal in ("dice", "logme", "h_score")
+        ]
+        share = advised["seconds"] / sum(seconds for _, seconds in tuned.values())
+        best = max(tuned[encoder][0][0] for encoder in names) - tuned[names[0]][0][0]
+        summary.append((name, len(names), *ranks, best, advised["seconds"], share))
+    print("\n| set | encoders | rank correlation: dice | LogME | H-score | dice lost by it | s | share of time |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, count, dice, logme, h, lost, seconds, share in summary:
+        print(f"| {name} | {count} | {dice:.2f} | {logme:.2f} | {h:.2f} | {lost:.3f} | {seconds:.0f} | {share:.2f} |")
+    print("\n| set | masks | dice | foretold by each quarter (interval) | truth inside |")
+    print("|---|---|---|---|---|")
+    for name in sets:
+        if cell := found.get(f"curve/{name}"):
+            each = [quarter["needed"] for quarter in cell["quarters"]]
+            inside = sum(number(one["low"]) <= cell["masks"] <= number(one["high"]) for one in each)
+            shown = ", ".join(f"{short(one['masks'])} ({short(one['low'])} to {short(one['high'])})" for one in each)
+            print(f"| {name} | {cell['masks']} | {cell['dice']:.3f} | {shown} | {inside} of {len(each)} |")
+    print("\n| set | chosen | spread alone | random | chosen minus random (95 % interval) | better |")
+    print("|---|---|---|---|---|---|")
+    for name in sets:
+        if cell := found.get(f"photos/{name}"):
+            chosen, spread, random = (np.array(cell[kind]) for kind in ("chosen", "spread", "random"))
+            mean, low, high = difference_over_seeds(chosen, random)
+            print(
+                f"| {name} | {chosen.mean():.3f} | {spread.mean():.3f} | {random.mean():.3f} | "
+                f"{mean:+.3f} ({low:+.3f} to {high:+.3f}) | {(chosen > random).sum()} of {len(chosen)} |"
+            )
+
+
+def tuned_on(found, name):
+    """{encoder: (dice of each seed, seconds of one seed)}."""
+    tuned = {}
+    for cell, result in found.items():
+        kind, of, *rest = cell.split("/")
+        if kind == "finetune" and of == name:
+            scores, seconds = tuned.get(rest[0], ([], 0.0))
+            tuned[rest[0]] = ([*scores, result["dice"]], max(seconds, result["seconds"]))
+    return tuned
+
+
+def number(masks):
+    return np.inf if masks == "never" else masks
+
+
+def short(masks):
+    return "never" if masks == "never" else f"{masks:.0f}"
 
 
 def arguments():
