@@ -356,11 +356,16 @@ def tables(found):
         ]
         share = advised["seconds"] / sum(seconds for _, seconds in tuned.values())
         best = max(tuned[encoder][0][0] for encoder in names) - tuned[names[0]][0][0]
-        summary.append((name, len(names), *ranks, best, advised["seconds"], share))
-    print("\n| set | encoders | rank correlation: dice | LogME | H-score | dice lost by it | s | share of time |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name, count, dice, logme, h, lost, seconds, share in summary:
-        print(f"| {name} | {count} | {dice:.2f} | {logme:.2f} | {h:.2f} | {lost:.3f} | {seconds:.0f} | {share:.2f} |")
+        behind = [encoder for encoder, (_, low, _) in advised["ahead"].items() if low > 0 and encoder in tuned]
+        true = sum(tuned[encoder][0][0] < tuned[names[0]][0][0] for encoder in behind)
+        summary.append((name, len(names), *ranks, best, f"{true} of {len(behind)}", advised["seconds"], share))
+    print(
+        "\n| set | encoders | rank correlation: dice | LogME | H-score | dice lost by it | behind, truly | s | share |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, count, dice, logme, h, lost, true, seconds, share in summary:
+        values = f"{dice:.2f} | {logme:.2f} | {h:.2f} | {lost:.3f} | {true} | {seconds:.0f} | {share:.2f}"
+        print(f"| {name} | {count} | {values} |")
     print("\n| set | masks | dice | foretold by each quarter (interval) | truth inside |")
     print("|---|---|---|---|---|")
     for name in sets:
