@@ -72,7 +72,7 @@ def test_encoders_are_ranked_and_the_page_and_numbers_are_written(data, encoders
     flags = ["--image-size", 32, "--target-dice", 0.5, "--next", 2, "--output", numbers, "--report", page]
     assert code_of("--data", data, "--encoders", *encoders, *flags) == 0
     told = capsys.readouterr().out
-    assert f"Take {encoders[0].parent.name}/encoder.keras: dice 0." in words(told)
+    assert f"Take {encoders[0].parent.name}/encoder.keras: AUC 0." in words(told)
     assert "Annotate next" in told and "with a probe on" in told
     written = json.loads(numbers.read_text())
     assert [one["encoder"] for one in written["encoders"]] == list(map(str, encoders))

@@ -38,6 +38,11 @@ class Signals:
     h_score: float = np.nan
 
     @property
+    def auc(self) -> float:
+        """By which encoders are ordered."""
+        return self.probed.mean_auc if self.probed else np.nan
+
+    @property
     def dice(self) -> float:
         return self.probed.mean if self.probed else np.nan
 
@@ -57,7 +62,7 @@ class Curve:
 @dataclasses.dataclass(frozen=True)
 class Advice:
     """encoders: the best first; without masks in the order given. masks: number of images that they were probed with.
-    ahead: {encoder: (mean, low, high)}, by how much dice per image the first is ahead. alike: {(one, other): CKA}.
+    ahead: {encoder: (mean, low, high)}, by how much AUC per image the first is ahead. alike: {(one, other): CKA}.
     photos: names of those to annotate next, in order; doubted: whether doubt played a part."""
 
     encoders: tuple[Signals, ...]
@@ -86,7 +91,8 @@ def advise(
     masks: at most so many are used, drawn by `seed`. target: a dice, for which the masks needed are foretold. photos:
         so many of those without a mask are chosen to be annotated next. progress: from a description to a function that
         wraps a sequence.
-    Encoders are ordered by the mean dice of the probe over images; those with the same by LogME.
+    Encoders are ordered by the mean AUC of the probe within an image; those with the same by LogME. Fine-tuning moves
+    the line between classes, so where the probe draws it (its dice) foretells less.
     Raises UserError for too few masks, for an image size that an encoder cannot read, and for more photos than there
     are.
     """
@@ -116,7 +122,7 @@ def advise(
             )
         )
     if segmentation is not None:
-        signals.sort(key=lambda one: (-np.nan_to_num(one.dice, nan=-1.0), -one.logme))
+        signals.sort(key=lambda one: (-np.nan_to_num(one.auc, nan=-1.0), -one.logme))
     best = signals[0].name
     curve = chosen = None
     if target is not None or photos:
@@ -131,7 +137,7 @@ def advise(
     return Advice(
         tuple(signals),
         len(with_masks) and len(used),
-        {one.name: bootstrap.paired_difference(first.dice, one.probed.dice) for one in signals[1:] if first},
+        {one.name: bootstrap.paired_difference(first.auc, one.probed.auc) for one in signals[1:] if first},
         cka.over_batches([seen]),
         curve,
         chosen or (),

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from scipy import stats
 
 from kerastransfer.analysis.pixel_features import PixelFeatures
 from kerastransfer.metrics import segmentation as scores
@@ -56,10 +57,16 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True)
 class CrossValidated:
-    """dice: of each image (N,), by the probe that was fitted to the other folds; NaN for an image without foreground in
-    truth and prediction. fold: (N,), the fold that each image is in."""
+    """What the probe that was fitted to the other folds makes of each image, (N,) each.
+
+    dice: NaN for an image without foreground in truth and prediction.
+    auc: how well it tells the classes of an image apart, wherever it draws the line between them: the area under the
+        ROC curve of one class against the others, over the image's points, averaged over its classes; NaN for an image
+        of a single class. fold: the fold that an image is in.
+    """
 
     dice: np.ndarray
+    auc: np.ndarray
     fold: np.ndarray
 
     @property
@@ -71,6 +78,11 @@ class CrossValidated:
     def mean(self) -> float:
         """The mean dice over all images."""
         return _mean(self.dice)
+
+    @property
+    def mean_auc(self) -> float:
+        """The mean AUC over all images."""
+        return _mean(self.auc)
 
 
 def drawn(segmentation: np.ndarray, *, per_class: int = PER_CLASS, seed: int = 0) -> Points:
@@ -143,8 +155,8 @@ def cross_validated(
     seed: int = 0,
     rows: tuple[Points, np.ndarray] | None = None,
 ) -> CrossValidated:
-    """Dice of every image of maps (N, H, W), each scored by a probe that was fitted to the images of the other folds:
-    never to pixels of the same image. The folds depend on N, `folds` and `seed` alone, so encoders can be compared
+    """Dice and AUC of every image of maps (N, H, W), each scored by a probe that was fitted to the images of the other
+    folds: never to pixels of the same image. The folds depend on N, `folds` and `seed` alone, so encoders can be compared
     image by image.
 
     rows: points and their features, where they are at hand (`drawn`, `at_points`). Raises ValueError for fewer images
@@ -156,13 +168,16 @@ def cross_validated(
     points, values = rows or _rows(features, segmentation, seed)
     fold = np.empty(number, int)
     fold[np.random.default_rng(seed).permutation(number)] = np.arange(number) % folds
-    dice = np.full(number, np.nan)
+    dice, auc = np.full(number, np.nan), np.full(number, np.nan)
     for one in range(folds):
         train = fold[points.image] != one
         probe = fit(values[train], points.label[train], points.weight[train], num_classes)
         held = np.flatnonzero(fold == one)
         dice[held] = scored(probe, features, segmentation, held, num_classes)
-    return CrossValidated(dice, fold)
+        for image in held:
+            here = points.image == image
+            auc[image] = areas(values[here] @ probe.weights + probe.bias, points.label[here])
+    return CrossValidated(dice, auc, fold)
 
 
 def learning_curve(
@@ -200,6 +215,19 @@ def learning_curve(
             probe = fit(values[train], points.label[train], points.weight[train], num_classes)
             found[draw, place, order[held]] = scored(probe, features, segmentation, order[held], num_classes)
     return found
+
+
+def areas(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The area under the ROC curve of each class of labels (M,) against the others, from logits (M, K), averaged over
+    the classes that occur; NaN for a single class."""
+    found = []
+    classes = np.unique(labels)
+    for one in classes if len(classes) > 1 else ():
+        others = np.delete(logits, one, axis=1).max(axis=1)
+        ranks, true = stats.rankdata(logits[:, one] - others), labels == one
+        above = ranks[true].sum() - true.sum() * (true.sum() + 1) / 2
+        found.append(above / (true.sum() * (~true).sum()))
+    return float(np.mean(found)) if found else np.nan
 
 
 def scored(

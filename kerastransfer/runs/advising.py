@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from kerastransfer.data.dataset import Dataset
 
 PROBE = (
-    "The probe is a linear classifier on the frozen features of each pixel; its dice is the mean over photos that it "
-    "was not fitted to. A trained decoder segments better, so read the order, and not the height."
+    "The probe is a linear classifier on the frozen features of each pixel, scored on photos that it was not fitted "
+    "to. Encoders are ordered by how well it tells the classes of a photo apart (AUC: 1 is perfect, 0.5 is chance). A "
+    "trained decoder reaches a higher dice, so read the order, and not the height."
 )
-COLUMNS = ("dice", "± over folds", "LogME", "H-score", "ms an image", "M weights")
+COLUMNS = ("AUC", "dice", "± over folds", "LogME", "H-score", "ms an image", "M weights")
 
 
 def require(encoders: Sequence[str]) -> None:
@@ -86,9 +87,9 @@ def rows(advice: "Advice") -> list[tuple[str, list[float | None]]]:
     """A row of numbers for each encoder, under COLUMNS; None where there were no masks."""
     found = []
     for one in advice.encoders:
-        scores = [None] * 4
+        scores = [None] * 5
         if one.probed:
-            scores = [one.dice, float(np.nanstd(one.probed.by_fold, ddof=1)), one.logme, one.h_score]
+            scores = [one.auc, one.dice, float(np.nanstd(one.probed.by_fold, ddof=1)), one.logme, one.h_score]
         found.append((one.name, [*scores, one.milliseconds, one.parameters / 1e6]))
     return found
 
@@ -114,6 +115,7 @@ def plain(advice: "Advice", data: str, given: Mapping[str, str], settings: Mappi
         {
             "name": one.name,
             "encoder": given[one.name],
+            "auc": one.auc,
             "dice": one.dice,
             "dice_of_folds": one.probed.by_fold if one.probed else [],
             "logme": one.logme,
@@ -160,7 +162,7 @@ def write_page(advice: "Advice", dataset: "Dataset", path: Path, command: str, s
     names = [one.name for one in advice.encoders]
     first, *rest = sentences(advice)
     comparisons = [
-        page.Comparison(names[0], name, "dice of the probe", page.Estimate(*values))
+        page.Comparison(names[0], name, "AUC of the probe", page.Estimate(*values))
         for name, values in advice.ahead.items()
     ]
     likeness = np.array([[advice.alike[one, other] for other in names] for one in names])
@@ -233,12 +235,12 @@ def _first(advice, names):
             "No photo has a mask, so nothing is said of which encoder segments best; cost, likeness, and which photos "
             f"to annotate first, seen by {names[0]}, can be told."
         )
-    dice = advice.encoders[0].dice
+    auc = advice.encoders[0].auc
     if len(names) == 1:
-        return f"{names[0]}: dice {dice:.3f} with a probe on {advice.masks} masks; a single encoder has no rival."
+        return f"{names[0]}: AUC {auc:.3f} with a probe on {advice.masks} masks; a single encoder has no rival."
     apart = {name: values for name, values in advice.ahead.items() if values[1] > 0}
     near = [name for name in names[1:] if name not in apart]
-    told = f"Take {names[0]}: dice {dice:.3f} with a probe on {advice.masks} masks"
+    told = f"Take {names[0]}: AUC {auc:.3f} within a photo, with a probe on {advice.masks} masks"
     if not near:
         second, (mean, low, high) = next(iter(apart.items()))
         return f"{told}, {mean:.3f} ahead of {second} (95 % interval {low:.3f} to {high:.3f}), and ahead of all others."

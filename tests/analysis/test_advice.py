@@ -55,6 +55,7 @@ def found(encoders):
 
 def test_encoders_are_ordered_by_their_probe(found):
     assert [one.name for one in found.encoders][-1] == "blurred"
+    assert found.encoders[0].auc > found.encoders[-1].auc
     assert found.encoders[0].dice > found.encoders[-1].dice + 0.05
     assert found.encoders[0].logme > found.encoders[-1].logme
     assert found.masks == 16
@@ -63,7 +64,7 @@ def test_encoders_are_ordered_by_their_probe(found):
 
 def test_the_difference_and_its_interval_are_paired(found):
     mean, low, high = found.ahead["blurred"]
-    assert mean == pytest.approx(found.encoders[0].dice - found.encoders[-1].dice)
+    assert mean == pytest.approx(found.encoders[0].auc - found.encoders[-1].auc)
     assert 0 < low < mean < high
     same = next(name for name in found.ahead if name != "blurred")
     assert found.ahead[same] == (0, 0, 0)
@@ -88,7 +89,7 @@ def test_without_masks_cost_likeness_and_photos_are_told(encoders):
     found = advise(encoders, photos(0, 8), image_size=SIDE, photos=3)
     assert [one.name for one in found.encoders] == list(encoders)
     assert found.masks == 0 and not found.doubted and not found.ahead
-    assert np.isnan([one.dice for one in found.encoders]).all()
+    assert np.isnan([(one.dice, one.auc) for one in found.encoders]).all()
     assert found.alike["sharp", "again"] == pytest.approx(1, abs=1e-6)
     assert len(set(found.photos)) == 3
 

@@ -31,6 +31,23 @@ def test_clear_features_are_segmented():
     assert found.by_fold.shape == (5,) and found.by_fold.mean() == pytest.approx(found.mean)
 
 
+def test_the_area_is_that_of_scikit_learn():
+    from sklearn.metrics import roc_auc_score
+
+    random = np.random.default_rng(0)
+    labels, logits = np.arange(60) % 2, random.normal(size=(60, 2)).round(1)
+    assert probe.areas(logits, labels) == pytest.approx(roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
+    assert np.isnan(probe.areas(logits, np.zeros(60, int)))
+    clear = 5 * np.eye(3)[np.arange(60) % 3]
+    assert probe.areas(clear + random.normal(size=3), np.arange(60) % 3) == 1
+    assert probe.areas(random.normal(size=(3000, 3)), np.arange(3000) % 3) == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_area_does_not_depend_on_where_the_line_is():
+    found = probe.cross_validated(*scenes(noise=0.05), 2)
+    assert found.mean_auc > 0.9 and found.auc.shape == (10,)
+
+
 def test_worse_features_score_lower():
     means = [probe.cross_validated(*scenes(noise=noise), 2).mean for noise in (0.05, 0.6, 5.0)]
     assert sorted(means, reverse=True) == means
