@@ -156,8 +156,8 @@ def cross_validated(
     rows: tuple[Points, np.ndarray] | None = None,
 ) -> CrossValidated:
     """Dice and AUC of every image of maps (N, H, W), each scored by a probe that was fitted to the images of the other
-    folds: never to pixels of the same image. The folds depend on N, `folds` and `seed` alone, so encoders can be compared
-    image by image.
+    folds: never to pixels of the same image. The folds depend on N, `folds` and `seed` alone, so encoders can be
+    compared image by image.
 
     rows: points and their features, where they are at hand (`drawn`, `at_points`). Raises ValueError for fewer images
     than folds.
