@@ -6,6 +6,7 @@ TensorFlow.
 
 import importlib
 import itertools
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ import tyro
 
 from kerastransfer import __version__, files
 from kerastransfer.errors import UserError
-from kerastransfer.flags import nearest
+from kerastransfer.flags import flag, nearest
 from kerastransfer.progress import bar
 from kerastransfer.recipes import pages
 from kerastransfer.runs import command_line
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             tyro.extras.subcommand_cli_from_dict(
                 {
                     function.__name__: function
-                    for function in (recipes, datasets, presets, evaluate, predict, export, convert)
+                    for function in (recipes, datasets, presets, advise, evaluate, predict, export, convert)
                 },
                 prog="kerastransfer",
                 description=DESCRIPTION,
@@ -147,6 +148,71 @@ def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None,
 
         style.save(pictures.contact_sheet(dataset), output)
         print(f"{output}: a contact sheet")
+
+
+def advise(
+    data: str,
+    encoders: tuple[str, ...],
+    *,
+    format: str = "auto",
+    image_size: int = 224,
+    masks: int = 64,
+    target_dice: float | None = None,
+    next: int = 0,
+    seed: int = 0,
+    output: Path | None = None,
+    report: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Rank encoders for a data set before any training, from a linear probe, LogME, H-score, CKA and cost.
+
+    Args:
+        data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
+        encoders: Files (RUN/models/encoder.keras), names of published weights, or of random weights (`small`).
+        format: Layout of the data; `auto` detects it.
+        image_size: Side in pixels of the square that images are stretched to.
+        masks: Use at most so many photos with a mask.
+        target_dice: Say how many masks this dice would take.
+        next: Choose so many of the photos without a mask to be annotated next.
+        seed: Of what is drawn: masks, pixels, folds, photos.
+        output: Write the numbers to this file (NAME.json).
+        report: Write a page with tables and charts to this file (NAME.html).
+        overwrite: Replace the files if they exist.
+    """
+    from kerastransfer.runs import advising
+
+    written = [path for path in (output, report) if path is not None]
+    _refuse_to_replace(written, overwrite)
+    advising.require(encoders)
+    for name, value, least in (("image_size", image_size, 1), ("masks", masks, 1), ("next", next, 0)):
+        if value < least:
+            raise UserError(f"{flag(name)} is {value}; it must be {least} or more")
+    command_line.import_keras()
+    from kerastransfer.analysis import advice as advices
+
+    dataset, given = advising.load(data, format), advising.labels(encoders)
+    found = advices.advise(
+        {name: advising.opener(encoder) for name, encoder in given.items()},
+        dataset,
+        image_size=image_size,
+        masks=masks,
+        target=target_dice,
+        photos=next,
+        seed=seed,
+        progress=bar,
+    )
+    _encoders_table(advising.rows(found), advising.COLUMNS)
+    print("\n".join(advising.sentences(found)))
+    settings = {"image_size": image_size, "masks": masks, "target_dice": target_dice, "next": next, "seed": seed}
+    if output is not None:
+        advising.write_json(found, output, data, given, settings)
+    if report is not None:
+        command = ["kerastransfer", "advise", "--data", data, "--encoders", *encoders]
+        for name, value in settings.items():
+            command += [flag(name), str(value)] if value is not None else []
+        advising.write_page(found, dataset, report, shlex.join(command), settings)
+    for path in written:
+        print(path)
 
 
 def evaluate(
@@ -388,6 +454,23 @@ def _written(value: Any) -> str:
     if isinstance(value, float):
         return "-" if value != value else f"{value:.4f}"
     return str(value)
+
+
+def _encoders_table(rows: Iterable[tuple[str, list[float | None]]], columns: Iterable[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("encoder", no_wrap=True)
+    for title in columns:
+        table.add_column(title, justify="right")
+    for name, values in rows:
+        table.add_row(name, *(_short(value) for value in values))
+    Console(markup=False, highlight=False).print(table)
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if value < 1 else f"{value:.1f}"
 
 
 def _exported_table(exported: Iterable["ExportedFile"]) -> None:
