@@ -59,8 +59,8 @@ class NativeSuppress(Suppress):
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class PlanarMaxPool3D(keras.layers.MaxPooling3D):
-    """A maximum over blocks of voxels that do not overlap: over each plane, and then over planes. LiteRT has no operator
-    for both at once."""
+    """A maximum over blocks of voxels that do not overlap: over each plane, and then over planes. LiteRT has no
+    operator for both at once."""
 
     def call(self, inputs):
         depth, height, width = self.pool_size

@@ -32,24 +32,23 @@ def export(model: keras.Model, path: Path, cubes: Sequence[np.ndarray]) -> Expor
     A file out of tolerance is kept as NAME.failed.tflite. Raises UserError for operators that LiteRT lacks.
     """
     # Keras's own batch normalization is folded into the convolutions; ours takes the shape of the volume apart.
-    network = with_planes(standard(in_float32(model)))
-    content = convert(network, cubes[0].shape)
-    interpreter = Interpreter(model_content=content, num_threads=1)
+    reference = in_float32(model)
+    content = convert(with_planes(standard(reference)), cubes[0].shape)
     with silenced():
+        interpreter = Interpreter(model_content=content, num_threads=1)
         runner = interpreter.get_signature_runner()
-    maximum, total, changed, seconds = 0.0, 0.0, 0, []
+    apart, changed, seconds = [], 0, []
     for cube in cubes:
         volume = cube[None, ..., None].astype(np.float32)
-        expected = keras.ops.convert_to_numpy(network(volume, training=False))
+        expected = keras.ops.convert_to_numpy(reference(volume, training=False))
         started = time.perf_counter()
         got = runner(volume=volume)["logits"]
         seconds.append(time.perf_counter() - started)
-        apart = np.abs(got - expected)
-        maximum, total = max(maximum, float(apart.max())), total + float(apart.mean())
+        apart.append(np.abs(got - expected))
         changed += int((got.argmax(-1) != expected.argmax(-1)).sum())
-    share = changed / (len(cubes) * cubes[0].size)
-    reason = ""
-    if maximum > TOLERANCE or share > CHANGED:
+    maximum, share, reason = float(np.max(apart)), changed / (len(cubes) * cubes[0].size), ""
+    # Written so that NaN does not pass.
+    if not (maximum <= TOLERANCE and share <= CHANGED):
         reason = f"logits differ by up to {maximum:.2g}, and {share:.2%} of the voxels have another class"
     path = path.with_suffix(".failed.tflite") if reason else path
     with files.replacing(path) as temporary:
@@ -58,7 +57,7 @@ def export(model: keras.Model, path: Path, cubes: Sequence[np.ndarray]) -> Expor
         path,
         "float32",
         len(content),
-        {"logits": {"maximum": maximum, "mean": total / len(cubes)}},
+        {"logits": {"maximum": maximum, "mean": float(np.mean(apart))}},
         None,
         {1: 1000 * statistics.median(seconds[:ROUNDS])},
         not reason,
