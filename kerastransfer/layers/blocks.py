@@ -90,7 +90,9 @@ def unet_conv(x, filters: int, kernel: int, *, name: str):
 
 
 def volume_conv(x, filters: int, *, name: str):
-    """A 3 x 3 x 3 convolution as in Models Genesis (Zhou et al. 2019): with bias, batch normalization with the momentum
-    and epsilon of Keras, and ReLU. From (B, D, H, W, C) to (B, D, H, W, filters)."""
+    """A 3 x 3 x 3 convolution as in Models Genesis (Zhou et al. 2019): with bias, batch normalization and ReLU. From
+    (B, D, H, W, C) to (B, D, H, W, filters)."""
     x = keras.layers.Conv3D(filters, 3, padding="same", name=f"{name}_conv")(x)
-    return activate(BatchNorm(epsilon=1e-3, name=f"{name}_bn")(x), "relu", name)
+    # Not Keras's momentum of 0.99: a few labelled volumes are a few hundred steps, after which an eighth of the moving
+    # statistics would still be the initial ones, to the disadvantage of whatever was not transferred.
+    return activate(BatchNorm(epsilon=1e-3, momentum=0.9, name=f"{name}_bn")(x), "relu", name)
