@@ -124,9 +124,7 @@ def _checked_labels(path, labels, classes):
         raise UserError(f"{path} holds the label {odd:g}; give whole numbers (a label volume is never interpolated)")
     most = MOST_LABELS if classes is None else len(classes) - 1
     if whole.min() < 0 or whole.max() > most:
-        known = (
-            f"0 to {MOST_LABELS} are possible" if classes is None else f"dataset.json names 0 ({classes[0]}) to {most}"
-        )
+        known = f"{'possible are' if classes is None else 'dataset.json names'} 0 to {most}"
         held = f"{whole.min():g} to {whole.max():g}"
         raise UserError(f"{path} holds labels from {held}, but {known}; correct the file or dataset.json")
     return whole.astype(np.uint8)
