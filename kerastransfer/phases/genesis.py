@@ -73,6 +73,10 @@ class GenesisConfig(fitting.FitConfig):
             raise UserError(f"--flip is {self.flip}; give a probability, from 0 to 1")
         if self.spacing and (len(self.spacing) != 3 or min(self.spacing) <= 0):
             raise UserError(f"--spacing is {_told(self.spacing)}; give three sides in millimetres, such as 1 1 1")
+        if self.precision == "float16":
+            raise UserError(
+                "--precision float16: TensorFlow pools no volumes in it on a CPU; give bfloat16, which is as fast"
+            )
         stride = 2 ** (self.depth - 1)
         if len(self.cube) != 3 or any(side < stride or side % stride for side in self.cube):
             raise UserError(
