@@ -31,11 +31,12 @@ class Config(GenesisConfig):
     """Train a 3-D U-Net to restore volumes, then to segment them, in several scenarios."""
 
     TOY: ClassVar = {
+        "batch_size": 2,
         "cube": [24, 32, 24],
         "width": 8,
         "volumes": 4,
-        "pretext_epochs": 30,
-        "segmenter_epochs": 100,
+        "pretext_epochs": 20,
+        "segmenter_epochs": 80,
     }
 
     scenarios: tuple[Literal["random", "encoder-decoder", "encoder"], ...] = ("random", "encoder-decoder", "encoder")
