@@ -84,12 +84,18 @@ LAYERS = {
         unknown=(1, 2),
         standard=True,
     ),
+    "BatchNorm of volumes": Case(
+        lambda: BatchNorm(momentum=0.9), lambda: (numbers(2, 4, 6, 5),), unknown=(1, 2, 3), standard=True
+    ),
     "BatchNorm of vectors": Case(lambda: BatchNorm(momentum=0.9), lambda: (numbers(5),), standard=True),
     "BlockConv2DTranspose": Case(
         lambda: portable.BlockConv2DTranspose(4, 2, 2, activation="relu6"),
         lambda: (numbers(4, 6, 5),),
         unknown=(1, 2),
         tensorflow=True,
+    ),
+    "PlanarMaxPool3D": Case(
+        lambda: portable.PlanarMaxPool3D((2, 1, 3)), lambda: (numbers(4, 2, 6, 5),), tensorflow=True
     ),
     "Decode YOLOv1": Case(lambda: Decode(V1), lambda: (numbers(4, 6, 7),), unknown=(1, 2), float32=True),
     "Decode YOLOv1, flat": Case(lambda: Decode(V1_FLAT), lambda: (numbers(2 * 2 * 13),), float32=True),
@@ -309,7 +315,11 @@ def tried():
 
 def test_every_class_has_a_row():
     """What Keras knows of this package; optimizers and schedules have their tests in tests/training."""
-    known = set(registered.OBJECTS.values()) | {portable.BlockConv2DTranspose, portable.NativeSuppress}
+    known = set(registered.OBJECTS.values()) | {
+        portable.BlockConv2DTranspose,
+        portable.NativeSuppress,
+        portable.PlanarMaxPool3D,
+    }
     known = {one for one in known if not one.__module__.startswith("kerastransfer.training.")}
     assert len(known) > 18
     missing = known - {type(one) for one, *_ in tried()}

@@ -22,20 +22,23 @@ from kerastransfer.codecs.retinanet import retinanet_codec
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
 from kerastransfer.decoders import adaption, fpn
+from kerastransfer.decoders import genesis as genesis_decoders
 from kerastransfer.decoders import unet as plain_unet
 from kerastransfer.decoders import yolo_segnet as segnet_decoder
 from kerastransfer.decoders import yolo_unet as unet_decoder
 from kerastransfer.encoders import ENCODERS, resnet
+from kerastransfer.encoders import genesis as genesis_encoders
 from kerastransfer.encoders import labelenc as label_encoders
 from kerastransfer.encoders import unet as unet_encoders
 from kerastransfer.encoders import yolov1 as encoders
-from kerastransfer.heads import box, classes, embedding, mask, pixels, pyramid
+from kerastransfer.heads import box, classes, embedding, mask, pixels, pyramid, voxels
 from kerastransfer.heads import yolov1 as grid_heads
 from kerastransfer.models import (
     conrec,
     darknet_cfg,
     darknet_nets,
     faster_rcnn,
+    genesis,
     labelenc,
     mask_rcnn,
     predictor,
@@ -80,6 +83,7 @@ CHANNELS, STRIDES = {"c1": 4, "c2": 5, "c3": 6}, {"c1": 2, "c2": 4, "c3": 8}
 CHOOSES = "of boxes whose scores are nearly equal, suppression may keep another one"
 DRAWS = "it draws other candidates each time"
 LEARNS_FROM = "the first stage learns in another graph, the next row"
+NO_POOLING = {"half precision": "TensorFlow pools no volumes in float16 on a CPU: tests/models/test_genesis.py"}
 NO_GRADIENT = {"training": "no gradient flows through suppression", "jit": "nothing is trained"}
 
 # Builders that no row is for, and why.
@@ -100,6 +104,10 @@ WITHOUT_ROW = {
 
 def image():
     return (numbers(SIDE, SIDE, 3, low=0, high=255),)
+
+
+def volume():
+    return (numbers(4, 8, 4, 1, low=0, high=1),)
 
 
 def narrow(table):
@@ -203,6 +211,7 @@ def annotated():
 
 
 ANY_SIZE = functools.partial(Case, unknown=(1, 2), standard=True)
+VOLUMES = functools.partial(Case, unknown=(1, 2, 3), standard=True)
 DETECTOR = functools.partial(ANY_SIZE, inputs=image, float32=True, close=0.05)
 MODELS = {
     # image to taps
@@ -528,6 +537,40 @@ MODELS = {
         unknown=(1, 2),
         standard=True,
         lacks={"half precision": "as `conrec`"},
+    ),
+    # volumes
+    "genesis encoder": VOLUMES(
+        lambda: genesis_encoders.genesis_encoder(4, 3),
+        volume,
+        covers=(genesis_encoders.genesis_encoder,),
+        lacks=NO_POOLING,
+    ),
+    "genesis decoder": VOLUMES(
+        lambda: genesis_decoders.genesis_decoder(CHANNELS),
+        lambda: ({"c1": numbers(4, 8, 4, 4), "c2": numbers(2, 4, 2, 5), "c3": numbers(1, 2, 1, 6)},),
+        covers=(genesis_decoders.genesis_decoder,),
+    ),
+    "genesis head": VOLUMES(
+        lambda: voxels.voxelwise(5, 2, activation="sigmoid"),
+        lambda: ({"voxels": numbers(4, 8, 4, 5)},),
+        covers=(voxels.voxelwise,),
+        float32=True,
+    ),
+    "genesis": VOLUMES(
+        lambda: genesis.genesis(width=3, depth=2),
+        volume,
+        covers=(genesis.genesis,),
+        float32=True,
+        lacks=NO_POOLING,
+        slow=True,
+    ),
+    "genesis segmenter": VOLUMES(
+        lambda: genesis.genesis_segmenter(3, width=3, depth=2),
+        volume,
+        covers=(genesis.genesis_segmenter,),
+        float32=True,
+        lacks=NO_POOLING,
+        slow=True,
     ),
     # with a mask branch
     "yolo_mask": Case(lambda: masked()[0], boxed, covers=(yolo_mask.yolo_mask,), unknown=(1,), float32=True),

@@ -1,6 +1,7 @@
 """Which images train and which test: fixed rules on names, so that every run and every phase agrees."""
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -138,8 +139,17 @@ def fraction(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
     if count == 0:
         least = f"; {1 / len(dataset):.2g} is the least that leaves one" if len(dataset) else ""
         raise UserError(f"--fraction {fraction:g} of {len(dataset)} training images leaves none{least}")
-    names = [sample.name for sample in dataset.samples]
-    return dataset.only(sorted(names, key=lambda name: draw(seed, name))[:count])
+    return dataset.only(drawn((sample.name for sample in dataset.samples), seed)[:count])
+
+
+def drawn(names: Iterable[str], seed: int) -> list[str]:
+    """The names in the order of a draw: of two draws by one seed, the first so many of each are the same."""
+    return sorted(names, key=lambda name: draw(seed, name))
+
+
+def every_nth(names: Iterable[str], step: int = 5) -> set[str]:
+    """Of all names in order every `step`-th, which are those that test."""
+    return set(sorted(names)[step - 1 :: step])
 
 
 def draw(seed: int, name: str) -> bytes:
@@ -151,10 +161,10 @@ def _owners(dataset: Dataset, part: str) -> Dataset:
     return dataset.only(sample.name for sample in dataset.samples if sample.split == part)
 
 
-def _every(dataset: Dataset, every: int) -> tuple[Dataset, Dataset]:
-    names = sorted(sample.name for sample in dataset.samples)
-    chosen = set(names[every - 1 :: every])
-    return dataset.only(set(names) - chosen), dataset.only(chosen)
+def _every(dataset: Dataset, step: int) -> tuple[Dataset, Dataset]:
+    names = {sample.name for sample in dataset.samples}
+    chosen = every_nth(names, step)
+    return dataset.only(names - chosen), dataset.only(chosen)
 
 
 def _someone_has(dataset: Dataset, fields: tuple[str, ...]) -> None:

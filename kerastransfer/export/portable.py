@@ -1,5 +1,5 @@
-"""Rewrites a model into layers that devices run well: float32, transposed convolutions as matrix products, and LiteRT's
-own non-maximum suppression."""
+"""Rewrites a model into layers that devices run well: float32, transposed convolutions as matrix products, maxima over
+voxels in two steps, and LiteRT's own non-maximum suppression."""
 
 import keras
 import tensorflow as tf
@@ -57,6 +57,20 @@ class NativeSuppress(Suppress):
         return tf.where(tf.range(max_detections)[None] < count, order, -1)
 
 
+@keras.saving.register_keras_serializable(package="kerastransfer")
+class PlanarMaxPool3D(keras.layers.MaxPooling3D):
+    """A maximum over blocks of voxels that do not overlap: over each plane, and then over planes. LiteRT has no
+    operator for both at once."""
+
+    def call(self, inputs):
+        depth, height, width = self.pool_size
+        _, planes, rows, columns, channels = inputs.shape
+        x = ops.reshape(inputs, (-1, rows, columns, channels))
+        x = ops.max_pool(x, (height, width), (height, width), "valid")
+        x = ops.reshape(x, (-1, planes // depth, depth, x.shape[1] * x.shape[2] * channels))
+        return ops.reshape(ops.max(x, axis=2), (-1, planes // depth, rows // height, columns // width, channels))
+
+
 def in_float32(model: keras.Model) -> keras.Model:
     """A copy of `model` that computes in float32, or `model` itself if it already does.
 
@@ -76,6 +90,12 @@ def with_blocks(model: keras.Model) -> keras.Model:
 def with_native_suppression(model: keras.Model) -> keras.Model:
     """A copy of `model` with `NativeSuppress` in place of each `Suppress`, or `model` itself if it has none."""
     return changed(model, natively_suppressed)
+
+
+def with_planes(model: keras.Model) -> keras.Model:
+    """A copy of `model`, of volumes, with `PlanarMaxPool3D` where it applies, or `model` itself if it does not apply.
+    The copy takes volumes whose sides are multiples of the strides."""
+    return changed(model, planar)
 
 
 def fold_batch_norms(model: keras.Model) -> None:
@@ -120,6 +140,12 @@ def block_transposed(item: Config) -> Config:
 
 def natively_suppressed(item: Config) -> Config:
     return remade(item, NativeSuppress) if item.get("registered_name") == SUPPRESS else item
+
+
+def planar(item: Config) -> Config:
+    if item.get("class_name") != "MaxPooling3D" or item["config"]["strides"] != item["config"]["pool_size"]:
+        return item
+    return remade(item, PlanarMaxPool3D)
 
 
 def fills_blocks(layer: Config) -> bool:

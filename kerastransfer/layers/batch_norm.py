@@ -5,7 +5,8 @@ import keras
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalization over the last axis of (B, H, W, D), by default with the momentum and epsilon of Darknet.
+    """Batch normalization over the last axis of (B, H, W, D) or, for volumes, (B, D, H, W, C), by default with the
+    momentum and epsilon of Darknet.
 
     Keras computes the statistics with separate operations; TensorFlow's fused kernel does the same in one operation,
     and keeps bfloat16 inputs in bfloat16. On other backends this is the Keras layer.
@@ -24,10 +25,15 @@ class BatchNorm(keras.layers.BatchNormalization):
         self.drift = drift
 
     def call(self, inputs, training=None, mask=None):
-        if keras.backend.backend() != "tensorflow" or len(inputs.shape) != 4:
+        if keras.backend.backend() != "tensorflow" or len(inputs.shape) not in (4, 5):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
+        if len(inputs.shape) == 5:
+            # The fused kernel takes four axes; which voxels are neighbours does not matter to it.
+            shape = tf.shape(inputs)
+            planes = tf.reshape(inputs, (shape[0], shape[1], shape[2] * shape[3], inputs.shape[-1]))
+            return tf.ensure_shape(tf.reshape(self.call(planes, training=training), shape), inputs.shape)
         batch_statistics = bool(training) and (self.trainable or self.drift)
         replica = tf.distribute.get_replica_context()
         if batch_statistics and replica is not None and replica.num_replicas_in_sync > 1:

@@ -87,3 +87,12 @@ def double_conv(x, filters: int, *, name: str):
 def unet_conv(x, filters: int, kernel: int, *, name: str):
     """A convolution of a U-Net as Dippel et al. 2022 build it: with bias, batch normalization of momentum 0.9, ReLU."""
     return conv_bn(x, filters, kernel, name=name, activation="relu", momentum=0.9, use_bias=True)
+
+
+def volume_conv(x, filters: int, *, name: str):
+    """A 3 x 3 x 3 convolution as in Models Genesis (Zhou et al. 2019): with bias, batch normalization and ReLU. From
+    (B, D, H, W, C) to (B, D, H, W, filters)."""
+    x = keras.layers.Conv3D(filters, 3, padding="same", name=f"{name}_conv")(x)
+    # Not Keras's momentum of 0.99: a few labelled volumes are a few hundred steps, after which an eighth of the moving
+    # statistics would still be the initial ones, to the disadvantage of whatever was not transferred.
+    return activate(BatchNorm(epsilon=1e-3, momentum=0.9, name=f"{name}_bn")(x), "relu", name)

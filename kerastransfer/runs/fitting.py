@@ -14,7 +14,7 @@ from kerastransfer.data.dataset import Dataset
 from kerastransfer.errors import UserError
 from kerastransfer.flags import flag, require_positive
 from kerastransfer.runs.folder import RunFolder
-from kerastransfer.runs.settings import CommonConfig, one_of
+from kerastransfer.runs.settings import CommonConfig, RunConfig, one_of
 from kerastransfer.training import optimizers
 
 # Largest number of objects in an image that are trained on.
@@ -24,8 +24,8 @@ STORED = 1.2
 
 
 @dataclasses.dataclass
-class TrainingConfig(CommonConfig):
-    """The flags of all recipes that train."""
+class FitConfig(RunConfig):
+    """The flags of all recipes that train, whatever their data."""
 
     CHOSEN: ClassVar = {"optim": ("optimizer", optimizers.settings_of)}
 
@@ -43,6 +43,27 @@ class TrainingConfig(CommonConfig):
     ema: float = 0.99
     """Momentum of an exponential moving average of the weights, which replaces them after training; 0 turns it off. In
     the first steps it is smaller, so that a short training does not end with its first weights."""
+    tensorboard: bool = False
+    """Write logs for TensorBoard to logs/."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{flag(name)} is {value}; it must be a finite number")
+        require_positive(self, "learning_rate")
+        if self.jit and self.strategy != "none":
+            raise UserError(f"--jit does not work with --strategy {self.strategy}; leave one of them out")
+        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise UserError("--tensorboard needs TensorBoard; install it with pip install 'kerastransfer[tensorboard]'")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"--ema is {self.ema}; it must be at least 0 and below 1")
+
+
+@dataclasses.dataclass
+class TrainingConfig(FitConfig, CommonConfig):
+    """The flags of all recipes that train on images."""
+
     flip: float = 0.5
     """Augmentation: probability that an image is mirrored horizontally."""
     scale: tuple[float, ...] = (0.6, 1.25)
@@ -65,26 +86,16 @@ class TrainingConfig(CommonConfig):
     are kept. With 0, all images are used for training."""
     early_stopping: int = 0
     """Stop training when the validation loss has not improved for this many epochs; 0 never stops early."""
-    tensorboard: bool = False
-    """Write logs for TensorBoard to logs/."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{flag(name)} is {value}; it must be a finite number")
-        require_positive(self, "learning_rate", "aspect")
+        require_positive(self, "aspect")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(
                 f"--scale is {' '.join(map(str, self.scale))}; give the smallest and the largest side, such as 0.7 1.2"
             )
-        if self.jit and self.strategy != "none":
-            raise UserError(f"--jit does not work with --strategy {self.strategy}; leave one of them out")
-        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise UserError("--tensorboard needs TensorBoard; install it with pip install 'kerastransfer[tensorboard]'")
-        for name in ("ema", "validation"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if not 0 <= self.validation < 1:
+            raise UserError(f"--validation is {self.validation}; it must be at least 0 and below 1")
         if self.early_stopping < 0:
             raise UserError(f"--early-stopping is {self.early_stopping}; it must be at least 0")
         if self.early_stopping and not self.validation:
@@ -94,7 +105,7 @@ class TrainingConfig(CommonConfig):
             )
 
 
-def phase(config: CommonConfig, run: RunFolder, name: str, work: Callable[[], dict]) -> dict:
+def phase(config: RunConfig, run: RunFolder, name: str, work: Callable[[], dict]) -> dict:
     """The result of a training phase, which is not repeated if it has finished before.
 
     Each phase starts from the seed, so that its result does not depend on whether the phases before it were trained in
@@ -253,7 +264,7 @@ def fit_on(
     batches: Callable,
     images: int,
     objective: Objective,
-    config: TrainingConfig,
+    config: FitConfig,
     run: RunFolder,
     phase: str,
     *,
@@ -261,7 +272,7 @@ def fit_on(
 ) -> None:
     """Train on `batches(first_epoch, share)`, continuing from the checkpoint in the run's folder if there is one.
 
-    images: number of images in an epoch.
+    images: number of images in an epoch. config: --early-stopping of a `TrainingConfig` is read if there is validation.
     validation: a function from a worker's share to the batches (inputs, targets, weights) to validate on after every
         epoch. The network then ends with the weights of the epoch with the lowest validation loss.
     """

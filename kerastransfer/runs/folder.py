@@ -55,7 +55,7 @@ class RunFolder:
     """
 
     def __init__(
-        self, recipe: str, config: settings.CommonConfig, *, leads: bool = True, meet: Callable[[], None] = lambda: None
+        self, recipe: str, config: settings.RunConfig, *, leads: bool = True, meet: Callable[[], None] = lambda: None
     ) -> None:
         self.recipe = recipe
         self.config = config

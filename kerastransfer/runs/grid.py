@@ -17,13 +17,13 @@ from kerastransfer.metrics import bootstrap
 from kerastransfer.runs import reporting
 from kerastransfer.runs.folder import RunFolder, is_run
 from kerastransfer.runs.outcome import Outcome
-from kerastransfer.runs.settings import CommonConfig
+from kerastransfer.runs.settings import RunConfig
 
 Results = dict[str, dict[str, float]]
 Once = Callable[[Any, RunFolder], Outcome]
 
 
-def over_seeds(recipe: str, config: CommonConfig, once: Once) -> Results:
+def over_seeds(recipe: str, config: RunConfig, once: Once) -> Results:
     """Run `once` for --seed, or for each of --seeds. Returns {model: {metric: value}}; with several seeds, the means
     over them."""
     config, company = _with_workers(config)
@@ -52,7 +52,7 @@ def over_seeds(recipe: str, config: CommonConfig, once: Once) -> Results:
 
 def over(
     recipe: str,
-    config: CommonConfig,
+    config: RunConfig,
     axes: Mapping[str, Sequence[Any]],
     once: Once,
     run: RunFolder,
@@ -107,7 +107,7 @@ def tell(run: RunFolder, outcome: Outcome, results: Results, exported: str) -> N
         print(f"exported files: {run.path / exported}")
 
 
-def _with_workers(config: CommonConfig) -> tuple[CommonConfig, dict[str, Any]]:
+def _with_workers(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
     """The settings of this worker, and the options of its `RunFolder` that concern the other workers."""
     from kerastransfer.training import precision, strategy
 

@@ -198,7 +198,8 @@ def _charts(
             continue
         caption = "Each dot is a test image; the bar spans the middle half, and the line is the median."
         title = f"{score} of each test image"
-        yield score.lower(), Figure(title, caption, b"", chart=True), figures.distribution(values)
+        drawn = figures.distribution(values, metric=f"{score} of an image")
+        yield score.lower(), Figure(title, caption, b"", chart=True), drawn
     for a, b in _pairs(outcome, per_image)[:1]:
         values = [np.array(list(per_image[name].values())) for name in (a, b)]
         drawn = figures.paired(*values, (a, b), difference=_difference(per_image, a, b), metric=outcome.models[a].each)

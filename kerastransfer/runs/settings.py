@@ -5,8 +5,9 @@ A recipe ends with
     if __name__ == "__main__":
         command_line.run(main, Config)
 
-and its own `Config` extends `CommonConfig`. Every field has a default, is of type bool, int, float, str, Literal, a
-`tuple[X, ...]` of these, or one of them `| None`, and is followed by a docstring, which describes it in `--help`.
+and its own `Config` extends `CommonConfig`, or `RunConfig` where its data are not images. Every field has a default, is
+of type bool, int, float, str, Literal, a `tuple[X, ...]` of these, or one of them `| None`, and is followed by a
+docstring, which describes it in `--help`.
 
 A field may also hold the settings of a choice, such as those of the family that --model belongs to: the class variable
 `CHOSEN` maps its name to (the field that chooses, a function from that field's value to a dataclass). The fields of
@@ -64,25 +65,14 @@ def one_of(classes: Mapping[str, type]) -> Any:
 
 
 @dataclasses.dataclass
-class CommonConfig:
-    """The flags that all recipes have."""
+class RunConfig:
+    """The flags that all recipes have, whatever their data."""
 
     CHOSEN: ClassVar[Mapping[str, tuple[str, Callable[[str], type]]]] = {}
     TOY: ClassVar[Mapping[str, Any]] = {}
 
     data: str = "toy"
-    """The data: a folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`)."""
-    format: str = "auto"
-    """Layout of --data; `auto` detects it."""
-    split: Literal["auto", "owner", "every_fifth"] = "auto"
-    """Which images are used for testing: those of the data set's own split (`owner`), or every fifth by name
-    (`every_fifth`); `auto` uses the data set's own split if there is one."""
-    max_bad: float = 0.01
-    """Largest share of bad samples that is tolerated; with more, the run stops before training."""
-    fraction: float = 1.0
-    """Share of the training images to train on; the seed decides which."""
-    image_size: int = 224
-    """Height and width, in pixels, that images are resized to."""
+    """The data, or `toy` for drawn ones."""
     batch_size: int = 16
     """Number of images in a training step, over all replicas."""
     seed: int = 0
@@ -119,10 +109,7 @@ class CommonConfig:
                 raise UserError(
                     f"the settings in {name} are not those of {flag(by)} {getattr(self, by)}; leave them out"
                 )
-        require_positive(self, "image_size", "batch_size", "fraction")
-        for name in ("fraction", "max_bad"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{flag(name)} is {getattr(self, name)}; give a share, from 0 to 1")
+        require_positive(self, "batch_size")
         for seed in (self.seed, *self.seeds):
             if not 0 <= seed <= LARGEST_SEED:
                 raise UserError(f"the seed {seed} is out of range; give whole numbers from 0 to {LARGEST_SEED}")
@@ -130,6 +117,32 @@ class CommonConfig:
             raise UserError(f"--seeds {' '.join(map(str, self.seeds))} names a seed twice; name each seed once")
         if self.resume and self.overwrite:
             raise UserError("--resume keeps the run in the output folder and --overwrite removes it; give one of them")
+
+
+@dataclasses.dataclass
+class CommonConfig(RunConfig):
+    """The flags that all recipes on images have."""
+
+    data: str = "toy"
+    """The data: a folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`)."""
+    format: str = "auto"
+    """Layout of --data; `auto` detects it."""
+    split: Literal["auto", "owner", "every_fifth"] = "auto"
+    """Which images are used for testing: those of the data set's own split (`owner`), or every fifth by name
+    (`every_fifth`); `auto` uses the data set's own split if there is one."""
+    max_bad: float = 0.01
+    """Largest share of bad samples that is tolerated; with more, the run stops before training."""
+    fraction: float = 1.0
+    """Share of the training images to train on; the seed decides which."""
+    image_size: int = 224
+    """Height and width, in pixels, that images are resized to."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "image_size", "fraction")
+        for name in ("fraction", "max_bad"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{flag(name)} is {getattr(self, name)}; give a share, from 0 to 1")
 
 
 def parse(Config: type, argv: Sequence[str], *, prog: str | None = None, description: str | None = None) -> Any:

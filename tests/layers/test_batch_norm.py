@@ -10,15 +10,15 @@ from kerastransfer.layers.batch_norm import BatchNorm
 MOMENTUM, EPSILON = 0.9, 1e-3
 
 
-def pair(**options):
-    """Ours and Keras's, with the same random weights."""
+def pair(axes=4, **options):
+    """Ours and Keras's, with the same random weights, for inputs of so many axes."""
     layers = [
         make(momentum=MOMENTUM, epsilon=EPSILON, **options) for make in (BatchNorm, keras.layers.BatchNormalization)
     ]
     random = np.random.default_rng(1)
     weights = [random.uniform(0.5, 1.5, 5).astype("float32") for _ in range(4)]
     for layer in layers:
-        layer.build((None, None, None, 5))
+        layer.build((*[None] * (axes - 1), 5))
         layer.set_weights(weights)
     return layers
 
@@ -137,3 +137,16 @@ def test_stored_with_a_model(tmp_path):
 def test_defaults_are_darknets():
     layer = BatchNorm()
     assert (layer.momentum, layer.epsilon, layer.drift) == (0.99, 1e-5, False)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_volumes_are_normalised_as_keras_does(training):
+    """(B, D, H, W, C): statistics are those of all voxels of a channel."""
+    ours, theirs = pair(5)
+    volumes = tf.cast(np.random.default_rng(3).normal(3, 2, (2, 3, 4, 6, 5)), "float32")
+    out = ours(volumes, training=training)
+    np.testing.assert_allclose(out, theirs(volumes, training=training), atol=1e-4)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-5)
+    assert out.shape == volumes.shape
+    symbolic = BatchNorm()(keras.Input((None, None, 6, 5)))
+    assert symbolic.shape == (None, None, None, 6, 5)
