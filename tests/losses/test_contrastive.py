@@ -1,10 +1,12 @@
 """NT-Xent: a naive loop, closed forms, and gradients against automatic ones."""
 
+import keras
 import numpy as np
 import pytest
 from harness import array, compiled, with_gradient
 from keras import ops
 
+from kerastransfer.losses import contrastive
 from kerastransfer.losses.contrastive import alike, nt_xent
 
 
@@ -71,6 +73,36 @@ def test_gradients_are_those_of_automatic_differentiation(jit):
     _, wanted = compiled(with_gradient(summed(by_matrix)), jit=jit)(given)
     for name in given:
         np.testing.assert_allclose(array(found[name]), array(wanted[name]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("images", "blocks"), [(6, True), (13, False)])
+def test_blocks_change_nothing(images, blocks, monkeypatch):
+    """Where the number can be divided, rows are taken in turn; where it cannot, all at once."""
+    first, second = drawn(images)
+    given, weights = {"first": first, "second": second}, np.arange(images, dtype="float32")
+
+    def found():
+        each = with_gradient(lambda x: (ops.sum(weights * nt_xent(x["first"], x["second"])), nt_xent(**x)))
+        return keras.tree.flatten(compiled(each)(given))
+
+    wanted, loops, loop = found(), [], ops.fori_loop
+    monkeypatch.setattr(contrastive, "BLOCK", 3 if blocks else 12)
+    monkeypatch.setattr(ops, "fori_loop", lambda *given: loops.append(given[1]) or loop(*given))
+    for one, other in zip(found(), wanted, strict=True):
+        np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=1e-6)
+    assert set(loops) == ({2} if blocks else set())
+
+
+if keras.backend.backend() == "jax":
+    # The compiler of JAX states the memory before anything runs.
+    def test_a_large_batch_takes_less_memory_than_its_similarities():
+        import jax
+
+        rows = jax.ShapeDtypeStruct((2048, 32), "float32")
+        slope = jax.jit(jax.grad(lambda first, second: nt_xent(first, second).mean(), (0, 1)))
+        taken = slope.lower(rows, rows).compile().memory_analysis().temp_size_in_bytes
+        # In blocks of 512, eight of them at a time would be two matrices.
+        assert taken < 2 * 4 * 2048 * 2048
 
 
 def test_views_of_other_replicas_are_candidates():
