@@ -15,17 +15,17 @@ def few(train: Dataset, wanted: float, seed: int = 0) -> Dataset:
     wanted: a number of images, or a share of them below 1. Raises UserError for less than one image or more than there
     are, for fewer than there are classes, and if no image shows anything but background.
     """
-    count = _count(train, wanted)
+    count = number(train, wanted)
     ordered, classes = in_turn(train, seed)
     if not any(classes):
         raise UserError(f"{train.name}: none of the {len(train)} training images shows anything but background")
     chosen = ordered[:count]
     lost = set().union(*classes) - set().union(*classes[:count])
     if lost:
-        number = len(set().union(*classes))
+        every = len(set().union(*classes))
         raise UserError(
-            f"--labelled {wanted:g} of {train.name} leaves {len(lost)} of {number} classes without an image; give "
-            f"{number} images or more"
+            f"--labelled {wanted:g} of {train.name} leaves {len(lost)} of {every} classes without an image; give "
+            f"{every} images or more"
         )
     return train.only(chosen)
 
@@ -53,7 +53,9 @@ def in_turn(train: Dataset, seed: int = 0) -> tuple[list[str], list[set]]:
     return [samples[index].name for index in order], [classes[index] for index in order]
 
 
-def _count(train, wanted):
+def number(train: Dataset, wanted: float) -> int:
+    """The number of images that is meant: `wanted` itself, or if it is below 1, that share of the training images.
+    Raises UserError for less than one image, more than there are, and for a part of an image."""
     total = len(train)
     if wanted < 1:
         count = round(wanted * total)

@@ -28,18 +28,20 @@ def soft_dice(segmentation, logits):
     return ops.sum((1 - dice) * present, axis=0) / ops.maximum(ops.sum(present, axis=0), 1)
 
 
-def batch_dice(segmentation, logits, smooth: float = 1.0):
-    """Dice loss of a batch, the same value (B,) for each image: 1 - soft Dice of the pixels of all images together,
-    averaged over the foreground classes, with `smooth` added to numerator and denominator (as in Models Genesis, Zhou
-    et al. 2019). An image with only background counts: what is found in it lowers the Dice of the batch.
+def smooth_dice(segmentation, logits, smooth: float = 1.0, *, over: str = "image"):
+    """Dice loss (B,): 1 - soft Dice with `smooth` added to numerator and denominator (as in Models Genesis, Zhou et al.
+    2019), averaged over the foreground classes. Unlike in `soft_dice`, a class that an image lacks counts: the loss is
+    0 only if it is not found there either.
 
-    With several replicas, it is the batch of each replica.
+    over: "image" for the pixels of each image, or "batch" for those of all images together, with the same value for
+        each image; with several replicas, it is the batch of each replica.
     """
     known, truth = _truth(segmentation, logits.shape[-1])
     _, powers = _softmax(logits)
     truth, guess = truth[1:], (powers / ops.sum(powers, axis=0) * known)[1:]
-    overlap, total = ops.sum(truth * guess, axis=(1, 2, 3)), ops.sum(truth + guess, axis=(1, 2, 3))
-    loss = ops.mean(1 - (2 * overlap + smooth) / (total + smooth))
+    axes = (2, 3) if over == "image" else (1, 2, 3)
+    overlap, total = ops.sum(truth * guess, axis=axes), ops.sum(truth + guess, axis=axes)
+    loss = ops.mean(1 - (2 * overlap + smooth) / (total + smooth), axis=0)
     return ops.broadcast_to(loss, ops.shape(known)[:1])
 
 

@@ -23,7 +23,7 @@ class ArmsConfig(FinetuneConfig):
     """Pretexts to train on the training images, whose labels are then not used, except for segmentation, classification
     and detection: simclr, reconstruction, conrec, conrec_one, segmentation, classification, detection."""
     pretext_data: str | None = None
-    """Other data to train the pretexts on."""
+    """Other data to train the pretexts on, which must not share images with --data."""
     pretext_files: tuple[str, ...] = ()
     """Pretexts that were trained before on the same encoder: RUN/models/PRETEXT.keras."""
     encoders: tuple[str, ...] = ()
@@ -43,6 +43,15 @@ class ArmsConfig(FinetuneConfig):
             raise UserError(f"two starts are called {twice}; rename one of the files, or leave one out")
         if RANDOM in names:
             raise UserError(f"a start is called {RANDOM}, as are random weights; rename the file")
+        if self.pretext_data is not None and not self.pretexts:
+            raise UserError("--pretext-data is for --pretexts, but there are none; leave it out")
+        if self.pretext_data is not None and Path(self.pretext_data).resolve() == Path(self.data).resolve():
+            raise UserError("--pretext-data is the same as --data; leave it out")
+        if pretext.source(self) != "random weights":
+            raise UserError(
+                f"--encoder {self.encoder} has weights, so that a pretext's part in what they give could not be told; "
+                "add --random to train pretexts from its architecture alone, or list it under --encoders"
+            )
         if "segmentation" in self.pretexts and self.pretext_data is None:
             raise UserError(
                 "--pretexts segmentation would learn from the very masks that are counted; give --pretext-data with "
@@ -66,11 +75,19 @@ def fields(config: ArmsConfig) -> list[str]:
     return list(dict.fromkeys(field for name in config.pretexts for field in pretexts.pretext(name).FIELDS))
 
 
+def require_files(config: ArmsConfig) -> None:
+    """Raises UserError, before anything is trained, for a file of a pretext on another encoder, and for encoders whose
+    stride does not divide --image-size."""
+    for path in config.pretext_files:
+        refuse_other_encoder(config, path)
+    for path in config.encoders:
+        pretext.require_size(pretext.opened(path), config)
+
+
 def arms(config: ArmsConfig, files: dict[str, str]) -> list[Start]:
-    """The starts, those of random weights first. Raises UserError for a file of a pretext on another encoder."""
+    """The starts, those of random weights first."""
     found = [Start(RANDOM, "random")]
     for name, path in files.items():
-        refuse_other_encoder(config, path)
         scenarios = ("seg-enc", "seg-enc-dec") if finetune.has_decoder(path) else ("cls-enc",)
         found += [Start(name, scenario, path) for scenario in scenarios]
     for source in config.encoders:

@@ -13,6 +13,7 @@ from kerastransfer.runs import fitting, outcome
 from kerastransfer.runs.data import Data, load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.tasks.about import About
+from kerastransfer.training import optimizers
 
 if TYPE_CHECKING:
     import keras
@@ -53,23 +54,17 @@ class FinetuneConfig(PretextConfig):
     target: str | None = None
     """Segment this class alone, on the images that show it; all else is background."""
     finetune_steps: int = 600
-    """Number of steps to train each segmenter for, at most."""
+    """Number of steps to train each segmenter for, in whole epochs: one at least, and no further one that goes beyond
+    this number."""
+    finetune_optimizer: str = "adamw"
+    """Optimizer of the segmenters, with its default settings: adamw, adam, sgd or lars; --optimizer is that of the
+    pretexts."""
     finetune_learning_rate: float = 1e-3
     """Peak learning rate of the segmenters."""
     dice_over: Literal["image", "batch"] = "image"
     """What the Dice loss sums over: the pixels of each image, or of the whole batch."""
     cross_entropy: float = 0.0
     """Weight of the cross-entropy, which is added to the Dice loss; 0 leaves it out, as published."""
-    resize: Literal["stretch", "letterbox"] = "letterbox"
-    """How images are brought to --image-size, in training, in scoring and in exported files: by stretching them, or by
-    padding them with grey so that they keep their aspect ratio (`letterbox`)."""
-    scale: tuple[float, ...] = (0.71, 1.0)
-    """Augmentation: smallest and largest side of the window that is cropped from an image, as a share of the image's
-    side; above 1, the image is surrounded by grey."""
-    aspect: float = 4 / 3
-    """Augmentation: largest factor by which the aspect ratio of the window changes."""
-    colour: float = 0.0
-    """Augmentation: largest relative change of brightness and contrast; that of saturation is 1.5 times as large."""
     validation: float = 0.25
     """Share of the labelled images to hold out for validation; the weights of the epoch with the lowest validation loss
     are kept. With 0, all labelled images are used for training."""
@@ -77,8 +72,12 @@ class FinetuneConfig(PretextConfig):
     """Stop training when the validation loss has not improved for this many epochs; 0 never stops early."""
 
     def __post_init__(self) -> None:
+        if not self.validation:
+            # The default of the one needs the other.
+            self.early_stopping = 0
         super().__post_init__()
         require_positive(self, "finetune_steps", "finetune_learning_rate")
+        optimizers.settings_of(self.finetune_optimizer)
         if self.cross_entropy < 0:
             raise UserError(f"--cross-entropy is {self.cross_entropy}; it must be at least 0")
 
@@ -95,12 +94,16 @@ def labelled_data(config: FinetuneConfig, *fields: str) -> Data:
     return dataclasses.replace(data, parts={**data.parts, "segmentation": (train, test)})
 
 
-def require_few(data: Data, counts: Iterable[float], config: FinetuneConfig) -> None:
-    """Raises UserError, before anything is trained, for a number of labelled images that cannot be drawn."""
+def numbers(data: Data, wanted: Iterable[float], config: FinetuneConfig) -> list[int]:
+    """The numbers of labelled images that --labelled means, in order. Raises UserError, before anything is trained, for
+    a number that cannot be drawn, or that is given twice."""
     from kerastransfer.data import labelled
 
-    for count in counts:
-        labelled.few(data.parts["segmentation"][0], count, config.seed)
+    train = data.parts["segmentation"][0]
+    found = sorted(len(labelled.few(train, one, config.seed)) for one in wanted)
+    if len(set(found)) < len(found):
+        raise UserError(f"--labelled means {' and '.join(map(str, found))} images; name each number once")
+    return found
 
 
 def finetune(
@@ -127,20 +130,24 @@ def finetune(
         few, held = spared(low_data.few(train, labelled, config.seed), config)
         if held is None and config.validation:
             result.say(f"{name}: none of {len(few)} labelled images can be spared for validation; all are trained on")
+        names = sorted(sample.name for sample in few)
         few = repeated(few, STEPS * config.batch_size)
         steps = steps_per_epoch(len(few), config.batch_size)
         with strategy.scope(config.strategy):
-            network, report = begun(start, len(classes), name, config)
+            network, report = begun(start, len(classes), config)
             before = transfer.weights(network)
             objective = fitting.Objective(
                 network,
                 _Terms(config.dice_over),
                 {"dice": 1.0, "cross_entropy": config.cross_entropy},
                 fields=("segmentation",),
-                epochs=max(1, round(config.finetune_steps / steps)),
+                epochs=max(1, config.finetune_steps // steps),
                 learning_rate=config.finetune_learning_rate,
             )
-            own = config if held is not None else dataclasses.replace(config, validation=0.0, early_stopping=0)
+            changes = {"optimizer": config.finetune_optimizer, "optim": None}
+            if held is None:
+                changes |= {"validation": 0.0, "early_stopping": 0}
+            own = dataclasses.replace(config, **changes)
             fitting.fit(objective, few, own, run, name, validation=held)
         after = transfer.weights(network)
         if run.leads:
@@ -149,7 +156,7 @@ def finetune(
         return {
             **report,
             **transfer.compared(before, after),
-            "labelled": sorted({_name(one) for one in few}),
+            "labelled": names,
             "steps": steps,
         }
 
@@ -167,13 +174,14 @@ def spared(few: "Dataset", config: FinetuneConfig) -> "tuple[Dataset, Dataset | 
 
     if not config.validation or len(few) < 2:
         return few, None
+    least = 1 / len(few)
     try:
-        return splits.holdout(few, max(config.validation, 1 / len(few)), config.seed)
+        return splits.holdout(few, min(max(config.validation, least), 1 - least), config.seed)
     except UserError:
         return few, None
 
 
-def begun(start: Start, num_classes: int, name: str, config: PretextConfig) -> "tuple[keras.Model, dict]":
+def begun(start: Start, num_classes: int, config: PretextConfig) -> "tuple[keras.Model, dict]":
     """The segmenter before training, and {"source", "scenario", "copied", "fresh"}.
 
     The 1 x 1 convolutions of the skip connections belong to the decoder. The output convolution is always new. Raises
@@ -189,7 +197,7 @@ def begun(start: Start, num_classes: int, name: str, config: PretextConfig) -> "
     else:
         encoder = pretext.opened(start.source, random=True)
     pretext.require_size(encoder, config)
-    network = segmenter(encoder, DECODER, num_classes, name=name)
+    network = segmenter(encoder, DECODER, num_classes, name="segmenter")
     copied: list[str] = []
     if start.scenario != "random":
         refuse_other(start)
@@ -245,10 +253,6 @@ def repeated(few: "Dataset", least: int) -> "Dataset":
     return dataclasses.replace(few, samples=tuple(samples))
 
 
-def _name(sample):
-    return sample.name.partition("#")[0]
-
-
 @dataclasses.dataclass(frozen=True)
 class _Terms:
     """The Dice loss of --dice-over, and the cross-entropy."""
@@ -258,9 +262,8 @@ class _Terms:
     def __call__(self, targets: Mapping[str, Any], logits: Any) -> dict:
         from kerastransfer.losses import pixels
 
-        dice = pixels.batch_dice if self.over == "batch" else pixels.soft_dice
         segmentation = targets["segmentation"]
         return {
-            "dice": dice(segmentation, logits),
+            "dice": pixels.smooth_dice(segmentation, logits, over=self.over),
             "cross_entropy": pixels.cross_entropy(segmentation, logits),
         }

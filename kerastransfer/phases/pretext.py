@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kerastransfer import pretexts
 from kerastransfer.errors import UserError
@@ -34,6 +34,18 @@ class PretextConfig(fitting.TrainingConfig):
     """Start the encoder of a file, or of published weights, from random weights."""
     pretext_epochs: int = 100
     """Number of epochs to train each pretext for."""
+    resize: Literal["stretch", "letterbox"] = "letterbox"
+    """How images are brought to --image-size, in training, in scoring and in exported files: by stretching them, or by
+    padding them with grey so that they keep their aspect ratio (`letterbox`)."""
+    scale: tuple[float, ...] = (0.71, 1.0)
+    """Augmentation: smallest and largest side of the window that is cropped from an image, as a share of the image's
+    side; above 1, the image is surrounded by grey. Pretexts that compare views or restore images have windows of their
+    own."""
+    aspect: float = 4 / 3
+    """Augmentation: largest factor by which the aspect ratio of the window changes; pretexts as for --scale."""
+    colour: float = 0.0
+    """Augmentation: largest relative change of brightness and contrast; that of saturation is 1.5 times as large.
+    Pretexts that compare views or restore images have changes of their own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,6 +86,7 @@ def pretext(
             built = build(name, settings, config, train)
             encoder = built.network.get_layer("encoder")
             before = transfer.weights(encoder)
+            require_batch(len(train), built, config)
             objective = fitting.Objective(
                 built.trained,
                 built.terms,
@@ -82,6 +95,7 @@ def pretext(
                 epochs=config.pretext_epochs,
                 learning_rate=config.learning_rate,
                 view=built.view,
+                mosaic=config.mosaic if pretexts.pretext(name).FIELDS == ("boxes",) else 0.0,
             )
             fitting.fit(objective, train, config, run, name)
         given = source(config)
@@ -102,6 +116,15 @@ def pretext(
         if found["picture"]:
             result.figures.append(pretext_views.figure(name, run))
     return path
+
+
+def require_batch(images: int, built: "Pretext", config: PretextConfig) -> None:
+    """Raises UserError if images would be repeated in a batch in which they are compared with each other."""
+    if "contrast" in built.weights and images < config.batch_size:
+        raise UserError(
+            f"--batch-size {config.batch_size} is more than the {images} training images, which a contrast would then "
+            f"compare with themselves; give {images} or less"
+        )
 
 
 def build(name: str, settings: Any, config: PretextConfig, train: "Dataset") -> "Pretext":
@@ -150,9 +173,11 @@ def opened(path: str | Path, *, random: bool = False) -> "keras.Model":
 
 def source(config: PretextConfig) -> str:
     """Where the weights of --encoder come from."""
+    if config.random or config.encoder == "unet":
+        return "random weights"
     from kerastransfer.encoders import ENCODERS
 
-    return "random weights" if config.random or config.encoder in ENCODERS else config.encoder
+    return "random weights" if config.encoder in ENCODERS else config.encoder
 
 
 def require_size(encoder: "keras.Model", config: PretextConfig) -> None:

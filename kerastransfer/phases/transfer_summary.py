@@ -78,7 +78,7 @@ def tables(found: Scores, starts: Sequence[str], counts: Sequence[float], made: 
     scored = Table(columns, rows, title, "start")
     if seeds == 1:
         return [scored]
-    columns = ["labelled", "difference", "p", "p, corrected", "detectable"]
+    columns = ["labelled", "difference", "p", "p, corrected", "detectable, one test"]
     rows = [
         (
             f"{one.better} minus {one.worse}",
@@ -93,8 +93,8 @@ def tables(found: Scores, starts: Sequence[str], counts: Sequence[float], made: 
         for one in made
     ]
     title = (
-        "Paired t-tests over seeds, corrected for their number (Holm 1979); detectable is the difference that such a "
-        "test finds four times in five"
+        "Paired t-tests over seeds, with their 95 % intervals; p is also corrected for the number of tests (Holm "
+        "1979). Detectable is the difference that a single test, without correction, finds four times in five"
     )
     return [scored, Table(columns, rows, title, "comparison")]
 
@@ -111,24 +111,28 @@ def verdict(
     means = {key: float(np.mean(values)) for key, values in found.items()}
     sentences = []
     for count in counts:
-        best = max(starts, key=lambda start: means[start, count])
-        text = f"With {count:g} labelled images, {best} is best: Dice {means[best, count]:.3f}"
-        if best not in controls:
-            sentences.append(f"{text}; no start that was compared helps here.")
-            continue
+        first = max(starts, key=lambda start: means[start, count])
+        text = f"With {count:g} labelled images, {first} is best: Dice {means[first, count]:.3f}"
+        best = max(controls, key=lambda start: means[start, count])
         base = controls[best]
+        if first not in controls:
+            text += f"; of what was transferred, {best} is: {means[best, count]:.3f}"
         gain = 100 * (means[best, count] - means[base, count])
-        text += f", {gain:+.1f} points from random weights"
+        text += f", {gain:+.1f} points from random weights ({base})"
         claim = next((one for one in made if (one.better, one.worse, one.labelled) == (best, base, count)), None)
         if seeds > 1 and claim:
             sure = "is" if claim.adjusted < significance.LEVEL else "is not"
             text += f", which {sure} significant over {seeds} seeds (p = {claim.adjusted:.2g} after correction)"
+        if gain <= 0:
+            sentences.append(f"{text}.")
+            continue
         fewer = saved({one: means[base, one] for one in counts}, means[best, count], count)
         if fewer is None:
             text += f"; random weights do not reach that with {max(counts):g} images"
         elif fewer >= 1:
             text += f"; random weights need about {fewer:.0f} images more for the same"
         sentences.append(text + ".")
+    sentences.append("The best is chosen by the Dice of the test images, so its own is a little too high.")
     if seeds == 1:
         sentences.append("One seed tells nothing of chance, so no test was made; give several, such as --seeds 0 1 2.")
     return sentences

@@ -52,9 +52,8 @@ class Config(PretextConfig):
         super().__post_init__()
         for path in self.models:
             trained.require_encoder(path, "--models")
-        names = [Path(path).stem for path in self.models]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise UserError(f"two of --models are called {twice}; rename one of the files")
+        if len(set(self.models)) < len(self.models):
+            raise UserError("--models names a file twice; name each once")
         if len(self.models) == 1:
             raise UserError("--models has a single model; give two or more to compare")
         for name in self.pretexts:
@@ -73,20 +72,30 @@ def once(config: Config, run: RunFolder) -> Outcome:
     names = () if config.models else config.pretexts
     fields = dict.fromkeys(field for name in names for field in pretexts.pretext(name).FIELDS)
     data = load_data(config, *fields)
-    result = Outcome(config, run, data, LEAD)
-    files = {Path(path).stem: path for path in config.models} or own_files(config, run, data, result)
-    if run.leads:
-        from kerastransfer.data import splits
+    from kerastransfer.data import splits
 
-        _, test = splits.split(data.dataset, data.rule, ())
-        labels, values = similarity.similarity(files, test, config, run, taps=config.taps)
-        result.figures.append(similarity.figure(labels, values))
-        result.sections.append(section(labels, values))
-        for row, label in enumerate(labels):
-            others = {f"cka/{other}": values[row, column] for column, other in enumerate(labels) if other != label}
-            closest = max(others.values())
-            result.add(f"cka_{label}", {"closest": closest, **others}, {}, "closest", None, "beside")
+    _, test = splits.split(data.dataset, data.rule, ())
+    if len(test) < similarity.FEWEST:
+        raise UserError(f"CKA needs {similarity.FEWEST} test images, but there are {len(test)}; give more images")
+    require_taps(config)
+    result = Outcome(config, run, data, LEAD)
+    files = similarity.short(config.models) or own_files(config, run, data, result)
+    labels, values = similarity.similarity(files, test, config, run, taps=config.taps)
+    result.figures.append(similarity.figure(labels, values))
+    result.sections.append(section(labels, values))
+    for row, label in enumerate(labels):
+        others = {f"cka/{other}": values[row, column] for column, other in enumerate(labels) if other != label}
+        closest = max(others.values())
+        result.add(f"cka_{label}", {"closest": closest, **others}, {}, "closest", None, "beside")
     return result
+
+
+def require_taps(config: Config) -> None:
+    """Raises UserError, before anything is trained, for --taps that an encoder lacks."""
+    for path in config.models if config.taps else ():
+        similarity.require_taps(path, trained.encoder(path), config.taps)
+    if config.taps and not config.models:
+        similarity.require_taps(config.encoder, start(config), config.taps)
 
 
 def own_files(config: Config, run: RunFolder, data: Data, result: Outcome) -> dict[str, Path]:

@@ -15,14 +15,16 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from kerastransfer import pretexts
 from kerastransfer.errors import UserError
 from kerastransfer.phases import similarity, transfer_curves, transfer_summary
-from kerastransfer.phases.arms import ArmsConfig, arms, control, fields, pretext_files
-from kerastransfer.phases.finetune import Start, finetune, labelled_data, require_few
+from kerastransfer.phases.arms import ArmsConfig, arms, control, fields, pretext_files, require_files
+from kerastransfer.phases.finetune import Start, finetune, labelled_data, numbers
+from kerastransfer.phases.pretext import images
 from kerastransfer.phases.transfer_summary import cell
 from kerastransfer.report.page import Section
 from kerastransfer.runs import command_line, grid
-from kerastransfer.runs.data import load_data
+from kerastransfer.runs.data import Data, load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
 
@@ -53,8 +55,6 @@ class Config(ArmsConfig):
         super().__post_init__()
         if not self.labelled or min(self.labelled) <= 0:
             raise UserError("--labelled needs numbers of images, or shares of them below 1, such as --labelled 8 42")
-        if len(set(self.labelled)) < len(self.labelled):
-            raise UserError("--labelled names a number twice; name each once")
         if not (self.pretexts or self.pretext_files or self.encoders):
             raise UserError("there is nothing to compare; give --pretexts, --pretext-files or --encoders")
 
@@ -67,30 +67,35 @@ def main(config: Config) -> dict:
 def once(config: Config, run: RunFolder) -> Outcome:
     """One seed."""
     data = labelled_data(config, *([] if config.pretext_data else fields(config)))
-    require_few(data, config.labelled, config)
+    counts = numbers(data, config.labelled, config)
+    require_files(config)
     result = Outcome(config, run, data, LEAD)
     source = data
     if config.pretext_data:
         source = load_data(dataclasses.replace(config, data=config.pretext_data, format="auto"), *fields(config))
     starts = arms(config, pretext_files(config, run, source, result))
-    counts, steps = sorted(config.labelled), {}
+    steps = {}
     for count in counts:
         for start in starts:
             role = "control" if start.scenario == "random" else "subject"
             name = cell(start.label, count)
             steps[name] = finetune(name, start, count, config, run, data, result, role=role)
     train, test = data.parts["segmentation"]
-    if run.leads:
+    if len(test) >= similarity.FEWEST:
         files = {start.label: run.models / f"{cell(start.label, counts[-1])}.keras" for start in starts}
         result.figures.append(similarity.figure(*similarity.similarity(files, test, config, run)))
-    result.summary = functools.partial(came_of_it, starts, counts, steps)
+    result.summary = functools.partial(came_of_it, starts, counts, steps, labels_learnt(config, source))
     largest = [cell(start.label, counts[-1]) for start in starts]
     result.export(max(largest, key=lambda name: result.models[name].metrics["dice_mean"]), train, test)
     return result
 
 
 def came_of_it(
-    starts: Sequence[Start], counts: Sequence[float], steps: Mapping[str, int], each: Sequence[Outcome]
+    starts: Sequence[Start],
+    counts: Sequence[int],
+    steps: Mapping[str, int],
+    notes: Sequence[str],
+    each: Sequence[Outcome],
 ) -> Section:
     """The tables, the curves, and the verdict."""
     labels = [start.label for start in starts]
@@ -101,8 +106,18 @@ def came_of_it(
     drawn += [transfer_curves.against_steps(each, labels, count, steps) for count in (counts[0],)]
     tables = transfer_summary.tables(found, labels, counts, made)
     tables.append(transfer_curves.speed(each, labels, counts, steps))
-    text = transfer_summary.verdict(found, labels, counts, controls, made)
+    text = [*transfer_summary.verdict(found, labels, counts, controls, made), *notes]
     return Section("Which encoder", text, tables, [figure for figure in drawn if figure])
+
+
+def labels_learnt(config: Config, data: Data) -> list[str]:
+    """What pretexts cost that learn from annotations of all training images."""
+    return [
+        f"{name} learnt from the {' and '.join(pretexts.pretext(name).FIELDS)} of all "
+        f"{len(images(data, name, config)[0])} training images of its data, which somebody has to annotate as well."
+        for name in config.pretexts
+        if pretexts.pretext(name).FIELDS
+    ]
 
 
 def pairs(starts: Sequence[Start], controls: Mapping[str, str]) -> list[tuple[str, str]]:

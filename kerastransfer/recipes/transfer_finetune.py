@@ -15,7 +15,8 @@ from typing import ClassVar, Literal
 
 from kerastransfer import pretexts
 from kerastransfer.errors import UserError
-from kerastransfer.phases.finetune import FinetuneConfig, Start, finetune, labelled_data, refuse_other, require_few
+from kerastransfer.phases import pretext as pretext_phase
+from kerastransfer.phases.finetune import FinetuneConfig, Start, finetune, labelled_data, numbers, refuse_other
 from kerastransfer.phases.pretext import pretext
 from kerastransfer.runs import command_line, grid, trained
 from kerastransfer.runs.folder import RunFolder
@@ -39,9 +40,9 @@ class Config(FinetuneConfig):
     }
 
     pretext: str | None = None
-    """What to start from: a .keras file, such as RUN/models/conrec.keras, a detector's or an encoder's; the name of
-    published weights (`kerastransfer presets` lists them); or a pretext to train first: simclr, reconstruction, conrec,
-    conrec_one, classification or detection."""
+    """What to start from: a .keras file, such as RUN/models/conrec.keras, a detector's or an encoder's, or the name of
+    published weights (`kerastransfer presets` lists them), whose encoder is then used in place of --encoder; or a
+    pretext to train first on --encoder: simclr, reconstruction, conrec, conrec_one, classification or detection."""
     scenario: Literal["random", "cls-enc", "seg-enc", "seg-enc-dec"] = "random"
     """What to transfer: nothing (`random`), the encoder of a pretext without a decoder (`cls-enc`), or of a pretext
     with a decoder the encoder (`seg-enc`) or both (`seg-enc-dec`)."""
@@ -57,6 +58,11 @@ class Config(FinetuneConfig):
         if self.labelled <= 0:
             raise UserError(f"--labelled is {self.labelled:g}; give a number of images, or a share of them below 1")
         if self.scenario == "random":
+            if pretext_phase.source(self) != "random weights":
+                raise UserError(
+                    f"--scenario random takes the architecture of --encoder {self.encoder} without its weights; add "
+                    f"--random to say so, or give --pretext {self.encoder} --scenario cls-enc"
+                )
             return
         if not self.pretext:
             raise UserError(f"--scenario {self.scenario} transfers weights; give --pretext")
@@ -84,7 +90,7 @@ def once(config: Config, run: RunFolder) -> Outcome:
     source = None if config.scenario == "random" else config.pretext
     own = source in pretexts.PRETEXTS
     data = labelled_data(config, *(pretexts.pretext(source).FIELDS if own else ()))
-    require_few(data, (config.labelled,), config)
+    (labelled,) = numbers(data, (config.labelled,), config)
     result = Outcome(config, run, data, LEAD)
     if config.pretext and not source:
         result.say(f"--scenario random transfers nothing, so --pretext {config.pretext} is not used")
@@ -93,7 +99,7 @@ def once(config: Config, run: RunFolder) -> Outcome:
         source = str(pretext(source, pretexts.settings_of(source)(), whole, run, data, result))
     elif source:
         refuse_other(Start("transferred", config.scenario, source))
-    common = (config.labelled, config, run, data, result)
+    common = (labelled, config, run, data, result)
     starts = [Start("unet", "random")]
     if source:
         starts = [Start(f"unet_{Path(source).stem}", config.scenario, source)]

@@ -28,16 +28,15 @@ def test_only_what_is_marked_has_changed(alter):
     np.testing.assert_array_equal(given, before)
 
 
-def test_shuffling_permutes_pixels_of_one_block():
+def test_shuffling_permutes_whole_pixels_of_a_block(monkeypatch):
+    monkeypatch.setattr(masking, "BLOCKS", 1)
     given = image(60)
-    rng = np.random.default_rng(1)
-    (rows, columns), *_ = masking._places(given, np.random.default_rng(1), 1, 0, masking._of_blocks, border=0)
-    changed, where = shuffled(given, rng)
-    alone = where[rows, columns].all() and (where.sum() == where[rows, columns].sum())
-    if alone:
-        block = lambda x: np.sort(x[rows, columns].reshape(-1, 3), axis=0)  # noqa: E731
-        np.testing.assert_array_equal(block(changed), block(given))
-    assert where[rows, columns].all()
+    for seed in range(5):
+        changed, where = shuffled(given, np.random.default_rng(seed))
+        (top, bottom), (left, right) = sides(where)
+        assert where.sum() == (bottom - top) * (right - left)
+        pixels = [sorted(map(tuple, one[where == 1].tolist())) for one in (given, changed)]
+        assert pixels[0] == pixels[1]
 
 
 def sides(where):
@@ -64,11 +63,14 @@ def test_a_rectangle_has_one_colour_and_around_windows_there_is_one():
 
 
 def test_the_three_ways_are_equally_frequent():
-    kinds = []
+    given, kinds = image(40), []
+    values = set(np.unique(given))
     for seed in range(600):
-        _, where = masked(image(40), np.random.default_rng(seed))
-        kinds.append("around" if where[0, 0] and where[-1, -1] and where[0].all() else "other")
-    assert kinds.count("around") / 600 == pytest.approx(1 / 3, abs=0.06)
+        changed, where = masked(given, np.random.default_rng(seed))
+        inside = "shuffled" if values.issuperset(np.unique(changed)) else "inside"
+        kinds.append("around" if where[0].all() else inside)
+    for kind in ("around", "shuffled", "inside"):
+        assert kinds.count(kind) / 600 == pytest.approx(1 / 3, abs=0.06), kind
 
 
 def test_batches_repeat_by_seed_and_in_shares():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kerastransfer.losses.pixels import batch_dice, cross_entropy, pixel_loss, soft_dice
+from kerastransfer.losses.pixels import cross_entropy, pixel_loss, smooth_dice, soft_dice
 from kerastransfer.vocabulary import VOID
 
 
@@ -88,12 +88,25 @@ def test_dice_of_a_batch_is_that_of_all_pixels_together():
     """Of two images of 2 x 2 pixels, sure everywhere: 3 pixels of the class, 3 found, 2 of them right."""
     truth = np.array([[[1, 1], [0, 0]], [[1, 0], [VOID, 0]]], "uint8")
     guess = np.array([[[1, 1], [0, 0]], [[0, 1], [1, 0]]], "uint8")
-    found = array(batch_dice(truth, logits_of(guess, 2)))
+    found = array(smooth_dice(truth, logits_of(guess, 2), over="batch"))
     np.testing.assert_allclose(found, [1 - (2 * 2 + 1) / (3 + 3 + 1)] * 2, rtol=1e-5)
-    # An image of background alone counts, where the Dice of each image leaves it out.
-    nothing, something = np.zeros((1, 2, 2), "uint8"), logits_of(np.ones((1, 2, 2), "uint8"), 2)
-    np.testing.assert_allclose(array(batch_dice(nothing, something)), [1 - 1 / 5], rtol=1e-5)
-    np.testing.assert_allclose(array(batch_dice(nothing, logits_of(nothing, 2))), [0], atol=1e-5)
+
+
+@pytest.mark.parametrize("over", ["image", "batch"])
+def test_smooth_dice_counts_classes_that_an_image_lacks(over):
+    """Where `soft_dice` leaves them out: four pixels found of a class that is not there."""
+    nothing, something = np.zeros((1, 2, 2), "uint8"), np.ones((1, 2, 2), "uint8")
+    loss = lambda guess: array(smooth_dice(nothing, logits_of(guess, 3), over=over))  # noqa: E731
+    np.testing.assert_allclose(loss(something), [(1 - 1 / 5) / 2], rtol=1e-5)
+    np.testing.assert_allclose(loss(nothing), [0], atol=1e-5)
+
+
+def test_smooth_dice_of_images_by_hand():
+    """2 pixels of 2 found, and 1 of 1 missed with 2 found elsewhere."""
+    truth = np.array([[[1, 1], [0, 0]], [[1, 0], [VOID, 0]]], "uint8")
+    guess = np.array([[[1, 1], [0, 0]], [[0, 1], [1, 0]]], "uint8")
+    found = array(smooth_dice(truth, logits_of(guess, 2)))
+    np.testing.assert_allclose(found, [0, 1 - 1 / (1 + 1 + 1)], rtol=1e-5, atol=1e-6)
 
 
 def test_terms_and_gradients_compile():

@@ -43,7 +43,7 @@ def same(ours, theirs):
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["seg-enc", "seg-enc-dec"])
 def test_a_decoder_is_copied_whole_or_not_at_all(scenario, files):
-    network, report = begun(Start("conrec", scenario, files["conrec"]), 2, "unet", CONFIG)
+    network, report = begun(Start("conrec", scenario, files["conrec"]), 2, CONFIG)
     given = finetune.pretext.opened(files["conrec"])
     assert len(same(weights(network, "encoder"), transfer.weights(given))) == len(given.weights)
     decoder, theirs = weights(network, "decoder"), weights(finetune.part(files["conrec"], "decoder"), None)
@@ -60,14 +60,14 @@ def test_a_decoder_is_copied_whole_or_not_at_all(scenario, files):
 
 @pytest.mark.slow
 def test_random_weights_have_the_architecture_alone(files):
-    network, report = begun(Start("random", "random", files["conrec"]), 2, "unet", CONFIG)
+    network, report = begun(Start("random", "random", files["conrec"]), 2, CONFIG)
     assert transfer.same_architecture(network.get_layer("encoder"), finetune.pretext.opened(files["conrec"]))
     kernels = [name for name in weights(network, "encoder") if name.endswith("kernel")]
     assert not set(kernels) & set(
         same(weights(network, "encoder"), weights(finetune.pretext.opened(files["conrec"]), None))
     )
     assert report["copied"] == [] and report["source"] == "random weights"
-    own, _ = begun(Start("random", "random"), 2, "unet", CONFIG)
+    own, _ = begun(Start("random", "random"), 2, CONFIG)
     assert own.count_params() == network.count_params()
 
 
@@ -81,7 +81,7 @@ def test_random_weights_have_the_architecture_alone(files):
 )
 def test_a_scenario_that_the_file_does_not_make_possible(name, scenario, words, files):
     with pytest.raises(UserError, match=words):
-        begun(Start(name, scenario, files[name]), 2, "unet", CONFIG)
+        begun(Start(name, scenario, files[name]), 2, CONFIG)
 
 
 def test_arms_are_all_scenarios_that_are_possible(files):
@@ -93,7 +93,7 @@ def test_arms_are_all_scenarios_that_are_possible(files):
     ]
     controls = [one and one.label for one in (control(start, found) for start in found)]
     assert controls == [None, "random", "random", "random", None, "random_yolov3-tiny"]
-    with pytest.raises(UserError, match=r"wide.keras has another encoder than --encoder unet --width 4"):
+    with pytest.raises(UserError, match=r"wide\.keras has another encoder than --encoder unet --width 4"):
         refuse_other_encoder(config, files["wide"])
 
 
@@ -107,7 +107,10 @@ def test_arms_are_all_scenarios_that_are_possible(files):
         ({"image_size": 16}, "--image-size 16 is too small for altered images; give 32 or more"),
         ({"finetune_steps": 0}, "--finetune-steps is 0"),
         ({"cross_entropy": -1.0}, "--cross-entropy is -1.0"),
-        ({"encoder": "unknown"}, "unknown"),
+        ({"encoder": "unknown"}, r"unknown .*(choose|nearest)"),
+        ({"encoder": "resnet-50"}, "--encoder resnet-50 has weights"),
+        ({"pretexts": (), "pretext_data": "toy-hard"}, "--pretext-data is for --pretexts"),
+        ({"finetune_optimizer": "sdg"}, "unknown --optimizer sdg"),
     ],
 )
 def test_settings_are_checked(options, words):
@@ -118,10 +121,17 @@ def test_settings_are_checked(options, words):
 def test_repeated_images_have_names_of_their_own():
     data = toy(count=3)
     assert len(repeated(data, 3)) == 3 and len(repeated(data, 7)) == 9
-    names = [sample.name for sample in repeated(data, 7)]
-    assert len(set(names)) == 9 and {finetune._name(sample) for sample in repeated(data, 7)} == {
-        sample.name for sample in data
-    }
+    assert len({sample.name for sample in repeated(data, 7)}) == 9
+
+
+def test_all_labelled_images_are_trained_on_without_validation():
+    """And without a word on early stopping, whose default needs validation."""
+    assert FinetuneConfig(validation=0.0).early_stopping == 0
+    few = toy(count=8)
+    kept, held = finetune.spared(few, FinetuneConfig(validation=0.0))
+    assert len(kept) == 8 and held is None
+    kept, held = finetune.spared(few, FinetuneConfig(validation=0.97))
+    assert len(kept) >= 1 and len(held) >= 1
 
 
 def test_no_pretext_learns_from_an_image_that_is_tested_on():

@@ -69,12 +69,14 @@ def test_a_comparison_is_resumed_cell_by_cell(compared):
     before = results(compared)[missing]
     kept = {name: phase for name, phase in phases.items() if name not in (missing, f"score_{missing}")}
     path.write_text(json.dumps(kept))
-    (compared / "seed1/models/reconstruction.keras").touch()
+    for file in (f"models/{missing}.keras", f"checkpoints/{missing}.npz"):
+        (compared / "seed1" / file).unlink()
     written = (compared / f"seed1/models/{cell(STARTS[2], 6)}.keras").stat().st_mtime_ns
     flags = ["--pretexts", "reconstruction", "--labelled", "6", "--seeds", "0", "1", *FEW]
     run(transfer_compare, compared, *flags, "--resume")
     assert (compared / f"seed1/models/{cell(STARTS[2], 6)}.keras").stat().st_mtime_ns == written
     assert json.loads(path.read_text()).keys() == phases.keys()
+    assert (compared / f"seed1/models/{missing}.keras").exists()
     assert results(compared)[missing]["dice_mean"] == pytest.approx(before["dice_mean"], abs=1e-6)
 
 
@@ -125,7 +127,19 @@ BAD = {
     "an unknown target": (transfer_finetune, ["--target", "stat"], "(nearest: star)"),
     "a size that the stride does not divide": (transfer_pretrain, ["--image-size", "36"], "36 is not a multiple of 8"),
     "images smaller than what is painted": (transfer_pretrain, ["--image-size", "16"], "16 is too small"),
-    "a number twice": (transfer_compare, ["--labelled", "8", "8"], "--labelled names a number twice"),
+    "a number twice": (transfer_compare, ["--labelled", "8", "0.334"], "--labelled means 8 and 8 images"),
+    "other data that is the same": (transfer_compare, ["--pretext-data", "toy:30"], "is the same as --data"),
+    "weights without a word": (
+        transfer_finetune,
+        ["--scenario", "random", "--encoder", "yolov3-tiny"],
+        "give --pretext yolov3-tiny --scenario cls-enc",
+    ),
+    "a tap that is not there": (transfer_cka, ["--taps", "c9"], "--taps c9: the encoder unet has c1, c2, c3, c4"),
+    "fewer images than a contrast needs": (
+        transfer_pretrain,
+        ["--pretext", "simclr", "--batch-size", "32"],
+        "--batch-size 32 is more than the 24 training images",
+    ),
     "nothing to compare": (transfer_compare, ["--pretexts"], "there is nothing to compare"),
     "a single model": (transfer_cka, ["--models", "yolov3-tiny"], "give two or more to compare"),
 }
