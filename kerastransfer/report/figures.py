@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from kerastransfer.report.style import FAINT, GREY, INK, colour, styled
 
@@ -212,7 +212,7 @@ def lines(
         ticks = sorted({value for across, _, _ in curves.values() for value in across})
         axis.set_xscale("log")
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.xaxis.set_minor_locator(NullLocator())
     axis.set(xlabel=x, ylabel=y)
     axis.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none")
     return figure

@@ -94,3 +94,19 @@ def test_the_settings_of_the_user_stay(tmp_path):
 
 def test_colours_are_distinct():
     assert len({style.colour(index) for index in range(100)}) == 100
+
+
+def test_similarity_says_each_value_where_there_is_room():
+    values = np.array([[1.0, 0.25], [0.25, 1.0]])
+    (axis, *_) = figures.similarity(values, ["a", "b"]).axes
+    assert [text.get_text() for text in axis.texts] == ["1.00", "0.25", "0.25", "1.00"]
+    (axis, *_) = figures.similarity(np.eye(20), [str(number) for number in range(20)]).axes
+    assert not axis.texts
+
+
+def test_lines_have_ticks_where_there_are_values():
+    curves = {"a": ([8, 42], [0.5, 0.6], np.array([0.1, 0.1])), "b": ([8, 42], [0.4, 0.7], None)}
+    (axis,) = figures.lines(curves, x="labelled images", y="Dice", logarithmic=True).axes
+    assert axis.get_xscale() == "log" and [tick.get_text() for tick in axis.get_xticklabels()] == ["8", "42"]
+    assert not len(axis.get_xticks(minor=True))
+    assert [line.get_label() for line in axis.lines] == ["a", "b"] and len(axis.collections) == 1
