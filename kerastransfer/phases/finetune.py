@@ -164,6 +164,7 @@ def finetune(
     run.write_transfer(name, report)
     result.score(name, "segmentation", test, role)
     result.models[name].main = "dice_mean"
+    result.forget(name)
     return report["steps"]
 
 

@@ -5,7 +5,8 @@
 
 The pretext needs no labels. Segmenters with the same few labelled volumes then begin with random weights, with the
 encoder and the decoder of the pretext, or with its encoder alone, and the report compares them volume by volume and
-seed by seed (docs/genesis.md).
+seed by seed (docs/genesis.md). On drawn volumes this takes 4 minutes of processor time, which is too short a pretext to
+gain much: Dice 0.634 from random weights, 0.656 from its encoder, 0.522 from its encoder and decoder (docs/results.md).
 """
 
 import dataclasses

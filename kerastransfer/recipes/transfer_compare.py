@@ -77,7 +77,9 @@ def once(config: Config, run: RunFolder) -> Outcome:
     steps = {}
     for count in counts:
         for start in starts:
-            role = "control" if start.scenario == "random" else "subject"
+            # The report shows the masks of subjects, and their scores at the top.
+            few = "subject" if count == counts[0] else "beside"
+            role = "control" if start.scenario == "random" else few
             name = cell(start.label, count)
             steps[name] = finetune(name, start, count, config, run, data, result, role=role)
     train, test = data.parts["segmentation"]

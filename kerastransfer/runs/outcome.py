@@ -1,6 +1,7 @@
 """What a run produces: models, their scores on the test images, exported files, and the contents of the report."""
 
 import dataclasses
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,6 +78,13 @@ class Outcome:
         if name not in self._predictors:
             self._predictors[name] = trained.open_predictor(self.run.models / f"{name}.keras")
         return self._predictors[name]
+
+    def forget(self, name: str) -> None:
+        """Free the memory of the predictor for models/NAME.keras; it is opened again if it is needed. For runs with
+        many models."""
+        self._predictors.pop(name, None)
+        # Keras's models refer to themselves, so they would stay until the next collection.
+        gc.collect()
 
     def score(self, name: str, task: str, test: Dataset, role: Role = "subject") -> None:
         """Score models/NAME.keras on the test images, and write what it predicts to predictions/NAME.json."""
