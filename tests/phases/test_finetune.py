@@ -10,6 +10,7 @@ from kerastransfer.encoders.unet import unet_encoder
 from kerastransfer.errors import UserError
 from kerastransfer.export.loading import write_keras
 from kerastransfer.models.conrec import conrec
+from kerastransfer.models.parts import batch_norms
 from kerastransfer.phases import finetune
 from kerastransfer.phases.arms import ArmsConfig, arms, control, refuse_other_encoder
 from kerastransfer.phases.finetune import FinetuneConfig, Start, begun, repeated
@@ -69,6 +70,22 @@ def test_random_weights_have_the_architecture_alone(files):
     assert report["copied"] == [] and report["source"] == "random weights"
     own, _ = begun(Start("random", "random"), 2, CONFIG)
     assert own.count_params() == network.count_params()
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_statistics_follow_a_short_training(random, tmp_path):
+    """Of encoders whose own momentum is that of a long one."""
+    encoder = unet_encoder(4, 2)
+    for layer in batch_norms(encoder):
+        layer.momentum = 0.999
+    write_keras(encoder, tmp_path / "long.keras")
+    opened = finetune.pretext.opened(str(tmp_path / "long.keras"), random=random)
+    norms = batch_norms(opened)
+    assert len(norms) == 4
+    images = 255 * np.random.default_rng(0).random((4, 32, 32, 3)).astype("float32")
+    for _ in range(200):
+        found = opened(images, training=True)
+    np.testing.assert_allclose(opened(images, training=False)["c2"], found["c2"], atol=0.05)
 
 
 @pytest.mark.parametrize(
