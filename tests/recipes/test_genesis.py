@@ -10,6 +10,7 @@ import pytest
 from kerastransfer.recipes import genesis
 from kerastransfer.runs import command_line
 from kerastransfer.runs.folder import RunFolder
+from kerastransfer.runs.outcome import Outcome, Result
 
 SMALL = (
     *("--width", "2", "--depth", "2", "--cube", "4", "6", "4", "--batch-size", "2", "--volumes", "2", "--shift", "1"),
@@ -39,29 +40,27 @@ def folder(tmp_path):
 
 @pytest.mark.slow
 def test_from_volumes_to_report_and_back(folder, tmp_path, monkeypatch):
-    """Two seeds, all scenarios; then the run is resumed, and nothing is trained again."""
+    """All scenarios; then the run is resumed, and nothing is trained again."""
     output = tmp_path / "run"
-    run("--data", folder, "--seeds", "0", "1", "--no-export", "--output", output)
-    for seed in ("seed0", "seed1"):
-        cell = output / seed
-        assert {path.stem for path in (cell / "models").glob("*.keras")} == {"genesis", "encoder", *NAMES}
-        report = json.loads((cell / "transfer_report.json").read_text())
-        assert report["random"] == {"source": "random weights", "fresh": ["encoder", "decoder", "head"]}
-        assert report["encoder_decoder"]["fresh"] == ["head"] and report["encoder_only"]["fresh"] == ["decoder", "head"]
-        for part in ("encoder", "decoder"):
-            assert report["encoder_decoder"][part]["copied"] and not report["encoder_decoder"][part]["fresh"]
-        assert report["encoder_only"]["encoder"]["checksum"] == report["encoder_decoder"]["encoder"]["checksum"]
-        with (cell / "history.csv").open() as file:
-            assert {row["phase"] for row in csv.DictReader(file)} == {"genesis", *NAMES}
-        scores = json.loads((cell / "predictions/random.json").read_text())
-        assert list(scores) == ["4", "9"] and set(scores["4"]) == {"dice", "label 1", "label 2"}
-    network = keras.saving.load_model(output / "seed0/models/encoder_only.keras")
+    run("--data", folder, "--no-export", "--output", output)
+    assert {path.stem for path in (output / "models").glob("*.keras")} == {"genesis", "encoder", *NAMES}
+    report = json.loads((output / "transfer_report.json").read_text())
+    assert report["random"] == {"source": "random weights", "fresh": ["encoder", "decoder", "head"]}
+    assert report["encoder_decoder"]["fresh"] == ["head"] and report["encoder_only"]["fresh"] == ["decoder", "head"]
+    for part in ("encoder", "decoder"):
+        assert report["encoder_decoder"][part]["copied"] and not report["encoder_decoder"][part]["fresh"]
+    assert report["encoder_only"]["encoder"]["checksum"] == report["encoder_decoder"]["encoder"]["checksum"]
+    with (output / "history.csv").open() as file:
+        assert {row["phase"] for row in csv.DictReader(file)} == {"genesis", *NAMES}
+    scores = json.loads((output / "predictions/random.json").read_text())
+    assert list(scores) == ["4", "9"] and set(scores["4"]) == {"dice", "label 1", "label 2"}
+    network = keras.saving.load_model(output / "models/encoder_only.keras")
     assert network(np.zeros((1, 4, 6, 4, 1), "float32")).shape == (1, 4, 6, 4, 3)
-    described = json.loads((output / "seed0/models/encoder_only.json").read_text())
+    described = json.loads((output / "models/encoder_only.json").read_text())
     assert described["labels"] == ["background", "label 1", "label 2"] and described["cube"] == [4, 6, 4]
 
     metrics = json.loads((output / "metrics.json").read_text())["results"]
-    assert set(metrics) == set(NAMES) and {"dice_mean", "dice/label 2", "dice_mean_spread"} <= set(metrics["random"])
+    assert set(metrics) == set(NAMES) and {"dice_mean", "dice/label 2", "iou_mean"} <= set(metrics["random"])
     page = (output / "report.html").read_text()
     for words in (
         "learnt to restore 8 deformed volumes without labels",
@@ -80,8 +79,25 @@ def test_from_volumes_to_report_and_back(folder, tmp_path, monkeypatch):
         raise AssertionError("a finished phase was repeated")
 
     monkeypatch.setattr("kerastransfer.runs.fitting.fit_on", trained_again)
-    run("--data", folder, "--seeds", "0", "1", "--no-export", "--output", output, "--resume")
+    run("--data", folder, "--no-export", "--output", output, "--resume")
     assert json.loads((output / "metrics.json").read_text())["results"] == metrics
+
+
+def test_differences_over_seeds_and_over_volumes():
+    """By hand: three seeds with differences of 0.1, 0.2 and 0.3, and volumes that differ by 0.1 and 0.3 in the mean."""
+    each = []
+    for seed in range(3):
+        gain = 0.1 * (seed + 1)
+        models = {
+            "random": Result({"dice_mean": 0.5}, "dice_mean", {"a": 0.4, "b": 0.6}, "Dice"),
+            "encoder_only": Result({"dice_mean": 0.5 + gain}, "dice_mean", {"a": 0.3 + gain, "b": 0.7 + gain}, "Dice"),
+        }
+        each.append(Outcome(None, None, None, models=models, pairs=[("encoder_only", "random")]))
+    ((label, (seeds, test)),) = genesis.differences(each).tables[0].rows
+    assert label == "encoder_only minus random" and seeds.value == pytest.approx(0.2) == test.value
+    half = 4.302653 * 0.1 / 3**0.5
+    assert (seeds.low, seeds.high) == pytest.approx((0.2 - half, 0.2 + half))
+    assert 0.1 - 1e-6 <= test.low <= test.high <= 0.3 + 1e-6 or np.isnan(test.low)
 
 
 @pytest.mark.slow
@@ -121,9 +137,14 @@ def after(save):
 
 @pytest.mark.slow
 def test_random_weights_alone_need_no_pretext(folder, tmp_path):
-    run("--data", folder, "--scenarios", "random", "--output", tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run/models").glob("*.keras")} == {"random.keras"}
-    assert [path.name for path in (tmp_path / "run/tflite").iterdir()] == ["random.tflite"]
+    """Over two seeds, with exported files."""
+    run("--data", folder, "--scenarios", "random", "--seeds", "0", "1", "--output", tmp_path / "run")
+    for seed in ("seed0", "seed1"):
+        cell = tmp_path / "run" / seed
+        assert {path.name for path in (cell / "models").glob("*.keras")} == {"random.keras"}
+        assert [path.name for path in (cell / "tflite").iterdir()] == ["random.tflite"]
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())["results"]
+    assert {"dice_mean", "dice_mean_spread"} <= set(metrics["random"])
     page = (tmp_path / "run/report.html").read_text()
     assert "Only one was trained." in page and "Restored volumes" not in page
 
