@@ -16,6 +16,8 @@ import pytest
 from kerastransfer.export.loading import load_keras, write_keras
 
 ROWS = 3
+# First weights that a training is tried from.
+STARTS = 3
 HALF = ("mixed_bfloat16", "mixed_float16")
 CHECKS = ("config", "file", "symbolic", "graph", "half precision", "close", "training", "jit")
 # Biases of convolutions: the batch norm that follows takes them away again, and all but rounding of the gradient.
@@ -294,6 +296,16 @@ class Gate(keras.Layer):
 
 def check_training(case: Case, *, jit: bool = False, eager: bool = False) -> None:
     """One step changes every weight, statistics included; and a gradient goes through a layer to its inputs."""
+    # In nets as small as these, all units of a layer may be off by chance: a few starts are tried.
+    for _ in range(STARTS):
+        still = unchanged(case, jit=jit, eager=eager)
+        if not still:
+            break
+    assert not still, f"no gradient reaches {still}"
+
+
+def unchanged(case: Case, *, jit: bool, eager: bool) -> list[str]:
+    """The weights that one step of training leaves as they were."""
     layer = built(case)
     is_model = isinstance(layer, keras.Model)
     inputs = symbolic_inputs(case)
@@ -320,8 +332,7 @@ def check_training(case: Case, *, jit: bool = False, eager: bool = False) -> Non
         layer.set_weights(before)
     assert all(np.isfinite(value).all() for value in after)
     still = [weight.path for weight, old, new in zip(weights, start, after, strict=True) if np.array_equal(old, new)]
-    still = [path for path in still if not UNDONE.search(path)]
-    assert not still, f"no gradient reaches {still}"
+    return [path for path in still if not UNDONE.search(path)]
 
 
 def compiled(function: Callable, *, jit: bool = True) -> Callable:

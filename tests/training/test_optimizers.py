@@ -75,7 +75,8 @@ def test_lars_steps_kernels_of_convolutions():
     layer = keras.layers.Conv2D(4, 3)
     layer.build((None, 8, 8, 3))
     before = layer.get_weights()[0]
-    optimizer.apply([keras.ops.ones_like(weight) for weight in layer.weights], layer.weights)
+    gradients = [keras.ops.ones(weight.shape) for weight in layer.weights]
+    optimizer.apply(gradients, layer.trainable_variables)
     moved = layer.get_weights()[0] - before
     np.testing.assert_allclose(np.linalg.norm(moved), 0.02 * np.linalg.norm(before), rtol=1e-4)
 
