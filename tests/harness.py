@@ -301,6 +301,8 @@ def check_training(case: Case, *, jit: bool = False, eager: bool = False) -> Non
         still = unchanged(case, jit=jit, eager=eager)
         if not still:
             break
+        for cached in (_built, outputs, graph):
+            cached.cache_clear()
     assert not still, f"no gradient reaches {still}"
 
 
