@@ -13,7 +13,7 @@ import os
 import numpy as np
 from drawn import batch
 from machine import describe
-from rounds import Contestant, MissingError, answer, spread, take_turns
+from rounds import MissingError, answer, compete, spread
 from steps import trained
 
 NUM_CLASSES = 20
@@ -40,19 +40,14 @@ def main():
 
 def compare(flags, model, work):
     """Print a row of the table for each contestant."""
-    contestants = {}
-    sizes = ["--image-size", str(flags.image_size), "--batch-size", str(flags.batch_size)]
-    try:
-        for name in CONTESTANTS:
-            chosen = ["--models", model, "--work", work, "--contestant", name]
-            try:
-                contestants[name] = Contestant(__file__, *sizes, *chosen)
-            except MissingError as reason:
-                print(f"| {model} | {work} | {name} | left out: {reason} | |")
-        turns = take_turns(contestants, flags.rounds, flags.steps)
-    finally:
-        for contestant in contestants.values():
-            contestant.close()
+    same = ["--image-size", str(flags.image_size), "--batch-size", str(flags.batch_size)]
+    same += ["--models", model, "--work", work]
+    commands = {name: [__file__, *same, "--contestant", name] for name in CONTESTANTS}
+
+    def left_out(name, reason):
+        print(f"| {model} | {work} | {name} | left out: {reason} | |")
+
+    turns = compete(commands, flags.rounds, flags.steps, left_out)
     images = flags.steps * flags.batch_size
     rates = {name: [images / turn["seconds"] for turn in taken] for name, taken in turns.items()}
     for name, own in rates.items():

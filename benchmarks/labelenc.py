@@ -11,7 +11,7 @@ import argparse
 
 from drawn import batch
 from machine import describe
-from rounds import Contestant, answer, spread, take_turns
+from rounds import answer, compete, spread
 from steps import trained
 
 WORK = ("plain", "step 1", "step 2")
@@ -28,16 +28,10 @@ def main():
     print(f"{flags.precision}, {flags.rounds} rounds of {flags.steps} steps: median (smallest-largest)\n")
     print("| model | step | ms/image | of plain |\n|---|---|---|---|")
     for model in flags.models:
-        contestants = {}
         given = ("encoder", "channels", "towers", "image_size", "batch_size", "classes", "precision")
         same = [word for name in given for word in (f"--{name.replace('_', '-')}", str(getattr(flags, name)))]
-        try:
-            for work in WORK:
-                contestants[work] = Contestant(__file__, *same, "--models", model, "--contestant", work)
-            turns = take_turns(contestants, flags.rounds, flags.steps)
-        finally:
-            for contestant in contestants.values():
-                contestant.close()
+        commands = {work: [__file__, *same, "--models", model, "--contestant", work] for work in WORK}
+        turns = compete(commands, flags.rounds, flags.steps)
         seconds = {work: [turn["seconds"] for turn in taken] for work, taken in turns.items()}
         for work, own in seconds.items():
             ratio = spread([mine / plain for mine, plain in zip(own, seconds["plain"], strict=True)], ".2f")

@@ -13,7 +13,7 @@ import os
 
 import numpy as np
 from machine import describe
-from rounds import Contestant, MissingError, answer, spread, take_turns
+from rounds import answer, compete, spread
 from steps import trained
 
 CONTESTANTS = ("kerastransfer", "PyTorch", "batches")
@@ -44,19 +44,13 @@ def compare(flags, pretext, precision):
     sizes = ("image_size", "width", "batch_size")
     same = [word for name in sizes for word in (f"--{name.replace('_', '-')}", str(getattr(flags, name)))]
     same += ["--pretexts", pretext, "--precision", precision]
-    contestants = {}
-    try:
-        for name in CONTESTANTS:
-            if name == "PyTorch" and pretext not in IN_PYTORCH:
-                continue
-            try:
-                contestants[name] = Contestant(__file__, *same, "--contestant", name)
-            except MissingError as reason:
-                print(f"| {pretext} | {precision} | {name} | left out: {reason} | |")
-        turns = take_turns(contestants, flags.rounds, flags.steps)
-    finally:
-        for contestant in contestants.values():
-            contestant.close()
+    names = [name for name in CONTESTANTS if name != "PyTorch" or pretext in IN_PYTORCH]
+    commands = {name: [__file__, *same, "--contestant", name] for name in names}
+
+    def left_out(name, reason):
+        print(f"| {pretext} | {precision} | {name} | left out: {reason} | |")
+
+    turns = compete(commands, flags.rounds, flags.steps, left_out)
     seconds = {name: [turn["seconds"] for turn in taken] for name, taken in turns.items()}
     for name, own in seconds.items():
         each = spread([1e3 * one / flags.steps / flags.batch_size for one in own])

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import describe
-from rounds import Contestant, answer, spread, take_turns
+from rounds import answer, compete, spread
 
 PASSES = ("forward", "forward and backward")
 CONTESTANTS = ("matrices", "crop_and_resize", "crop_and_resize, own gradient", "gather")
@@ -47,15 +47,9 @@ def compare(flags, which, folder):
     """The rows of one pass."""
     names = ("boxes", "size", "samples")
     sizes = [word for name in names for word in (f"--{name}", str(getattr(flags, name)))]
-    contestants = {}
-    try:
-        for name in CONTESTANTS:
-            command = [*sizes, "--map", *map(str, flags.map), "--pass", which, "--folder", str(folder)]
-            contestants[name] = Contestant(__file__, *command, "--contestant", name)
-        turns = take_turns(contestants, flags.rounds, flags.steps)
-    finally:
-        for contestant in contestants.values():
-            contestant.close()
+    same = [*sizes, "--map", *map(str, flags.map), "--pass", which, "--folder", str(folder)]
+    commands = {name: [__file__, *same, "--contestant", name] for name in CONTESTANTS}
+    turns = compete(commands, flags.rounds, flags.steps)
     results = {name: np.load(folder / f"{name}.npy") for name in CONTESTANTS}
     seconds = {name: [turn["seconds"] for turn in taken] for name, taken in turns.items()}
     medians = {name: statistics.median(values) for name, values in seconds.items()}

@@ -94,6 +94,31 @@ def take_turns(contestants: Mapping[str, Contestant], rounds: int, steps: int) -
     return turns
 
 
+def compete(
+    commands: Mapping[str, Sequence[str]],
+    rounds: int,
+    steps: int,
+    left_out: Callable[[str, Exception], None] | None = None,
+) -> dict[str, list[dict]]:
+    """Start a process for each command, {name: its words}, let them `take_turns`, and end them.
+
+    left_out: is called for each that lacks a package, with its name and the reason; without it, that is an error.
+    """
+    contestants = {}
+    try:
+        for name, command in commands.items():
+            try:
+                contestants[name] = Contestant(*command)
+            except MissingError as reason:
+                if left_out is None:
+                    raise
+                left_out(name, reason)
+        return take_turns(contestants, rounds, steps)
+    finally:
+        for contestant in contestants.values():
+            contestant.close()
+
+
 def spread(values: Sequence[float], form: str = ".1f") -> str:
     """The median, and the smallest and largest value in parentheses."""
     return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"

@@ -180,6 +180,7 @@ def advise(
         overwrite: Replace the files if they exist.
     """
     from kerastransfer.runs import advising
+    from kerastransfer.runs.short_names import short_names
 
     written = [path for path in (output, report) if path is not None]
     _refuse_to_replace(written, overwrite)
@@ -190,7 +191,7 @@ def advise(
     command_line.import_keras()
     from kerastransfer.analysis import advice as advices
 
-    dataset, given = advising.load(data, format), advising.labels(encoders)
+    dataset, given = advising.load(data, format), short_names(encoders, 2)
     found = advices.advise(
         {name: advising.opener(encoder) for name, encoder in given.items()},
         dataset,

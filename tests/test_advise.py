@@ -11,6 +11,7 @@ import pytest
 from kerastransfer import cli
 from kerastransfer.errors import UserError
 from kerastransfer.runs import advising
+from kerastransfer.runs.short_names import short_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -174,7 +175,7 @@ def test_the_command_line_imports_nothing_heavy():
 def test_short_names_tell_files_apart():
     given = ["run1/models/encoder.keras", "run2/models/encoder.keras", "/tmp/other.keras", "yolov3-tiny", "mine.keras"]
     short = ["run1/models/encoder.keras", "run2/models/encoder.keras", "tmp/other.keras", "yolov3-tiny", "mine.keras"]
-    assert advising.labels(given) == dict(zip(short, given, strict=True))
+    assert short_names(given, 2) == dict(zip(short, given, strict=True))
 
 
 def test_a_name_of_random_weights_is_an_encoder():

@@ -2,7 +2,7 @@
 order is."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import keras
 import numpy as np
@@ -116,7 +116,7 @@ def advise(
         signals.append(
             Signals(
                 name,
-                cost.parameters(encoder),
+                encoder.count_params(),
                 cost.milliseconds(encoder, (image_size, image_size)),
                 *_scores(features, segmentation, classes, points, rows, seen[name], some, seed),
             )
@@ -259,9 +259,3 @@ def _photos(encoder, fitted, features, without, image_size, count, seed, progres
         seed=seed,
     )
     return tuple(without.samples[row].name for row in rows)
-
-
-def order_of(names: Sequence[str], advice: Advice) -> list[int]:
-    """The rank of each of `names` in the advice, the best being 0."""
-    ordered = [one.name for one in advice.encoders]
-    return [ordered.index(name) for name in names]

@@ -9,11 +9,6 @@ import numpy as np
 WARM_UP, CALLS = 2, 10
 
 
-def parameters(encoder: keras.Model) -> int:
-    """Number of weights, batch statistics included."""
-    return encoder.count_params()
-
-
 def milliseconds(encoder: keras.Model, size: tuple[int, int], *, calls: int = CALLS) -> float:
     """Median time for one image of `size` (height, width), in compiled calls that include the copy of the image and of
     the taps."""

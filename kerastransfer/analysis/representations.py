@@ -25,8 +25,7 @@ def similarities(
     Raises UserError for an unknown tap, and where no batch has 4 images.
     """
     for name, encoder in encoders.items():
-        if unknown := [tap for tap in taps[name] if tap not in encoder.output]:
-            raise UserError(f"the encoder {name} has no tap {unknown[0]}; choose {', '.join(encoder.output)}")
+        require_taps(name, encoder, taps[name])
     kept = (batch for batch in batches if len(batch) >= FEWEST)
     try:
         found = cka.over_batches(_features(encoders, kept, taps))
@@ -34,6 +33,12 @@ def similarities(
         raise UserError(f"CKA needs {FEWEST} images or more in a batch; give more images") from None
     names = list(dict.fromkeys(one for one, _ in found))
     return names, np.array([[found[one, other] for other in names] for one in names])
+
+
+def require_taps(name: str, encoder: "keras.Model", taps: Sequence[str]) -> None:
+    """Raises UserError for a tap that the encoder lacks."""
+    if unknown := [tap for tap in taps if tap not in encoder.output]:
+        raise UserError(f"--taps {unknown[0]}: the encoder {name} has {', '.join(encoder.output)}; choose of these")
 
 
 def _features(encoders, batches, taps) -> Iterator[dict[str, np.ndarray]]:

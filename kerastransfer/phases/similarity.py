@@ -2,19 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerastransfer.errors import UserError
 from kerastransfer.runs import fitting, trained
 from kerastransfer.runs.folder import RunFolder
 
-if TYPE_CHECKING:
-    import keras
-
-# The least number of images.
-FEWEST = 4
 # Images in a batch; the debiased estimate has less spread in larger ones.
 BATCH = 32
 
@@ -41,27 +34,6 @@ def similarity(
 
     found = run.phase(name, work)
     return found["names"], np.array([[np.nan if one is None else one for one in row] for row in found["values"]])
-
-
-def require_taps(name: str, encoder: "keras.Model", taps: Sequence[str]) -> None:
-    """Raises UserError for a tap that the encoder lacks."""
-    if unknown := [tap for tap in taps if tap not in encoder.output]:
-        raise UserError(f"--taps {unknown[0]}: the encoder {name} has {', '.join(encoder.output)}; choose of these")
-
-
-def short(paths: Sequence[str]) -> dict[str, str]:
-    """{short name: path}: a file's stem, with as many of the folders before it as tell it from the others."""
-    found = {}
-    for path in paths:
-        parts = [*Path(path).parts[:-1], Path(path).stem]
-        lengths = range(1, len(parts) + 1)
-
-        def tail(other, length):
-            return "/".join([*Path(other).parts[:-1], Path(other).stem][-length:])
-
-        length = next((n for n in lengths if [tail(one, n) for one in paths].count(tail(path, n)) == 1), len(parts))
-        found[tail(path, length)] = path
-    return found
 
 
 def figure(names: Sequence[str], values: np.ndarray, name: str = "cka") -> tuple:

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from kerastransfer import pretexts
+from kerastransfer.analysis import representations
 from kerastransfer.errors import UserError
 from kerastransfer.phases import similarity
 from kerastransfer.phases.pretext import PretextConfig, pretext, start
@@ -23,6 +24,7 @@ from kerastransfer.runs import command_line, grid, outcome, trained
 from kerastransfer.runs.data import Data, load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
+from kerastransfer.runs.short_names import short_names
 
 LEAD = "Encoders were compared by what they make of the same test images."
 RANDOM = "random"
@@ -75,11 +77,11 @@ def once(config: Config, run: RunFolder) -> Outcome:
     from kerastransfer.data import splits
 
     _, test = splits.split(data.dataset, data.rule, ())
-    if len(test) < similarity.FEWEST:
-        raise UserError(f"CKA needs {similarity.FEWEST} test images, but there are {len(test)}; give more images")
+    if len(test) < representations.FEWEST:
+        raise UserError(f"CKA needs {representations.FEWEST} test images, but there are {len(test)}; give more images")
     require_taps(config)
     result = Outcome(config, run, data, LEAD)
-    files = similarity.short(config.models) or own_files(config, run, data, result)
+    files = short_names(config.models) or own_files(config, run, data, result)
     labels, values = similarity.similarity(files, test, config, run, taps=config.taps)
     result.figures.append(similarity.figure(labels, values))
     result.sections.append(section(labels, values))
@@ -93,9 +95,9 @@ def once(config: Config, run: RunFolder) -> Outcome:
 def require_taps(config: Config) -> None:
     """Raises UserError, before anything is trained, for --taps that an encoder lacks."""
     for path in config.models if config.taps else ():
-        similarity.require_taps(path, trained.encoder(path), config.taps)
+        representations.require_taps(path, trained.encoder(path), config.taps)
     if config.taps and not config.models:
-        similarity.require_taps(config.encoder, start(config), config.taps)
+        representations.require_taps(config.encoder, start(config), config.taps)
 
 
 def own_files(config: Config, run: RunFolder, data: Data, result: Outcome) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from kerastransfer import pretexts
+from kerastransfer.analysis import representations
 from kerastransfer.errors import UserError
 from kerastransfer.phases import similarity, transfer_curves, transfer_summary
 from kerastransfer.phases.arms import ArmsConfig, arms, control, fields, pretext_files, require_files
@@ -83,9 +84,11 @@ def once(config: Config, run: RunFolder) -> Outcome:
             name = cell(start.label, count)
             steps[name] = finetune(name, start, count, config, run, data, result, role=role)
     train, test = data.parts["segmentation"]
-    if len(test) >= similarity.FEWEST:
+    if len(test) >= representations.FEWEST:
         files = {start.label: run.models / f"{cell(start.label, counts[-1])}.keras" for start in starts}
         result.figures.append(similarity.figure(*similarity.similarity(files, test, config, run)))
+    else:
+        result.say(f"CKA is left out: it needs {representations.FEWEST} test images, and there are {len(test)}")
     result.summary = functools.partial(came_of_it, starts, counts, steps, labels_learnt(config, source))
     largest = [cell(start.label, counts[-1]) for start in starts]
     result.export(max(largest, key=lambda name: result.models[name].metrics["dice_mean"]), train, test)

@@ -1,6 +1,4 @@
-"""The charts of advice before training: dice against masks, and how alike encoders are."""
-
-from collections.abc import Sequence
+"""The chart of advice before training: dice against masks."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -46,23 +44,4 @@ def dice_against_masks(
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.legend(loc="lower right", fontsize=8)
-    return figure
-
-
-@styled
-def likeness(values: np.ndarray, names: Sequence[str]) -> Figure:
-    """CKA (K, K) of K encoders, shaded from 0 to 1, with the numbers if there is room."""
-    side = float(np.clip(1.8 + 0.55 * len(names), 3.4, 10.0))
-    figure = Figure((side, side), layout="constrained")
-    axis = figure.subplots()
-    axis.imshow(values, cmap="Blues", vmin=0, vmax=1)
-    if len(names) <= 16:
-        for row, column in np.ndindex(values.shape):
-            shade = "white" if values[row, column] > 0.5 else INK
-            text = f"{values[row, column]:.2f}"
-            axis.annotate(text, (column, row), ha="center", va="center", color=shade, fontsize=7)
-    axis.set_xticks(range(len(names)), names, rotation=90)
-    axis.set_yticks(range(len(names)), names)
-    axis.tick_params(labelcolor=INK)
-    axis.grid(visible=False)
     return figure

@@ -61,22 +61,6 @@ def load(data: str, format: str) -> "Dataset":
     return dataset
 
 
-def labels(encoders: Sequence[str]) -> dict[str, str]:
-    """{short name: what was given}: of a file as much of its path as tells it from the others, and two parts at least,
-    as runs call theirs all models/encoder.keras."""
-    parts = {given: Path(given).parts if Path(given).suffix else (given,) for given in encoders}
-
-    def tail(given, length):
-        return "/".join(part.strip("/") for part in parts[given][-length:])
-
-    found = {}
-    for given in encoders:
-        lengths = range(2, len(parts[given]) + 1)
-        unique = (n for n in lengths if [tail(other, n) for other in encoders].count(tail(given, n)) == 1)
-        found[tail(given, next(unique, len(parts[given])))] = given
-    return found
-
-
 def opener(name: str) -> "Callable[[], keras.Model]":
     """A function that opens an encoder: a file, or a name that `require` accepts."""
     made = random_encoders().get(name)
@@ -156,7 +140,7 @@ def plain(advice: "Advice", data: str, given: Mapping[str, str], settings: Mappi
 
 def write_page(advice: "Advice", dataset: "Dataset", path: Path, command: str, settings: Mapping[str, Any]) -> None:
     """Write the page: the table, the differences, the chart of dice against masks, and the CKA of all pairs."""
-    from kerastransfer.report import advice as charts
+    from kerastransfer.report import figures as drawings
     from kerastransfer.report import page, style
 
     names = [one.name for one in advice.encoders]
@@ -171,7 +155,7 @@ def write_page(advice: "Advice", dataset: "Dataset", path: Path, command: str, s
             "How alike the encoders are",
             "CKA of their features of the same pixels: 1 if they are equal up to rotation and scale, 0 if they have "
             "nothing in common.",
-            style.png(charts.likeness(likeness, names)),
+            style.png(drawings.similarity(likeness, names)),
             chart=True,
         )
     ]

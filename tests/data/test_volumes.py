@@ -384,10 +384,7 @@ def test_the_pretext_needs_no_labels():
 @pytest.mark.slow
 def test_hippocampus(shared_data):
     """The real set: two labels, float32 and uint8 files of arbitrary ranges."""
-    folder = shared_data / "Task04_Hippocampus"
-    if not folder.is_dir():
-        pytest.skip(f"needs volumes that are not part of the package: {folder} is missing")
-    found = volumes.load(folder)
+    found = volumes.load(shared_data / "Task04_Hippocampus")
     assert len(found) == 87 and found.classes == ("background", "Anterior", "Posterior") and not found.notes
     train, test = volumes.split(found)
     assert (len(train), len(test)) == (70, 17)

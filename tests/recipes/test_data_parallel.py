@@ -1,12 +1,12 @@
 """A recipe over two JAX processes on loopback, to the report."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from backends import needs_jax
 
 from kerastransfer.data import datasets, splits
 from kerastransfer.runs import trained
@@ -28,9 +28,7 @@ FLAGS = [
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kerastransfer[jax]"
-)
+@needs_jax
 def test_a_recipe_over_two_processes(jax_environments, tmp_path):
     command = [sys.executable, "-m", "kerastransfer.recipes.detector", *FLAGS]
     command += ["--strategy", "data_parallel", "--output", str(tmp_path / "run")]

@@ -1,17 +1,15 @@
 """JAX: two devices of one process, and two processes on loopback of which one is killed and all resumed, end with the
 weights of one device at the same batch."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from backends import needs_jax
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kerastransfer[jax]"
-)
+pytestmark = needs_jax
 PROGRAM = Path(__file__).with_name("small_training.py")
 
 

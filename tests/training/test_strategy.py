@@ -1,6 +1,5 @@
 """Two replicas end with the weights of one; seeds and policies are set for the process."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,13 +9,11 @@ import time
 import keras
 import numpy as np
 import pytest
+from backends import needs_jax
 
 from kerastransfer.errors import UserError
 from kerastransfer.training import strategy
 
-needs_jax = pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kerastransfer[jax]"
-)
 # In a process of its own, because logical devices are set before anything runs. Two models with each strategy, because
 # a recipe trains one after another.
 SCRIPT = """
