@@ -13,14 +13,43 @@ here.
 
 from types import ModuleType
 
+from kerastransfer import flags
+from kerastransfer.analysis import (
+    activation,
+    classification,
+    co_assignment,
+    detection,
+    detection_errors,
+    embedding,
+    image_probes,
+    mask_out,
+    nearest,
+    occlusion,
+    segmentation,
+    trimap,
+)
 from kerastransfer.errors import UserError
-from kerastransfer.flags import nearest
 
-STUDIES: dict[str, ModuleType] = {}
+# In the order of the paper.
+STUDIES = {
+    "detection": detection,
+    "occlusion": occlusion,
+    "errors": detection_errors,
+    "segmentation": segmentation,
+    "trimap": trimap,
+    "classification": classification,
+    "probes": image_probes,
+    "co_assignment": co_assignment,
+    "nearest": nearest,
+    "embedding": embedding,
+    "activation": activation,
+    "mask_out": mask_out,
+}
 
 
 def study(name: str) -> ModuleType:
     """The module of a study. Raises UserError for an unknown one."""
     if name not in STUDIES:
-        raise UserError(f"unknown --study {name}; choose {', '.join(STUDIES)} (nearest: {nearest(name, STUDIES)})")
+        near = flags.nearest(name, STUDIES)
+        raise UserError(f"unknown --study {name}; choose {', '.join(STUDIES)} (nearest: {near})")
     return STUDIES[name]

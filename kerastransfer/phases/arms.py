@@ -8,11 +8,10 @@ from kerastransfer import pretexts
 from kerastransfer.errors import UserError
 from kerastransfer.phases import finetune, pretext
 from kerastransfer.phases.finetune import FinetuneConfig, Start
+from kerastransfer.phases.pretext import RANDOM
 from kerastransfer.runs import outcome, trained
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
-
-RANDOM = "random"
 
 
 @dataclasses.dataclass

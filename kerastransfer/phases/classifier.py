@@ -44,8 +44,9 @@ def classifier(
     result: outcome.Outcome,
     *,
     role: outcome.Role = "subject",
+    encoder: str | None = "encoder",
 ) -> None:
-    """Train models/NAME.keras, score it and export it; its encoder is kept as models/encoder.keras.
+    """Train models/NAME.keras, score it and export it; its encoder is kept as models/ENCODER.keras.
 
     source: a path to a file with an encoder, or the name of one in `encoders.ENCODERS` for random weights.
     """
@@ -81,7 +82,8 @@ def classifier(
         after = transfer.weights(part)
         if run.leads:
             size = (config.image_size, config.image_size)
-            outcome.keep_part(run, "encoder", part)
+            if encoder:
+                outcome.keep_part(run, encoder, part)
             outcome.keep(run, name, network, About("classification", classes, size, config.resize))
         happened = transfer.compared(before, after)
         copied = sorted(before) if given else []

@@ -62,16 +62,20 @@ class DetectorConfig(fitting.TrainingConfig):
                 raise UserError("--multi-scale needs a network that takes several sizes; use --net.head fully_conv")
 
 
-def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome.Outcome) -> str:
+def detector(
+    config: DetectorConfig, run: RunFolder, data: Data, result: outcome.Outcome, *, name: str | None = None
+) -> str:
     """Train, score and export a detector; returns NAME of its file, models/NAME.keras.
 
-    Its encoder is kept as models/encoder.keras, which other recipes take as --encoder.
+    name: by default that of its family; the encoder is then kept as models/encoder.keras, which other recipes take as
+        --encoder. Give one to train several in a run.
     """
     from kerastransfer.training import strategy
 
     task = detectors.task_of(config.model)
     train, test = data.parts[detectors.field_of(config.model)]
-    name, built = detectors.FAMILY[config.model], build(config, train)
+    phase, encoder = (name, None) if name else ("detector", "encoder")
+    name, built = name or detectors.FAMILY[config.model], build(config, train)
 
     def work():
         with strategy.scope(config.strategy):
@@ -90,11 +94,11 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
                 sides=fitting.sides(config.image_size, built.stride) if config.multi_scale else (),
                 rates=rates(network, built, config),
             )
-            fitting.fit(objective, train, config, run, "detector")
-        keep(name, network, built, config, run, data)
+            fitting.fit(objective, train, config, run, phase)
+        keep(name, network, built, config, run, data, encoder=encoder)
         return report()
 
-    if report := fitting.phase(config, run, "detector", work):
+    if report := fitting.phase(config, run, phase, work):
         run.write_transfer(name, report)
     result.score(name, task, test)
     result.export(name, train, test)
@@ -102,12 +106,20 @@ def detector(config: DetectorConfig, run: RunFolder, data: Data, result: outcome
 
 
 def keep(
-    name: str, network: "keras.Model", built: Detector, config: DetectorConfig, run: RunFolder, data: Data
+    name: str,
+    network: "keras.Model",
+    built: Detector,
+    config: DetectorConfig,
+    run: RunFolder,
+    data: Data,
+    *,
+    encoder: str | None = "encoder",
 ) -> None:
-    """Write models/NAME.keras, and the encoder as models/encoder.keras."""
+    """Write models/NAME.keras, and the encoder as models/ENCODER.keras."""
     if run.leads:
         size = (config.image_size, config.image_size)
-        outcome.keep_part(run, "encoder", network.get_layer("encoder"))
+        if encoder:
+            outcome.keep_part(run, encoder, network.get_layer("encoder"))
         outcome.keep(run, name, network, About(built.task, data.dataset.classes, size, config.resize, built.codec))
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Of batch normalization, as in the U-Net of Dippel et al. 2022. Classifiers that were trained for long have up to
 # 0.999: in a few hundred steps from random weights, their statistics would stay near those that they begin with.
 MOMENTUM = 0.9
+# What random weights are called, among pretexts.
+RANDOM = "random"
 # Smaller images have no room for what is painted over.
 SMALLEST = 32
 
@@ -118,6 +120,22 @@ def pretext(
         result.add(name, found["metrics"], {}, found["main"], None, "beside")
         if found["picture"]:
             result.figures.append(pretext_views.figure(name, run))
+    return path
+
+
+def random_encoder(config: PretextConfig, run: RunFolder) -> Path:
+    """The file of an encoder with random weights, models/random.keras."""
+    path = run.models / f"{RANDOM}.keras"
+
+    def work() -> dict:
+        from kerastransfer.training import strategy
+
+        strategy.prepare(seed=config.seed)
+        if run.leads:
+            outcome.keep_part(run, RANDOM, start(dataclasses.replace(config, random=True)))
+        return {}
+
+    run.phase(RANDOM, work)
     return path
 
 

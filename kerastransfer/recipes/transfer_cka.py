@@ -18,16 +18,15 @@ from kerastransfer import pretexts
 from kerastransfer.analysis import representations
 from kerastransfer.errors import UserError
 from kerastransfer.phases import similarity
-from kerastransfer.phases.pretext import PretextConfig, pretext, start
+from kerastransfer.phases.pretext import RANDOM, PretextConfig, pretext, random_encoder, start
 from kerastransfer.report.page import Section, Table
-from kerastransfer.runs import command_line, grid, outcome, trained
+from kerastransfer.runs import command_line, grid, trained
 from kerastransfer.runs.data import Data, load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
 from kerastransfer.runs.short_names import short_names
 
 LEAD = "Encoders were compared by what they make of the same test images."
-RANDOM = "random"
 
 
 @dataclasses.dataclass
@@ -102,18 +101,7 @@ def require_taps(config: Config) -> None:
 
 def own_files(config: Config, run: RunFolder, data: Data, result: Outcome) -> dict[str, Path]:
     """The files of --pretexts, which are trained, and of random weights."""
-    path = run.models / f"{RANDOM}.keras"
-
-    def work() -> dict:
-        from kerastransfer.training import strategy
-
-        strategy.prepare(seed=config.seed)
-        if run.leads:
-            outcome.keep_part(run, RANDOM, start(dataclasses.replace(config, random=True)))
-        return {}
-
-    run.phase(RANDOM, work)
-    files = {RANDOM: path}
+    files = {RANDOM: random_encoder(config, run)}
     for name in config.pretexts:
         files[name] = pretext(name, pretexts.settings_of(name)(), config, run, data, result)
     return files

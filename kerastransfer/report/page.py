@@ -80,10 +80,10 @@ class ExportedFile:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table; a cell without a number is None. corner: heading of the column with the names of the rows."""
+    """A table of numbers and words; an empty cell is None. corner: heading of the column with the names of the rows."""
 
     columns: list[str]
-    rows: list[tuple[str, list[Number | None]]]
+    rows: list[tuple[str, list[Number | str | None]]]
     title: str = ""
     corner: str = ""
 

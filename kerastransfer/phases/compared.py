@@ -1,0 +1,128 @@
+"""Two models, of any kind, as what the studies of them read."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kerastransfer import presets
+from kerastransfer.analysis.material import Classified, Detected, Features, Material, Segmented
+from kerastransfer.errors import UserError
+from kerastransfer.phases import study_material
+from kerastransfer.runs import trained
+from kerastransfer.runs.data import Data
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.runs.settings import CommonConfig
+from kerastransfer.tasks import TASKS
+
+if TYPE_CHECKING:
+    import keras
+
+# Task of whole models: what the studies of them read, and the field that the test images need for it.
+OF_TASK = {"detection": Detected, "instances": Detected, "segmentation": Segmented, "classification": Classified}
+NAMES = {Detected: "detectors", Segmented: "segmenters", Classified: "classifiers"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """The models to compare: {name: file, or name of published weights}, two of each kind.
+
+    encoders: for the studies of features. models: for those of what models predict; only pairs of one task.
+    """
+
+    encoders: Mapping[str, str | Path]
+    models: Mapping[type[Material], Mapping[str, str | Path]]
+
+
+def sources(
+    compared: Compared, config: CommonConfig, run: RunFolder, data: Data, *, tap: str | None
+) -> dict[type[Material], Callable[[], Material] | str]:
+    """What there is to study, each a function that gathers it, or why it cannot be. tap: of both encoders; by default
+    the deepest of each."""
+    from kerastransfer.data import splits
+
+    found: dict[type[Material], Callable[[], Material] | str] = {}
+    for kind, name in NAMES.items():
+        field = TASKS[next(task for task, of_task in OF_TASK.items() if of_task is kind)].FIELD
+        if kind not in compared.models:
+            found[kind] = f"it compares two {name}, and the run does not have them"
+        elif field not in data.parts:
+            found[kind] = f"the images are not annotated with {field}"
+    test = {field: parts[1] for field, parts in data.parts.items()}
+
+    def opened(kind):
+        return {name: predictor(path) for name, path in compared.models[kind].items()}
+
+    gather = {
+        Detected: lambda: study_material.detected(opened(Detected), test["boxes"], quiet=config.quiet),
+        Segmented: lambda: study_material.segmented(
+            opened(Segmented), test["segmentation"], run.checkpoints / "maps", quiet=config.quiet
+        ),
+        Classified: lambda: study_material.classified(opened(Classified), test["label"], quiet=config.quiet),
+    }
+    found |= {kind: work for kind, work in gather.items() if kind not in found}
+
+    def features() -> Features:
+        encoders = {name: trained.encoder(path) for name, path in compared.encoders.items()}
+        return study_material.features(
+            encoders,
+            data.dataset,
+            [sample.name for sample in splits.split(data.dataset, data.rule, ())[0].samples],
+            run.checkpoints / "features",
+            image_size=config.image_size,
+            resize=getattr(config, "resize", "stretch"),
+            taps={name: tapped(name, encoder, tap) for name, encoder in encoders.items()},
+            heads={name: head(path) for name, path in compared.encoders.items()},
+            quiet=config.quiet,
+        )
+
+    return found | {Features: features}
+
+
+def pair(first: str | Path, second: str | Path, names: tuple[str, str]) -> Compared:
+    """Two files, or names of published weights, for all studies that they make possible. Raises UserError for a file
+    without an encoder."""
+    given = dict(zip(names, (first, second), strict=True))
+    tasks = {name: task(path) for name, path in given.items()}
+    kinds = {OF_TASK.get(one) for one in tasks.values()}
+    (kind,) = kinds if len(kinds) == 1 else (None,)
+    return Compared(given, {kind: given} if kind else {})
+
+
+def task(path: str | Path) -> str | None:
+    """The task of a whole model; None for an encoder alone."""
+    if trained.is_name(path):
+        return "detection" if str(path) in presets.DETECTORS else None
+    if not Path(path).with_suffix(".json").is_file():
+        return None
+    return trained.stored(path)[1].task
+
+
+def predictor(path: str | Path) -> trained.AnyPredictor:
+    """The predictor of a whole model."""
+    if not trained.is_name(path):
+        return trained.open_predictor(path)
+    from kerastransfer.export.keras_predictor import KerasPredictor
+
+    network, about = trained.detector(path)
+    return KerasPredictor(TASKS[about.task].graph(network, about), about)
+
+
+def tapped(name: str, encoder: "keras.Model", tap: str | None) -> str:
+    """The tap to study. Raises UserError for one that the encoder does not have."""
+    from kerastransfer.encoders import taps
+
+    if tap is None:
+        return taps.last(encoder)
+    if tap not in encoder.output:
+        raise UserError(f"--tap {tap}: the encoder {name} has {', '.join(encoder.output)}; choose one that both have")
+    return tap
+
+
+def head(path: str | Path) -> "keras.Model | None":
+    """The features of a detector's head, of a file that has one."""
+    if task(path) not in ("detection", "instances") or trained.is_name(path):
+        return None
+    from kerastransfer.models.head_features import head_features
+
+    return head_features(trained.stored(path)[0])

@@ -1,0 +1,132 @@
+"""What is detection a better start for than classification? Two pre-trainings, fine-tuned on three tasks and analysed.
+
+    python -m kerastransfer.recipes.pretraining
+    python -m kerastransfer.recipes.pretraining --data DIR --seeds 0 1 2
+    python -m kerastransfer.recipes.pretraining --data DIR --models yolov3-tiny mobilenet-v2
+
+One encoder learns from the boxes of the training images, another from their classes, for equally many steps; or both
+are given. Each is then fine-tuned to a detector, to a segmenter (DeepLab) and to a classifier, as far as the images are
+annotated. The report is in the order of Li et al. 2019, "An Analysis of Pre-Training on Object Detection": each claim
+with its measured difference and whether it held (docs/analysis.md).
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kerastransfer import detectors
+from kerastransfer.analysis.material import Classified, Detected, Segmented
+from kerastransfer.errors import UserError
+from kerastransfer.flags import require_positive
+from kerastransfer.phases import compared, studies
+from kerastransfer.phases.classifier import ClassifierConfig, classifier
+from kerastransfer.phases.detector import DetectorConfig, detector
+from kerastransfer.phases.pair import PairConfig, encoders, load, required
+from kerastransfer.phases.segmenter import SegmenterConfig, require_decoders, segmenter
+from kerastransfer.runs import command_line, grid
+from kerastransfer.runs.data import Data
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.runs.outcome import Outcome
+from kerastransfer.runs.settings import one_of
+
+LEAD = "Two encoders that had learnt different things were fine-tuned on the same images and compared."
+# {field that the images need: the kind of models that are trained on it}
+TASKS = {"boxes": Detected, "segmentation": Segmented, "label": Classified}
+
+
+@dataclasses.dataclass
+class Config(PairConfig):
+    """Compare detection with classification as a pre-training."""
+
+    CHOSEN: ClassVar = {**PairConfig.CHOSEN, "net": ("model", detectors.settings_of)}
+    TOY: ClassVar = {
+        "image_size": 128,
+        "encoder": "resnet18",
+        "pretext_epochs": 8,
+        "detector_epochs": 6,
+        "decoder_epochs": 6,
+        "classifier_epochs": 4,
+        "learning_rate": 2e-3,
+        "net": {"channels": 64, "towers": 2, "anchor_size": 3.0, "norms": "trained"},
+    }
+
+    tasks: tuple[str, ...] = ("boxes", "segmentation", "label")
+    """What to fine-tune for, as far as the images are annotated: boxes (a detector), segmentation (a segmenter), label
+    (a classifier)."""
+    model: str = "retinanet"
+    """The detector to fine-tune, one whose encoder is a setting: retinanet, fcos or faster_rcnn."""
+    net: one_of(detectors.SETTINGS) = None
+    """Settings of the family that --model belongs to; its encoder is that of each pre-training."""
+    detector_epochs: int = 40
+    """Number of epochs to fine-tune each detector for."""
+    decoder: str = "deeplab"
+    """The decoder of the segmenters: deeplab, segnet, unet or unet_plain."""
+    decoder_epochs: int = 40
+    """Number of epochs to fine-tune each segmenter for; all of it is trained."""
+    decoder_learning_rate: float = 1e-3
+    """Peak learning rate of the segmenters."""
+    classifier_epochs: int = 30
+    """Number of epochs to fine-tune each classifier for."""
+    export: bool = False
+    """Export the detectors and the classifiers as SavedModel and LiteRT files, and check them against the Keras
+    models."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "detector_epochs", "decoder_epochs", "decoder_learning_rate", "classifier_epochs")
+        if unknown := [name for name in self.tasks if name not in TASKS]:
+            raise UserError(f"unknown --tasks {unknown[0]}; choose {', '.join(TASKS)}")
+        if not hasattr(self.net, "encoder"):
+            raise UserError(f"--model {self.model} has an encoder of its own; choose retinanet, fcos or faster_rcnn")
+
+
+def main(config: Config) -> dict:
+    """Run the recipe; returns {model: {metric: value}}."""
+    return grid.over_seeds("pretraining", config, once)
+
+
+def once(config: Config, run: RunFolder) -> Outcome:
+    """One seed."""
+    require_decoders((config.decoder,))
+    data = load(config, *required(config))
+    result = Outcome(config, run, data, LEAD)
+    files = encoders(config, run, data, result)
+    trained = {field: kind for field, kind in TASKS.items() if field in config.tasks and field in data.parts}
+    models = {kind: finetuned(field, files, config, run, data, result) for field, kind in trained.items()}
+    both = compared.Compared(files, models)
+    studies.make(config, compared.sources(both, config, run, data, tap=config.tap), run, result)
+    return result
+
+
+def finetuned(
+    field: str, files: dict[str, Path | str], config: Config, run: RunFolder, data: Data, result: Outcome
+) -> dict[str, Path]:
+    """{name of the encoder: file of the model} that is trained on `field` from each encoder."""
+    found = {}
+    for name, encoder in files.items():
+        model = f"{name}_{field}"
+        if field == "boxes":
+            net = dataclasses.replace(config.net, encoder=str(encoder))
+            detector(of(DetectorConfig, config, net=net), run, data, result, name=model)
+        elif field == "segmentation":
+            own = of(SegmenterConfig, config)
+            segmenter(model, config.decoder, Path(encoder), own, run, data, result, freeze="none")
+        else:
+            own = of(ClassifierConfig, config)
+            classifier(model, Path(encoder), own, run, data, result, encoder=None)
+        result.forget(model)
+        found[name] = run.models / f"{model}.keras"
+    result.compare(*(f"{name}_{field}" for name in files))
+    return found
+
+
+def of(kind: type, config: Config, **own: Any) -> Any:
+    """The settings of a phase: those that the recipe has as well, and `own`."""
+    shared = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(kind) if hasattr(config, field.name)
+    }
+    return kind(**shared | own)
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
