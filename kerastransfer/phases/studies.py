@@ -110,8 +110,6 @@ def make(config: StudiesConfig, sources: Sources, run: RunFolder, result: Outcom
         work = functools.partial(_work, name, settings, sources, gather, run, result)
         made[name] = run.phase(PHASE.format(name), work)
         if reason := made[name].get("left_out"):
-            if config.study:
-                raise UserError(f"--study {name}: {reason}")
             result.say(f"{name} is left out: {reason}")
     numbers: dict[str, dict[str, float]] = {}
     for name, found in made.items():
@@ -123,6 +121,8 @@ def make(config: StudiesConfig, sources: Sources, run: RunFolder, result: Outcom
             result.models[model].metrics |= {key: np.nan if v is None else v for key, v in values.items()}
         else:
             result.add(model, values, {}, next(iter(values)), None, "beside")
+    if run.leads:
+        write_claims(run)
     result.summary = summary
 
 
@@ -160,14 +160,16 @@ def _work(
     from kerastransfer.report import style
 
     module = studies.study(name)
-    source = sources.get(module.NEEDS, "the run has no models of this kind")
-    if isinstance(source, str):
-        return {"left_out": source}
-    material = gather(module.NEEDS)
-    result.say(f"study: {name}")
     try:
+        if isinstance(sources[module.NEEDS], str):
+            raise LeftOut(sources[module.NEEDS])
+        material = gather(module.NEEDS)
+        result.say(f"study: {name}")
         found: Findings = module.study(settings, material, bar(None if result.config.quiet else name))
-    except LeftOut as reason:
+    except (LeftOut, UserError) as reason:
+        # What was asked for by name is not left out without a word.
+        if result.config.study:
+            raise UserError(f"--study {name}: {reason}") from None
         return {"left_out": str(reason)}
     figures = []
     for stem, figure, picture in found.figures:
