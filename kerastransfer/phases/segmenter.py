@@ -116,13 +116,13 @@ def segmenter(
     result.score(name, "segmentation", test, role)
 
 
-def require_decoders(names: tuple[str, ...]) -> None:
+def require_decoders(names: tuple[str, ...], flag: str = "--decoders") -> None:
     """Raises UserError for a name that is not in `models.segmenter.DECODERS`."""
     from kerastransfer.models.segmenter import DECODERS
 
     for name in names:
         if name not in DECODERS:
-            raise UserError(f"unknown --decoders {name}; choose {', '.join(DECODERS)}")
+            raise UserError(f"unknown {flag} {name}; choose {', '.join(DECODERS)}")
 
 
 def random_twin(encoder: "keras.Model") -> "keras.Model":

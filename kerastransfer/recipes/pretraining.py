@@ -87,7 +87,7 @@ def main(config: Config) -> dict:
 
 def once(config: Config, run: RunFolder) -> Outcome:
     """One seed."""
-    require_decoders((config.decoder,))
+    require_decoders((config.decoder,), "--decoder")
     data = load(config, *required(config))
     result = Outcome(config, run, data, LEAD)
     files = encoders(config, run, data, result)

@@ -93,7 +93,7 @@ def test_a_study_that_is_asked_for_is_not_left_out_without_a_word(studied, tmp_p
         (analyse, ["--pretexts", "detection", "guessing"], "unknown --pretext guessing"),
         (pretraining, ["--tasks", "boxes", "depth"], "unknown --tasks depth"),
         (pretraining, ["--model", "yolov3-small"], "has an encoder of its own"),
-        (pretraining, ["--decoder", "deeplap"], "unknown --decoders deeplap"),
+        (pretraining, ["--decoder", "deeplap"], "unknown --decoder deeplap"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(page, flags, words, tmp_path):
