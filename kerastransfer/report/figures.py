@@ -219,6 +219,27 @@ def lines(
 
 
 @styled
+def maps(
+    points: Mapping[str, np.ndarray], labels: np.ndarray | None, classes: Sequence[str], *, named: int = 20
+) -> Figure:
+    """Maps of the same N images by name, (N, 2) each, a panel for each: a dot for an image, in the colour of its label
+    (N,). The legend has the classes that occur, if there are at most `named`."""
+    figure, axes = _grid(len(points), width=4.6, height=4.4)
+    found = [] if labels is None else np.unique(labels)
+    for axis, (name, places) in zip(axes, points.items(), strict=True):
+        if labels is None:
+            axis.scatter(*places.T, s=9, color=colour(0), alpha=0.7, linewidths=0)
+        for label in found:
+            here = places[labels == label]
+            axis.scatter(*here.T, s=9, color=colour(label), alpha=0.7, linewidths=0, label=classes[label])
+        axis.set(title=name, xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+    if 0 < len(found) <= named:
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)), fontsize=8, markerscale=2)
+    return figure
+
+
+@styled
 def exported_files(names: Sequence[str], megabytes: Sequence[float], milliseconds: Sequence[float]) -> Figure:
     """Size of exported files and their time for one image, side by side; NaN for a time that was not measured."""
     figure, axes = _grid(2, width=3.9, height=0.9 + 0.36 * len(names))

@@ -219,6 +219,28 @@ def sheet(tiles: Iterable[Overlay], *, columns: int, headings: Sequence[str] = (
     return page
 
 
+def scattered(
+    images: np.ndarray, chosen: np.ndarray, places: np.ndarray, *, thumbnail: int = 40, size: int = 1200
+) -> Image.Image:
+    """Images at places (N, 2) of a map `size` pixels wide and high. chosen: (N,) their rows in `images`
+    (M, H, W, 3) uint8. The longer side of an image has `thumbnail` pixels. Images stand in the cells of a grid, so that
+    none lies on another; of those that fall in the same cell the nearest to its centre is shown."""
+    page = Image.new("RGBA", (size, size))
+    cells = max(1, size // thumbnail)
+    low, high = places.min(axis=0), places.max(axis=0)
+    # In cells, the y axis upwards as in a chart.
+    across = (places - low) / np.maximum(high - low, 1e-9) * (cells - 1)
+    across[:, 1] = cells - 1 - across[:, 1]
+    cell = across.round().astype(int)
+    taken = set()
+    for one in np.argsort(np.abs(across - cell).max(axis=1), kind="stable"):
+        column, row = map(int, cell[one])
+        if (column, row) not in taken:
+            taken.add((column, row))
+            page.paste(fitted(np.asarray(images[chosen[one]]), thumbnail), (column * thumbnail, row * thumbnail))
+    return page
+
+
 def fitted(image: np.ndarray, size: int) -> Image.Image:
     """`image` (H, W, 3) uint8, resized so that its longer side has `size` pixels."""
     height, width = image.shape[:2]
