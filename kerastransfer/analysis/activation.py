@@ -48,15 +48,12 @@ class Cover:
 def averaged(maps: np.ndarray) -> np.ndarray:
     """Maps (N, h, w, D), averaged over channels and scaled to 0..1 in each image: (N, h, w) float32.
 
-    Values below 0 count as 0, so that maps from before and from behind a ReLU mean the same and a leaky ReLU is none.
-    An image whose average is the same everywhere is NaN; one with a value that is not finite is infinite.
+    Values below 0 count as 0, so that maps from before and from behind a ReLU, leaky or not, mean the same. An image
+    whose average is the same everywhere is NaN.
     """
     found = np.maximum(np.asarray(maps, np.float32), 0).mean(axis=-1)
     low, high = (edge(found, axis=(1, 2), keepdims=True) for edge in (np.min, np.max))
-    finite = np.isfinite(maps).all(axis=(1, 2, 3))[:, None, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scaled = np.where(high > low, (found - low) / (high - low), np.nan)
-    return np.where(finite, scaled, np.inf).astype(np.float32)
+    return np.where(high > low, (found - low) / np.where(high > low, high - low, 1), np.nan).astype(np.float32)
 
 
 def region(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -98,13 +95,13 @@ def study(settings: Settings, material: Features, progress: Callable[[Iterable],
     for start in progress(range(0, number, BLOCK)):
         rows = slice(start, min(number, start + BLOCK))
         for model in models:
-            maps = averaged(material.maps[model][rows])
-            if np.isinf(maps).any():
-                image = material.names[start + int(np.isinf(maps).any(axis=(1, 2)).argmax())]
+            finite = np.isfinite(material.maps[model][rows]).all(axis=(1, 2, 3))
+            if not finite.all():
                 raise UserError(
-                    f"the map of {model} for {image} is not finite; train the model again with a lower learning rate, "
-                    "or in float32"
+                    f"the map of {model} for {material.names[start + int(finite.argmin())]} is not finite; train the "
+                    "model again with a lower learning rate, or in float32"
                 )
+            maps = averaged(material.maps[model][rows])
             alive[model] |= not np.isnan(maps).all()
             if material.boxes is not None:
                 found[model].append(cover(enlarged(maps, size), material.boxes[rows]))

@@ -51,6 +51,26 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rows:
+    """Some rows (N,) of features (M, D), which are read where they are needed: of a memory-mapped file only a block is
+    ever in memory."""
+
+    features: np.ndarray
+    index: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.index), self.features.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, place: slice | tuple[slice, slice]) -> np.ndarray:
+        rows, columns = place if isinstance(place, tuple) else (place, slice(None))
+        return self.features[self.index[rows], columns]
+
+
+@dataclasses.dataclass(frozen=True)
 class ImageProbe:
     """A linear classifier of images: logits are (features - mean) * scale @ weights + bias. mean, scale (D,), weights
     (D, K), bias (K,). strength: scikit-learn's C, of the fit."""
@@ -61,7 +81,7 @@ class ImageProbe:
     bias: np.ndarray
     strength: float
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
+    def logits(self, features: np.ndarray | Rows) -> np.ndarray:
         """(N, K) float64 of features (N, D)."""
         found = [self._of_block(features[rows]) for rows in _blocks(features)]
         return np.concatenate(found) if found else np.zeros((0, len(self.bias)))
@@ -98,7 +118,7 @@ def adaptive_average(maps: np.ndarray, size: int) -> np.ndarray:
     """
     number, height, width, depth = maps.shape
     if not 1 <= size <= min(height, width):
-        raise ValueError(f"maps of {height} x {width} cannot be pooled to {size} x {size}; give 1 to {min(height, width)}")
+        raise ValueError(f"maps of {height} x {width} and a size of {size}; give 1 to {min(height, width)}")
     down, along = _bins(height, size), _bins(width, size)
     found = np.empty((number, size, size, depth), np.float32)
     for rows in _blocks(maps):
@@ -141,9 +161,10 @@ def held_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     return found
 
 
-def fitted(features: np.ndarray, labels: np.ndarray, num_classes: int, settings: Settings, *, of: str) -> ImageProbe:
-    """The probe of features (N, D), which may be a memory-mapped file in half precision, and labels (N,) in
-    [0, num_classes), each of which occurs.
+def fitted(
+    features: np.ndarray | Rows, labels: np.ndarray, num_classes: int, settings: Settings, *, of: str
+) -> ImageProbe:
+    """The probe of features (N, D) and labels (N,) in [0, num_classes), each of which occurs.
 
     The strength is the one of the best top-1 on held-out images, and of equals the one of the lower cross-entropy; 1,
     or the one nearest to it, if no image can be held out. Memory grows with N * min(N, D): if there are more features
@@ -170,7 +191,7 @@ def fitted(features: np.ndarray, labels: np.ndarray, num_classes: int, settings:
     return ImageProbe(mean, scale, turned(weights).astype(np.float32), bias, best)
 
 
-def standard(features: np.ndarray, of: str) -> tuple[np.ndarray, np.ndarray]:
+def standard(features: np.ndarray | Rows, of: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean of features (N, D) and one divided by their deviation, (D,) float32 each; 0 for a feature that never
     changes. Raises UserError, with the name `of` the features, if one is not finite, or if none changes."""
     number, depth = features.shape
@@ -231,7 +252,7 @@ def _path(rows, labels, strengths, num_classes, steps):
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(max_iter=steps, tol=1e-3, warm_start=True)
+    model = LogisticRegression(max_iter=steps, warm_start=True)
     for strength in strengths:
         model.set_params(C=strength)
         with warnings.catch_warnings():
@@ -276,10 +297,9 @@ def study(settings: Settings, material: Features, progress: Callable[[Iterable],
     columns: dict[str, dict[str, tuple[int, float]]] = {first: {}, second: {}}
     for model, name in progress([(model, name) for model, of_model in probed.items() for name in of_model]):
         features = probed[model][name]()
-        fit_to = _some_rows(features, parts.train)
         labels, num_classes = parts.labels[parts.train], len(parts.classes)
-        probe = fitted(fit_to, labels, num_classes, settings, of=f"{model} ({name})")
-        found = probe.logits(_some_rows(features, parts.test)).argmax(axis=1)
+        probe = fitted(Rows(features, parts.train), labels, num_classes, settings, of=f"{model} ({name})")
+        found = probe.logits(Rows(features, parts.test)).argmax(axis=1)
         right[model][name] = (found == parts.labels[parts.test]).astype(float)
         columns[model][name] = features.shape[1], probe.strength
     return _findings(material, parts, right, columns)
@@ -356,9 +376,9 @@ def _of_head(model, probes) -> list[Claim]:
 
 def _ends(probes) -> tuple[str, str] | None:
     """The names of the whole map and of its mean."""
-    whole = next(name for name in probes if name.startswith(("proj ", "map ")))
-    mean = "pooled" if whole.startswith("map") else "proj 1x1"
-    return (whole, mean) if mean in probes else None
+    whole = next((name for name in probes if name.startswith(("proj ", "map "))), "")
+    mean = "proj 1x1" if whole.startswith("proj") else "pooled"
+    return (whole, mean) if whole not in ("", mean) else None
 
 
 def _curve(probes):
@@ -396,15 +416,7 @@ def _said(material, parts) -> str:
     return text
 
 
-def _some_rows(features, rows: np.ndarray):
-    """Rows of features, in the type that they are in."""
-    found = np.empty((len(rows), features.shape[1]), features.dtype)
-    for block in _blocks(found):
-        found[block] = features[rows[block]]
-    return found
-
-
-def _blocks(values: np.ndarray) -> Sequence[slice]:
+def _blocks(values: np.ndarray | Rows) -> Sequence[slice]:
     """Slices of rows that have at most `BLOCK` values each."""
     rows = max(1, BLOCK // max(1, int(np.prod(values.shape[1:]))))
     return [slice(start, start + rows) for start in range(0, len(values), rows)]

@@ -63,7 +63,7 @@ class Maps:
     @property
     def mean(self) -> np.ndarray:
         """(M,): mean ratio."""
-        return self.ratios.mean(axis=(1, 2))
+        return self.ratios.mean(axis=(1, 2), dtype=np.float64)
 
     @property
     def least(self) -> np.ndarray:
@@ -118,8 +118,8 @@ def maps(
     *,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Maps:
-    """The maps of images (M, H, W, 3) uint8. score: from a batch (B, H, W, 3) and the image (B,) that each is a copy of,
-    in [0, M), to the probability (B,) of its true class. blank: (3,), the colour of the square."""
+    """The maps of images (M, H, W, 3) uint8. score: from a batch (B, H, W, 3) and the images (B,) that these are copies
+    of, in [0, M), to the probabilities (B,) of their true classes. blank: (3,), the colour of the square."""
     number, height, width = images.shape[:3]
     stride = max(1, round(settings.stride * height / SIDE))
     rows, columns = places(height, stride), places(width, stride)
@@ -184,7 +184,7 @@ def _findings(settings, material, parts, chosen, images, known, found):
     findings = Findings(
         TITLE,
         text=[
-            f"{len(chosen)} test images, drawn from the {known:,} of {len(parts.test):,} that linear classifiers on the "
+            f"{len(chosen)} test images, drawn from the {known:,} of {len(parts.test):,} that linear classifiers on "
             f"pooled features of both models classify correctly, with a square of {side} x {side} pixels hidden. A "
             "ratio is the probability of the true class divided by that without a square; it stands at the centre of "
             "the square, which is cut off at the borders."

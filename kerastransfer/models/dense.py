@@ -41,8 +41,8 @@ def dense(detector: keras.Model, output_stride: int = 1, *, dilate: bool = True)
 
 
 def dilated(encoder: keras.Model, output_stride: int = 16) -> keras.Model:
-    """A copy of an encoder, weights included, with no tap of a larger stride than `output_stride`: each stride beyond it
-    is replaced by dilating all following layers, as `dense` does with a detector.
+    """A copy of an encoder, weights included, with no tap of a larger stride than `output_stride`: each stride beyond
+    it is replaced by dilating all following layers, as `dense` does with a detector.
 
     Of an encoder of stride 32, c5 then has stride 16 (Li et al. 2019, section 4.2) or, with 8, c4 and c5 have stride 8;
     at every second or fourth position they are the taps of `encoder`. The last layers cost 4 times as much at each
