@@ -141,7 +141,7 @@ def segmenter(
     """A segmenter, from image (B, H, W, 3) to logits (B, H, W, K): compile it with `PixelLoss`, and fit it on
     `batches(train, "segmentation")`.
 
-    decoder: "segnet", "unet", "segnet_matched" or "unet_plain".
+    decoder: "segnet", "unet", "segnet_matched", "unet_plain", "deeplab" or "deeplab_aspp".
     labels: names of the K classes, background first (`train.segmentation_classes`).
     freeze: "full", "weights" or "none" (`models.parts.freeze`).
     """

@@ -36,7 +36,7 @@ class DensePredictor:
 
     def __init__(self, network: keras.Model, vote: Vote, tile: int = 0):
         self.network, self.vote, self.tile = network, vote, tile
-        self._halo = receptive_radius(network)
+        self._halo = receptive_radius(network) if tile else 0
         # On such large maps TensorFlow's own convolutions are only half as fast as XLA's.
         network.jit_compile = True
 

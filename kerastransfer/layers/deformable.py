@@ -92,6 +92,13 @@ class DeformableConv2D(keras.layers.Layer):
         batch, *sides, _ = shape
         return (batch, *(None if side is None else -(-side // self.stride) for side in sides), self.filters)
 
+    def scale_offsets(self, factor: float) -> None:
+        """Multiply all offsets by a factor, for a map that is as many times finer; the factors of `modulated` stay."""
+        for variable in self.offset.kernel, self.offset.bias:
+            values = ops.convert_to_numpy(variable).copy()
+            values[..., : self._shifts] *= factor
+            variable.assign(values)
+
     def get_config(self):
         names = ("filters", "kernel", "stride", "dilation", "modulated", "offset_groups", "use_bias")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,5 +1,5 @@
-"""A trained detector with other strides, for a prediction at every few pixels (dense inference: ElSedfy 2025, section
-III-B; "a trous": DeepLab, Chen et al. 2018)."""
+"""A trained detector or encoder with other strides, for a prediction at every few pixels (dense inference: ElSedfy
+2025, section III-B; "a trous": DeepLab, Chen et al. 2018)."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,9 +8,13 @@ from typing import Any
 import keras
 
 from kerastransfer.codecs.layers import Odds, Vote
+from kerastransfer.encoders import taps
+from kerastransfer.errors import UserError
+from kerastransfer.layers.deformable import DeformableConv2D
 from kerastransfer.layers.dilated_max_pool import DilatedMaxPool
 from kerastransfer.models.rewrite import Config, changed, remade
 
+ADVICE = "; train with --head fully_conv, on an encoder of convolutions and max-pools"
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 
@@ -21,24 +25,54 @@ def dense(detector: keras.Model, output_stride: int = 1, *, dilate: bool = True)
     dilate: if True, "a trous" (ours): each stride that is removed is replaced by dilating all following layers, the
         head included. Away from the border, each prediction is then that of the detector for the shifted image. If
         False, the dense mode of ElSedfy 2025: strides and pools become 1, and kernels are not dilated.
-    The encoder may consist of any convolutions, max-pools and pixelwise layers.
+    The encoder may consist of any convolutions, max-pools and pixelwise layers. Offsets of deformable convolutions are
+    in pixels of a map, so where a map is finer those weights are multiplied. Between the finer pixels a tap then reads
+    interpolated values, as on the coarse map, but of nearer neighbours.
     Raises ValueError for a layer that has no dense form, such as a head for a fixed size of grid, and for an output
     stride that the network cannot have.
     """
-    plan = _Plan(output_stride, dilate)
-    (end,) = {grid.stride for grid in keras.tree.flatten(_through(detector, plan.of, _Grid(1, 1)))}
+    plan = _Plan(output_stride, dilate, ADVICE)
+    (end,) = {grid.stride for grid in keras.tree.flatten(plan.through(detector))}
     if output_stride not in [1 << power for power in range(end.bit_length())]:
         choice = ", ".join(str(1 << power) for power in range(end.bit_length()))
         raise ValueError(f"output stride {output_stride}: choose one of {choice}")
-    copy = changed(detector, plan.change)
-    if copy is detector:
-        copy = keras.models.clone_model(detector)
-        copy.set_weights(detector.get_weights())
+    copy = plan.applied(detector)
     return keras.Model(copy.input, copy.output, name=f"{detector.name}_dense")
 
 
+def dilated(encoder: keras.Model, output_stride: int = 16) -> keras.Model:
+    """A copy of an encoder, weights included, with no tap of a larger stride than `output_stride`: each stride beyond
+    it is replaced by dilating all following layers, as `dense` does with a detector.
+
+    Of an encoder of stride 32, c5 then has stride 16 (Li et al. 2019, section 4.2) or, with 8, c4 and c5 have stride 8;
+    at every second or fourth position they are the taps of `encoder`. The last layers cost 4 times as much at each
+    stride that is removed.
+    Raises UserError for an encoder that has no dense form, or no larger stride than this.
+    """
+    largest = max(taps.strides(encoder).values())
+    if output_stride not in [1 << power for power in range(largest.bit_length())]:
+        choice = " or ".join(str(stride) for stride in (8, 16) if stride <= largest) or "0"
+        raise UserError(
+            f"--output-stride {output_stride}: the largest stride of the encoder is {largest}; give {choice}, or leave "
+            "it out"
+        )
+    plan = _Plan(output_stride, dilate=True)
+    try:
+        plan.through(encoder)
+        copy = plan.applied(encoder)
+    except ValueError as error:
+        raise UserError(
+            f"--output-stride {output_stride}: this encoder cannot be dilated ({error}); leave it out, or give another "
+            "encoder"
+        ) from error
+    return keras.Model(copy.input, copy.output, name=encoder.name)
+
+
 def receptive_radius(model: keras.Model) -> int:
-    """The largest distance in pixels at which the input affects an output: half the receptive field."""
+    """The largest distance in pixels at which the input affects an output: half the receptive field.
+
+    Raises ValueError for deformable convolutions, which have none.
+    """
     seen = keras.tree.flatten(_through(model, _see, _Seen(1, 0)))
     return max(one.pixels for one in seen)
 
@@ -80,13 +114,30 @@ class _Grid:
 
 
 class _Plan:
-    """The new config of each layer."""
+    """The new config of each layer. advice: ends the message about a layer that has no dense form."""
 
-    def __init__(self, output_stride: int, dilate: bool):
-        self.output_stride, self.dilate = output_stride, dilate
+    def __init__(self, output_stride: int, dilate: bool, advice: str = ""):
+        self.output_stride, self.dilate, self.advice = output_stride, dilate, advice
         self.changes: dict[str, Config] = {}
         self.pools: dict[str, Config] = {}
         self.paddings: dict[str, tuple] = {}
+        # How many times larger offsets are, by the name of a deformable convolution.
+        self.offsets: dict[str, int] = {}
+
+    def through(self, model: keras.Model) -> Any:
+        """Plan all layers of a model, and return the grids of its outputs."""
+        return _through(model, self.of, _Grid(1, 1))
+
+    def applied(self, model: keras.Model) -> keras.Model:
+        """A copy of the model with the planned layers, and its weights."""
+        copy = changed(model, self.change)
+        if copy is model:
+            copy = keras.models.clone_model(model)
+            copy.set_weights(model.get_weights())
+        for layer in copy._flatten_layers(recursive=True):
+            if layer.name in self.offsets:
+                layer.scale_offsets(self.offsets[layer.name])
+        return copy
 
     def of(self, layer, read: Sequence[_Grid]) -> _Grid:
         """Plan a layer, and return the grid of its output."""
@@ -96,6 +147,8 @@ class _Plan:
         grid = read[0]
         if isinstance(layer, CONVOLUTIONS):
             return self._convolution(layer, grid)
+        if isinstance(layer, DeformableConv2D):
+            return self._deformable(layer, grid)
         if isinstance(layer, keras.layers.MaxPooling2D):
             return self._pool(layer, grid)
         if isinstance(layer, keras.layers.ZeroPadding2D):
@@ -103,10 +156,7 @@ class _Plan:
         pixelwise = all(len(tensor.shape) == 4 for tensor in keras.tree.flatten((layer.input, layer.output)))
         resizing = keras.layers.Conv2DTranspose, keras.layers.UpSampling2D, keras.layers.AveragePooling2D
         if not pixelwise or isinstance(layer, resizing) or type(layer).__name__ == "Pad":
-            raise ValueError(
-                f"layer {layer.name!r} ({type(layer).__name__}) has no dense form; train with --head fully_conv, on an "
-                "encoder of convolutions and max-pools"
-            )
+            raise ValueError(f"layer {layer.name!r} ({type(layer).__name__}) has no dense form{self.advice}")
         return _Grid(grid.stride, grid.dilation)
 
     def change(self, item: Config) -> Config:
@@ -119,7 +169,14 @@ class _Plan:
         if name in self.pools:
             kept = {key: config[key] for key in ("name", "trainable", "dtype")}
             return remade(item, DilatedMaxPool) | {"config": kept | self.pools[name]}
-        return item | {"config": config | self.changes[name]} if name in self.changes else item
+        if name in self.changes:
+            # A layer may have been built for maps that are too small for its kernel now.
+            build = item.get("build_config") or {}
+            if len(build.get("input_shape") or ()) == 4:
+                batch, _, _, channels = build["input_shape"]
+                item = item | {"build_config": build | {"input_shape": (batch, None, None, channels)}}
+            return item | {"config": config | self.changes[name]}
+        return item
 
     def _after(self, grid: _Grid, stride: int) -> tuple[int, _Grid]:
         """The stride that a layer keeps, and the grid of its output."""
@@ -145,6 +202,15 @@ class _Plan:
             self._set(layer, {"strides": (kept, kept), "dilation_rate": (rate, rate)})
         if taken and self.dilate:
             self._widen(grid, rate * (kernel - 1))
+        return after
+
+    def _deformable(self, layer, grid):
+        """It pads all sides alike, also where it has a stride."""
+        kept, after = self._after(grid, layer.stride)
+        rate = layer.dilation * grid.dilation
+        if kept < layer.stride or rate != layer.dilation:
+            self._set(layer, {"stride": kept, "dilation": rate})
+            self.offsets[layer.name] = grid.dilation
         return after
 
     def _pool(self, layer, grid):
@@ -196,6 +262,8 @@ class _Seen:
 
 def _see(layer, read: Sequence[_Seen]) -> _Seen:
     seen = max(read, key=lambda one: one.pixels)
+    if isinstance(layer, DeformableConv2D):
+        raise ValueError(f"layer {layer.name!r} is deformable and may see anything; leave out tiles (--tile 0)")
     if isinstance(layer, CONVOLUTIONS):
         span = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
         near = span // 2 if layer.padding == "same" else seen.padding

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
-from kerastransfer.decoders import unet, yolo_segnet, yolo_unet
+from kerastransfer.decoders import deeplab, unet, yolo_segnet, yolo_unet
 from kerastransfer.encoders import taps
 from kerastransfer.errors import UserError
 from kerastransfer.heads import pixels
@@ -21,11 +21,14 @@ class Part:
         of the encoder's taps, returns a model from some of the taps to {"pixels": ...}.
     head: `head(features, num_classes)` returns a model from these to logits (B, H, W, num_classes).
     widths: `widths(channels, strides, num_classes)`, in place of the decoder's own default.
+    enlarges: whether the decoder stays at the size of the deepest tap, and the head is `head(features, num_classes,
+        scale)`, with the stride of that tap as scale.
     """
 
     decoder: Callable[..., keras.Model]
-    head: Callable[[int, int], keras.Model]
+    head: Callable[..., keras.Model]
     widths: Callable[[Mapping[str, int], Mapping[str, int], int], Sequence[int]] | None = None
+    enlarges: bool = False
 
 
 def as_wide_as_unet(channels: Mapping[str, int], strides: Mapping[str, int], num_classes: int) -> list[int]:
@@ -59,6 +62,8 @@ DECODERS = {
     "unet": Part(yolo_unet.unet, pixels.pointwise),
     "segnet_matched": Part(yolo_segnet.segnet, pixels.transposed, as_wide_as_unet),
     "unet_plain": Part(unet.unet, pixels.pointwise),
+    "deeplab": Part(deeplab.deeplab, pixels.interpolated, enlarges=True),
+    "deeplab_aspp": Part(deeplab.pyramid, pixels.interpolated, enlarges=True),
 }
 
 
@@ -87,7 +92,8 @@ def segmenter(
     if widths is None and part.widths is not None:
         widths = part.widths(channels, strides, num_classes)
     decoder = part.decoder(channels, strides, widths=widths)
-    head = part.head(decoder.output["pixels"].shape[-1], num_classes)
+    scale = (max(strides.values()),) if part.enlarges else ()
+    head = part.head(decoder.output["pixels"].shape[-1], num_classes, *scale)
     image = keras.Input(encoder.input.shape[1:], name="image")
     maps = encoder(MultipleOf(max(strides.values()))(image))
     return keras.Model(image, feed(head, feed(decoder, maps)), name=name)

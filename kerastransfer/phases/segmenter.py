@@ -29,6 +29,9 @@ class SegmenterConfig(fitting.TrainingConfig):
     """Peak learning rate of the decoders, reached after the warm-up."""
     dice: float = 1.0
     """Weight of the Dice loss, which is added to the cross-entropy; with 0 only cross-entropy is used."""
+    output_stride: int = 0
+    """Largest stride of the encoder under the decoders, 8 or 16: strides beyond it are replaced by dilation, with the
+    same weights, as DeepLab does. With 0 the encoder stays as it is."""
     cache_features: bool = False
     """Compute the features of a frozen encoder once and train the decoders on them. This is faster, but mirroring
     (--flip) is then the only augmentation."""
@@ -38,6 +41,8 @@ class SegmenterConfig(fitting.TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "decoder_epochs", "decoder_learning_rate")
+        if self.output_stride not in (0, 8, 16):
+            raise UserError(f"--output-stride is {self.output_stride}; give 8 or 16, or 0 for the encoder as it is")
         if self.cache_features and self.strategy != "none":
             raise UserError(
                 f"--cache-features does not work with --strategy {self.strategy}; add --no-cache-features, or leave "
@@ -67,6 +72,7 @@ def segmenter(
     """
     from kerastransfer.losses.pixels import pixel_loss
     from kerastransfer.models import segmenter as segmenters
+    from kerastransfer.models.dense import dilated
     from kerastransfer.models.parts import freeze as frozen
     from kerastransfer.runs import trained
     from kerastransfer.training import statistics, strategy, transfer
@@ -78,6 +84,8 @@ def segmenter(
     def work() -> dict:
         with strategy.scope(config.strategy):
             part = trained.encoder(encoder)
+            if config.output_stride:
+                part = dilated(part, config.output_stride)
             require_size(part, config)
             if random:
                 part = random_twin(part)
