@@ -14,7 +14,7 @@ A label below 0 is padding. VOC has no crowds: they count as difficult objects.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -23,7 +23,7 @@ Arrays = Mapping[str, np.ndarray]
 Method = Literal["11-point", "area", "101-point"]
 # What becomes of a detection.
 HIT, IGNORED, FALSE = 1, 0, -1
-# Of numbers in one step of `precision`, so that memory does not grow with resamples times detections.
+# Of numbers in one step over resamples, so that memory does not grow with resamples times detections.
 BLOCK = 1 << 22
 
 
@@ -135,15 +135,20 @@ def precision(
         raise ValueError(f"method {method!r}; choose from {', '.join(get_args(Method))}")
     given = np.ones((1, len(positives)), np.int64) if weights is None else np.asarray(weights, np.int64)
     totals = given @ positives
-    result = np.full(totals.shape, np.nan)
+    result = np.empty(totals.shape)
     for label in range(positives.shape[1]):
         which = np.flatnonzero((labels == label) & (outcomes != IGNORED))
         hits, of = np.flatnonzero(outcomes[which] == HIT), images[which]
-        step = max(1, BLOCK // max(len(which), 1))
-        for start in range(0, len(given), step):
-            rows = slice(start, start + step)
+        result[:, label] = np.where(totals[:, label] > 0, 0.0, np.nan)
+        for rows in blocks(len(given), len(which)):
             result[rows, label] = _of_class(given[rows][:, of], hits, totals[rows, label], method)
     return result[0] if weights is None else result
+
+
+def blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of so many rows, each of about BLOCK numbers at most; none where there is no column."""
+    step = max(1, BLOCK // max(columns, 1))
+    yield from (slice(start, start + step) for start in range(0, rows, step) if columns)
 
 
 def _of_class(counts, hits, totals, method):
