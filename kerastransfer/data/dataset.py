@@ -11,7 +11,7 @@ Example = dict[str, np.ndarray]
 
 # Field of a sample: the arrays that an example has for it, of which those from `area` on may be missing.
 FIELDS = {
-    "boxes": ("boxes", "labels", "crowd", "difficult", "area", "truncated", "occluded"),
+    "boxes": ("boxes", "labels", "crowd", "difficult", "area", "truncated", "occluded", "hidden"),
     "masks": ("masks",),
     "segmentation": ("segmentation",),
     "label": ("label",),
@@ -56,7 +56,12 @@ class Sample:
             two flags (N,) bool, neither of which is trained on (`taught`):
             crowd, a region of many objects, as COCO has it: in scoring it absorbs any number of detections;
             difficult, an object that need not be found, as VOC has it: in scoring it is ignored but matched once;
-            and, only where the annotations state them, truncated and occluded (N,) bool;
+            and, only where the annotations state them,
+            truncated (N,) bool, an object of which a part is outside the image;
+            occluded (N,) bool, an object of which something else covers a part;
+            hidden (N,) float32, 0..1, how much of it other objects cover, as a share of its whole area. The whole
+            includes what is outside the image, but that does not count as hidden: what is visible, what is hidden and
+            what is outside add up to the whole;
             area (N,) float32 in pixels, where it is stated or there are masks to count it in: COCO's small, medium and
             large objects go by it;
         masks (N, H, W) bool, one for each box;

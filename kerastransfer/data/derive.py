@@ -6,7 +6,7 @@ import functools
 import numpy as np
 from scipy import ndimage
 
-from kerastransfer.data.dataset import Dataset, Example, Sample, part, taught
+from kerastransfer.data.dataset import FIELDS, Dataset, Example, Sample, part, taught
 from kerastransfer.data.layouts.objects import corners_of, objects, painted
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
@@ -71,7 +71,9 @@ def _with_components(sample: Sample, smallest: float) -> Example:
         kept = 1 + np.flatnonzero(areas >= smallest * segmentation.size)
         masks += [components == component for component in kept]
         labels += [value - 1] * len(kept)
-    return example | objects(corners_of(masks), labels, segmentation.shape, masks=masks)
+    # What was annotated of other objects is not said of these.
+    kept = {name: values for name, values in example.items() if name not in FIELDS["boxes"]}
+    return kept | objects(corners_of(masks), labels, segmentation.shape, masks=masks)
 
 
 def _segmentation_from_masks(dataset: Dataset) -> Dataset:

@@ -103,7 +103,7 @@ def toy(seed: int = 0, count: int | None = None, image_size: int = 256, *, diffi
 
 def _scene(difficulty: str, seed: int, index: int, size: int) -> Example:
     """An example of the reader's own: it may change it."""
-    image, owner, labels = _drawn(difficulty, seed, index, size)
+    image, owner, labels, truncated, hidden = _drawn(difficulty, seed, index, size)
     masks = owner == np.arange(len(labels))[:, None, None]
     return {
         "image": image.copy(),
@@ -112,6 +112,9 @@ def _scene(difficulty: str, seed: int, index: int, size: int) -> Example:
         "crowd": np.zeros(len(labels), bool),
         "difficult": np.zeros(len(labels), bool),
         "area": masks.sum(axis=(1, 2)).astype(np.float32),
+        "truncated": truncated.copy(),
+        "occluded": hidden > 0,
+        "hidden": hidden.copy(),
         "masks": masks,
         "segmentation": np.where(owner < 0, 0, labels[owner] + 1).astype(np.uint8),
     }
@@ -120,8 +123,9 @@ def _scene(difficulty: str, seed: int, index: int, size: int) -> Example:
 # A training set is read for checks, anchors and each phase, a test set some ten times by scores and exports. A scene of
 # 256 x 256 pixels takes 0.26 MB.
 @functools.lru_cache(maxsize=1024)
-def _drawn(difficulty: str, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image (H, W, 3) uint8; the number of the object at each pixel (H, W) int8, -1 for none; labels (N,) int32."""
+def _drawn(difficulty: str, seed: int, index: int, size: int) -> tuple[np.ndarray, ...]:
+    """Image (H, W, 3) uint8; the number of the object at each pixel (H, W) int8, -1 for none; labels (N,) int32;
+    truncated (N,) bool; hidden (N,) float32."""
     how = DIFFICULTIES[difficulty]
     rng = np.random.default_rng((seed, index))
     canvas = _texture(rng, size, size, size, _colours(rng, how, vivid=rng.uniform(*how.ground_vivid)))
@@ -130,14 +134,27 @@ def _drawn(difficulty: str, seed: int, index: int, size: int) -> tuple[np.ndarra
 
     placed = _place(rng, size, how)
     owner = np.full((size, size), -1, np.int8)
-    for number, (label, patch) in enumerate(placed):
+    for number, (label, patch, _) in enumerate(placed):
         _paint(canvas, patch, rng, how, label if rng.uniform() < how.usual else None)
         _claim(owner, patch, number)
-    return _photograph(rng, canvas), owner, np.array([label for label, _ in placed], np.int32)
+    labels = np.array([label for label, _, _ in placed], np.int32)
+    return _photograph(rng, canvas), owner, labels, *_unseen(placed, owner)
+
+
+def _unseen(placed, owner):
+    """Which objects reach out of the image (N,) bool, and the share of each that later ones cover (N,) float32."""
+    size = len(owner)
+    truncated = [(outline.min() < 0) | (outline.max() > size) for _, _, outline in placed]
+    inside = np.array([_inside(patch).sum() for _, patch, _ in placed])
+    visible = np.bincount(owner[owner >= 0], minlength=len(placed))
+    # Of an object that is all inside the image the pixels are counted, so that nothing hidden is exactly 0 and the
+    # share is exact.
+    whole = np.where(truncated, np.maximum(inside, [_area(outline) for _, _, outline in placed]), inside)
+    return np.array(truncated, bool), ((inside - visible) / whole).astype(np.float32)
 
 
 def _place(rng, size, how):
-    """Objects from back to front as (label, patch), each of them visible enough."""
+    """Objects from back to front as (label, patch, outline), each of them visible enough."""
     placed, areas, owner = [], [], np.full((size, size), -1)
     for _ in range(1 + rng.binomial(how.most_objects - 1, how.share_of_objects)):
         for _ in range(PLACEMENTS):
@@ -150,7 +167,7 @@ def _place(rng, size, how):
             full = np.array([*areas, _area(outline)])
             visible = np.bincount(tried[tried >= 0], minlength=len(full))
             if (visible >= LEAST_VISIBLE * full).all():
-                placed.append((label, patch))
+                placed.append((label, patch, outline))
                 areas, owner = list(full), tried
                 break
     return placed or _place(rng, size, how)
@@ -213,8 +230,13 @@ def _raster(points, width, size):
 
 
 def _claim(owner, patch, number):
-    rows, columns, covered = patch
-    owner[rows, columns][covered >= 0.5] = number
+    rows, columns, _ = patch
+    owner[rows, columns][_inside(patch)] = number
+
+
+def _inside(patch):
+    """The pixels of the patch that belong to the object, those that it covers by half or more."""
+    return patch[2] >= 0.5
 
 
 def _colours(rng, how, label=None, vivid=1.0):

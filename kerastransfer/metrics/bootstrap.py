@@ -61,3 +61,20 @@ def difference_over_seeds(a: np.ndarray, b: np.ndarray, *, confidence: float = 0
         return mean, np.nan, np.nan
     half = stats.t.ppf((1 + confidence) / 2, len(differences) - 1) * deviation / np.sqrt(len(differences))
     return mean, float(mean - half), float(mean + half)
+
+
+def resampled(images: int, *, resamples: int = 200, seed: int = 0) -> np.ndarray:
+    """How often each of `images` is in each bootstrap resample (R, N) int64, for numbers of the whole data set, such as
+    average precision, which are not a mean over images."""
+    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
+
+
+def percentiles(value: float, samples: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float, float]:
+    """A number, and the ends of its confidence interval from its values in bootstrap resamples (R,), by their
+    percentiles (Efron 1987, section 1). Resamples without a value are left out; without any the interval is NaN."""
+    samples = np.asarray(samples, np.float64)
+    samples = samples[~np.isnan(samples)]
+    if not len(samples):
+        return float(value), np.nan, np.nan
+    low, high = np.quantile(samples, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(value), float(low), float(high)

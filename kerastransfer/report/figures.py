@@ -240,6 +240,21 @@ def maps(
 
 
 @styled
+def bars(values: Mapping[str, Sequence[float]], groups: Sequence[str], *, y: str) -> Figure:
+    """Upright bars of G groups side by side, {model: (G,)}; a NaN has no bar."""
+    figure, (axis,) = _grid(1, width=7.4, height=3.6)
+    width = 0.8 / max(len(values), 1)
+    for number, (name, heights) in enumerate(values.items()):
+        places = np.arange(len(groups)) + (number - (len(values) - 1) / 2) * width
+        axis.bar(places, np.nan_to_num(np.asarray(heights, np.float64)), 0.92 * width, color=colour(number), label=name)
+    axis.set(ylabel=y, xticks=range(len(groups)), xticklabels=list(groups))
+    axis.tick_params(axis="x", labelcolor=INK)
+    axis.grid(axis="x", visible=False)
+    axis.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none")
+    return figure
+
+
+@styled
 def exported_files(names: Sequence[str], megabytes: Sequence[float], milliseconds: Sequence[float]) -> Figure:
     """Size of exported files and their time for one image, side by side; NaN for a time that was not measured."""
     figure, axes = _grid(2, width=3.9, height=0.9 + 0.36 * len(names))

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from kerastransfer.metrics.voc import iou
+
 COMPARED = ("boxes", "scores", "masks")
 # Smallest IoU of paired rows; see `pairs`.
 SAME_OBJECT, SAME_CANDIDATE = 0.5, 0.9
@@ -68,15 +70,6 @@ def pairs(one: Outputs, other: Outputs, strong: float) -> Iterator[tuple[int, in
         if len(theirs) and shared[row, best] >= 0:
             shared[:, best] = -1
             yield row, int(best)
-
-
-def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of boxes (N, 4) and (M, 4) as (N, M); 0 for boxes without area."""
-    areas, other_areas = (np.prod(np.maximum(some[:, 2:] - some[:, :2], 0), axis=-1) for some in (boxes, others))
-    near = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    far = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.prod(np.maximum(far - near, 0), axis=-1)
-    return shared / np.maximum(areas[:, None] + other_areas - shared, 1e-12)
 
 
 def _scores(outputs: Outputs) -> np.ndarray:

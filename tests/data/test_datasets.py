@@ -39,6 +39,7 @@ DTYPES = {
     "difficult": bool,
     "truncated": bool,
     "occluded": bool,
+    "hidden": np.float32,
     "area": np.float32,
     "masks": bool,
     "segmentation": np.uint8,

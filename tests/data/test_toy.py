@@ -34,6 +34,9 @@ def test_promises(difficulty):
         "crowd": ((number,), "bool"),
         "difficult": ((number,), "bool"),
         "area": ((number,), "float32"),
+        "truncated": ((number,), "bool"),
+        "occluded": ((number,), "bool"),
+        "hidden": ((number,), "float32"),
         "masks": ((number, 256, 256), "bool"),
         "segmentation": ((256, 256), "uint8"),
     }
@@ -95,6 +98,53 @@ def test_objects_overlap(examples):
     assert np.mean([overlap(example["boxes"]) for example in examples]) > 0.1
 
 
+def square(top, left, side, size=64):
+    outline = np.array([[0, 0], [0, 1], [1, 1], [1, 0]]) * side + [top, left]
+    return 0, drawn._raster(outline, None, size), outline
+
+
+def test_what_is_hidden_and_outside_by_hand():
+    """A square is covered by the half; one reaches out by a half, and a later one covers half of what is left; the last
+    one lies inside and free."""
+    placed = [square(8, 8, 16), square(8, 16, 16), square(40, 56, 16), square(40, 60, 8), square(30, 0, 4)]
+    owner = np.full((64, 64), -1)
+    for number, (_, patch, _) in enumerate(placed):
+        drawn._claim(owner, patch, number)
+    truncated, hidden = drawn._unseen(placed, owner)
+    np.testing.assert_array_equal(truncated, [False, False, True, True, False])
+    # Of 16 x 16 pixels 8 x 16 are outside and 8 x 4 are covered.
+    np.testing.assert_allclose(hidden, [0.5, 0, 8 * 4 / 256, 0, 0], atol=0.02)
+    assert hidden[1] == hidden[4] == 0
+
+
+def test_what_is_visible_hidden_and_outside_is_the_whole(difficulty, monkeypatch):
+    """Each outline is drawn again, alone and on a canvas three times as large, where a few pixels of its border may
+    round otherwise."""
+    size, placed, place = 160, [], drawn._place
+    monkeypatch.setattr(drawn, "_place", lambda *given: placed.append(place(*given)) or placed[-1])
+    drawn._drawn.cache_clear()
+    hidden_ones = 0
+    for sample in toy(seed=7, count=20, image_size=size, difficulty=difficulty).samples:
+        example = sample.read()
+        whole = []
+        for _, _, outline in placed[-1]:
+            mask = np.zeros((3 * size, 3 * size), bool)
+            rows, columns, covered = drawn._raster(outline + size, None, 3 * size)
+            mask[rows, columns] = covered >= 0.5
+            whole.append(mask)
+        inside = [mask[size:-size, size:-size] for mask in whole]
+        for k, mask in enumerate(whole):
+            covered = inside[k] & np.any([np.zeros_like(inside[k]), *inside[k + 1 :]], axis=0)
+            outside = mask.sum() - inside[k].sum()
+            assert example["hidden"][k] == pytest.approx(covered.sum() / mask.sum(), abs=0.02)
+            assert example["occluded"][k] or covered.sum() < 10
+            assert example["truncated"][k] or outside == 0
+            assert example["area"][k] + covered.sum() + outside == pytest.approx(mask.sum(), rel=0.02)
+            hidden_ones += example["occluded"][k]
+    assert hidden_ones > 5
+    drawn._drawn.cache_clear()
+
+
 def test_an_outline_covers_the_area_it_encloses():
     """The drawn coverage against the closed forms, so that masks are neither grown nor shrunk."""
     turned = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
@@ -141,9 +191,10 @@ def test_what_a_reader_changes_is_not_seen_by_the_next():
     sample = toy(seed=5, count=1, image_size=64).samples[0]
     first, untouched = sample.read(), sample.read()["image"].copy()
     first["image"][:] = 0
-    first["labels"][:] = -1
+    for name in ("labels", "truncated", "hidden"):
+        first[name][:] = -1
     np.testing.assert_array_equal(sample.read()["image"], untouched)
-    assert (sample.read()["labels"] >= 0).all()
+    assert (sample.read()["labels"] >= 0).all() and (sample.read()["hidden"] >= 0).all()
 
 
 def test_an_unknown_difficulty():

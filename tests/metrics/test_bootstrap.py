@@ -62,3 +62,19 @@ def test_the_interval_of_a_difference_over_seeds_is_students():
     )
     mean, low, high = bootstrap.difference_over_seeds([0.7], [0.5])
     assert mean == pytest.approx(0.2) and np.isnan([low, high]).all()
+
+
+def test_resamples_of_images():
+    counts = bootstrap.resampled(30, resamples=400, seed=1)
+    assert counts.shape == (400, 30) and (counts.sum(axis=1) == 30).all()
+    np.testing.assert_array_equal(counts, bootstrap.resampled(30, resamples=400, seed=1))
+    assert (counts == 0).mean() == pytest.approx((1 - 1 / 30) ** 30, abs=0.01), "as drawing with replacement has it"
+
+
+def test_percentiles_of_a_mean_are_its_interval():
+    values = np.random.default_rng(0).normal(0.6, 0.2, 500)
+    means = bootstrap.resampled(500, resamples=2000) @ values / 500
+    value, low, high = bootstrap.percentiles(values.mean(), means)
+    assert (value, low, high) == pytest.approx(bootstrap.interval(values), abs=0.003)
+    assert bootstrap.percentiles(0.5, [np.nan, 0.4, 0.4]) == pytest.approx((0.5, 0.4, 0.4))
+    np.testing.assert_equal(bootstrap.percentiles(0.5, [np.nan]), (0.5, np.nan, np.nan))
