@@ -41,7 +41,7 @@ class Settings:
     pairs: int = 12
     """Number of pairs of images that are shown for each model."""
     copies: bool = False
-    """Also show pairs that are copies of one image, or nearly so (a similarity above 0.999)."""
+    """Also show pairs that are copies of one image, or nearly so (a correlation or cosine above 0.999)."""
     apart: Literal["rank", "clusters"] = "rank"
     """What is close to one model and distant to the other: among the 5 nearest images of each other and as far apart
     as possible in rank (`rank`), or in the same of many clusters and in different ones of few (`clusters`, as in Li et
@@ -213,7 +213,8 @@ def _findings(settings, material, names, ordered, split):
         _meaning(settings, len(material.names)),
     ]
     if not settings.copies:
-        text.append(f"Pairs whose similarity is above {COPIES} are left out among the nearest, as copies of one image.")
+        measure = "correlation" if settings.metric == "correlation" else "cosine"
+        text.append(f"Pairs whose {measure} is above {COPIES} are left out among the nearest, as copies of one image.")
     figures = []
     for number, name in enumerate(names):
         title = f"Nearest images to {name}"
