@@ -259,7 +259,8 @@ def _spread(widths, gap, slope):
         f"({slope.low:+.4f} to {slope.high:+.4f}, over draws of the test images; where classes are in few "
         "images, such intervals are rough). A gap that came from contours alone would fall as the band "
         "widens, since more and more of its pixels are away from them. That two numbers are equal can never be "
-        "shown, so the claim of a constant gap is judged as: neither in narrow nor in wide bands is the gap below half of what it is in the others."
+        "shown, so the claim of a constant gap is judged as: neither in narrow nor in wide bands is the gap below "
+        "half of what it is in the others."
     )
 
 
