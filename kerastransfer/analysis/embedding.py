@@ -89,14 +89,17 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, neighbours: int =
     """Whether the vote of the nearest other images gives the label of each image, (N,): 1 or 0, and NaN for an image
     that is the only one of its class. points: (N, D). labels: (N,) in [0, K). If classes have as many votes, that of
     the nearest image counts."""
+    import threadpoolctl
     from sklearn.neighbors import NearestNeighbors
 
     labels = np.asarray(labels)
     neighbours = min(neighbours, len(points) - 1)
     if neighbours < 1:
         return np.full(len(points), np.nan)
-    # Without an argument an image is no neighbour of itself, even if it has copies.
-    _, found = NearestNeighbors(n_neighbors=neighbours).fit(points).kneighbors()
+    # On a busy machine several threads wait for each other most of the time.
+    with threadpoolctl.threadpool_limits(1):
+        # Without an argument an image is no neighbour of itself, even if it has copies.
+        _, found = NearestNeighbors(n_neighbors=neighbours).fit(points).kneighbors()
     votes = labels[found]
     # The nearest has a little more weight than all others together, and all of that together is less than a vote.
     weights = 1 + 0.5 ** np.arange(1, neighbours + 1)

@@ -41,7 +41,7 @@ class Settings:
     pairs: int = 12
     """Number of pairs of images that are shown for each model."""
     copies: bool = False
-    """Also show pairs that are copies of one image, or nearly so (a similarity above 0.999)."""
+    """Also show pairs that are copies of one image, or nearly so (a correlation or cosine above 0.999)."""
     apart: Literal["rank", "clusters"] = "rank"
     """What is close to one model and distant to the other: among the 5 nearest images of each other and as far apart
     as possible in rank (`rank`), or in the same of many clusters and in different ones of few (`clusters`, as in Li et
@@ -79,8 +79,8 @@ def nearest_pairs(
     """The `count` most similar pairs of images in features (N, D), of all pairs; fewer if there are not as many.
 
     metric: "euclidean" (the negative distance), "dot", "cosine", or "correlation" over features. copies: keep pairs
-        whose similarity is above `COPIES`; of "euclidean" and "dot", whose cosine is. Of equally similar pairs that of the
-        smaller numbers is first.
+        whose similarity is above `COPIES`; of "euclidean" and "dot", whose cosine is. Of equally similar pairs that of
+        the smaller numbers is first.
     Memory grows with N, not with its square. Raises ValueError for an unknown metric or other shapes.
     """
     prepared = _prepared(features, metric)
@@ -103,7 +103,10 @@ def nearest_pairs(
         values = np.concatenate([values, found[one, other]])
         order = np.lexsort((images[:, 1], images[:, 0], -values))[:count]
         images, values = images[order], values[order]
-    return Pairs(images, values, np.full(len(values), np.nan))
+    # Small distances lose digits in products of large numbers.
+    values = _of_pairs(prepared, images, metric)
+    order = np.lexsort((images[:, 1], images[:, 0], -values))
+    return Pairs(images[order], values[order], np.full(len(values), np.nan))
 
 
 def apart_by_rank(
@@ -151,7 +154,8 @@ def apart_by_clusters(
     few: np.ndarray,
 ) -> Pairs:
     """Pairs of images that share one of many clusters in features (N, D) and not one of few in features (N, E), those
-    that are most similar in the first before others. many, few: (N,) the cluster of each image in the first space, and in the second."""
+    that are most similar in the first before others. many, few: (N,) the cluster of each image in the first space, and
+    in the second."""
     near, far = _prepared(close, metric), _prepared(distant, metric)
     images = []
     for cluster in np.unique(many):
@@ -209,7 +213,8 @@ def _findings(settings, material, names, ordered, split):
         _meaning(settings, len(material.names)),
     ]
     if not settings.copies:
-        text.append(f"Pairs whose similarity is above {COPIES} are left out among the nearest, as copies of one image.")
+        measure = "correlation" if settings.metric == "correlation" else "cosine"
+        text.append(f"Pairs whose {measure} is above {COPIES} are left out among the nearest, as copies of one image.")
     figures = []
     for number, name in enumerate(names):
         title = f"Nearest images to {name}"
@@ -255,7 +260,8 @@ def _meaning(settings, images):
     if settings.apart == "rank":
         return (
             f"Close to one model and distant to the other: each of the two images is among the "
-            f"{min(CLOSE, images - 1)} nearest of the other to the one model, and as many images as possible are nearer to the other model."
+            f"{min(CLOSE, images - 1)} nearest of the other to the one model, and as many images as possible are "
+            "nearer to the other model."
         )
     many, few = numbers_of_clusters(images)
     return (

@@ -70,7 +70,8 @@ def study(settings: Settings, material: Segmented, progress: Callable) -> Findin
         TITLE,
         text=[
             f"Mean IoU over {len(classes)} classes, background included, from one confusion matrix of the "
-            f"{len(counted)} test images; void pixels are not scored. The intervals are over draws of the test images.",
+            f"{len(counted)} test images; void pixels are not scored. The intervals are over draws of the test images; "
+            "those of classes that few images have are rough.",
             *_absent(classes, whole),
         ],
         numbers=numbers,

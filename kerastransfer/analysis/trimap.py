@@ -255,11 +255,12 @@ def _spread(widths, gap, slope):
         return "No pixel is near a contour and scored."
     return (
         f"Over the widths from {widths[0]} to {widths[-1]} pixels the trimap gap is between {np.nanmin(gap):+.3f} and "
-        f"{np.nanmax(gap):+.3f}; a line fitted to it rises by {slope.value:+.4f} for every 10 pixels "
-        f"({slope.low:+.4f} to {slope.high:+.4f}, over draws of the test images). A gap that came from contours alone "
-        "would fall as the band widens, since more and more of its pixels are away from them. That two numbers are "
-        "equal can never be shown, so the claim of a constant gap is judged as: neither in narrow nor in wide bands is "
-        "the gap below half of what it is in the others."
+        f"{np.nanmax(gap):+.3f}; the line fitted to it has a slope of {slope.value:+.4f} for 10 pixels "
+        f"({slope.low:+.4f} to {slope.high:+.4f}, over draws of the test images; where classes are in few "
+        "images, such intervals are rough). A gap that came from contours alone would fall as the band "
+        "widens, since more and more of its pixels are away from them. That two numbers are equal can never be "
+        "shown, so the claim of a constant gap is judged as: neither in narrow nor in wide bands is the gap below "
+        "half of what it is in the others."
     )
 
 

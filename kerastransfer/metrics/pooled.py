@@ -1,6 +1,10 @@
 """The IoU of a whole test set, from the pixels of all images together, as PASCAL VOC counts it: background is a class
-like any other. Its interval is over images, which are drawn again with replacement (the percentile bootstrap, Efron and
-Tibshirani 1993, section 13.3)."""
+like any other.
+
+Its interval is over images, which are drawn again with replacement (the percentile bootstrap, Efron and Tibshirani
+1993, section 13.3). Where a class is in a few images only, draws without the largest of its objects differ much from
+the whole, and the interval is rough and lopsided.
+"""
 
 from collections.abc import Iterable
 

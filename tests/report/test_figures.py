@@ -110,3 +110,17 @@ def test_lines_have_ticks_where_there_are_values():
     assert axis.get_xscale() == "log" and [tick.get_text() for tick in axis.get_xticklabels()] == ["8", "42"]
     assert not len(axis.get_xticks(minor=True))
     assert [line.get_label() for line in axis.lines] == ["a", "b"] and len(axis.collections) == 1
+
+
+def test_maps_name_the_classes_that_occur_if_they_are_few():
+    labels = np.arange(30) % 3 * 2
+    points = {"one": np.random.default_rng(0).normal(size=(30, 2)), "other": np.zeros((30, 2))}
+    names = [f"class {number}" for number in range(6)]
+    figure = figures.maps(points, labels, names)
+    drawn(figure)
+    assert [text.get_text() for text in figure.legends[0].texts] == ["class 0", "class 2", "class 4"]
+    colours = [dots.get_facecolor()[0] for dots in figure.axes[0].collections]
+    assert len(colours) == 3 and not np.allclose(colours[0], colours[1])
+    assert not figures.maps(points, labels, names, named=2).legends
+    plain = figures.maps(points, None, ())
+    assert len(plain.axes[0].collections) == 1 and not plain.legends

@@ -106,3 +106,17 @@ def test_instances_are_tinted_where_their_masks_are():
     tinted = pictures.detections([image], [{**box, "masks": mask}], [{**found, "masks": mask}], ("disc",), columns=1)
     changed = (np.asarray(tinted.convert("RGB")) != plain).any(-1)
     assert changed.any(axis=1).mean() == pytest.approx(0.5, abs=0.1)  # the upper half of both tiles
+
+
+def test_scattered_images_stand_where_the_map_has_them():
+    """Four corners, and two images at one place, of which one is shown."""
+    images = np.zeros((6, 8, 8, 3), np.uint8) + np.arange(0, 240, 40, dtype=np.uint8)[:, None, None, None]
+    places = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [0.5, 0.5], [0.5, 0.5]])
+    page = pictures.scattered(images, np.array([0, 1, 2, 3, 4, 5]), places, thumbnail=10, size=50)
+    shades = np.asarray(page)[5::10, 5::10]
+    assert page.size == (50, 50)
+    # The y axis goes up.
+    np.testing.assert_array_equal(shades[[4, 0, 4, 0, 2], [0, 0, 4, 4, 2], 0], [0, 40, 80, 120, 160])
+    assert (shades[..., 3] > 0).sum() == 5
+    one = pictures.scattered(images, np.array([3]), np.zeros((1, 2)), thumbnail=10, size=50)
+    assert (np.asarray(one)[..., 3] > 0).sum() == 100
