@@ -402,7 +402,7 @@ def _chart(curves, figure):
         "map, or of the deepest map of a model without one. On the left nothing is left of where something is."
     )
     picture = figures.lines(curves, x="places along a side", y="top-1", logarithmic=True)
-    return "probes.png", figure("Probes of pooled maps", caption, b"", chart=True), picture
+    return "probes", figure("Probes of pooled maps", caption, b"", chart=True), picture
 
 
 def _said(material, parts) -> str:
