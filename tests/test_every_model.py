@@ -21,7 +21,7 @@ from kerastransfer.codecs.masked_boxes import MaskedBoxes
 from kerastransfer.codecs.retinanet import retinanet_codec
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.codecs.yolov3 import YoloV3Codec
-from kerastransfer.decoders import adaption, fpn
+from kerastransfer.decoders import adaption, deeplab, fpn
 from kerastransfer.decoders import genesis as genesis_decoders
 from kerastransfer.decoders import unet as plain_unet
 from kerastransfer.decoders import yolo_segnet as segnet_decoder
@@ -47,7 +47,7 @@ from kerastransfer.models import (
     yolo_mask,
 )
 from kerastransfer.models.classifier import classifier
-from kerastransfer.models.dense import dense, yolo_dense
+from kerastransfer.models.dense import dense, dilated, yolo_dense
 from kerastransfer.models.fcos import fcos
 from kerastransfer.models.parts import joined
 from kerastransfer.models.retinanet import LEVELS, retinanet
@@ -295,6 +295,16 @@ MODELS = {
         covers=(plain_unet.unet,),
         trained=("pixels",),
     ),
+    "decoder deeplab": ANY_SIZE(
+        lambda: deeplab.deeplab(CHANNELS, STRIDES, widths=(16,)),
+        lambda: ({"c3": numbers(4, 6, 6)},),
+        covers=(deeplab.deeplab,),
+    ),
+    "decoder deeplab_aspp": ANY_SIZE(
+        lambda: deeplab.pyramid(CHANNELS, STRIDES, widths=(7,)),
+        lambda: ({"c3": numbers(16, 18, 6)},),
+        covers=(deeplab.pyramid,),
+    ),
     "decoder fpn": ANY_SIZE(
         lambda: fpn.fpn({"c3": 4, "c4": 5, "c5": 6}, {"c3": 8, "c4": 16, "c5": 32}, filters=6),
         lambda: ({"c3": numbers(8, 12, 4), "c4": numbers(4, 6, 5), "c5": numbers(2, 3, 6)},),
@@ -383,6 +393,12 @@ MODELS = {
         covers=(pixels.pointwise,),
         float32=True,
     ),
+    "head interpolated": ANY_SIZE(
+        lambda: pixels.interpolated(6, 3, 4),
+        lambda: ({"pixels": numbers(4, 6, 6)},),
+        covers=(pixels.interpolated,),
+        float32=True,
+    ),
     "head mask": Case(
         lambda: mask.fcn(5, 2, pool=4, mask_size=4, convs=2, filters=6, activation="relu6", batch_norm=True),
         lambda: ({"rois": numbers(4, 4, 4, 5)},),
@@ -462,6 +478,10 @@ MODELS = {
         slow=True,
     ),
     "detector, dense": DETECTOR(lambda: dense(yolov1(small_encoder(), CODEC), 2), covers=(dense,), standard=False),
+    "encoder, dilated": ANY_SIZE(lambda: dilated(small_encoder(), 2), image, covers=(dilated,), standard=False),
+    "encoder resnet101_dcn, dilated": ANY_SIZE(
+        lambda: dilated(residual("resnet101_dcn"), 16), image, standard=False, close=0.05, slow=True
+    ),
     # image to logits
     "classifier": ANY_SIZE(
         lambda: classifier(small_encoder(), 3, dropout=0.3), image, covers=(classifier,), float32=True
@@ -477,6 +497,15 @@ MODELS = {
     ),
     "segmenter unet_plain": ANY_SIZE(
         lambda: segmenter.segmenter(small_encoder(), "unet_plain", 3), image, float32=True, slow=True
+    ),
+    "segmenter deeplab": ANY_SIZE(
+        lambda: segmenter.segmenter(strided_encoder(), "deeplab", 3, widths=(16,)), image, float32=True
+    ),
+    "segmenter deeplab_aspp": ANY_SIZE(
+        lambda: segmenter.segmenter(dilated(strided_encoder(), 8), "deeplab_aspp", 3),
+        image,
+        float32=True,
+        slow=True,
     ),
     "unet": ANY_SIZE(lambda: unet(3, width=4, depth=3), image, covers=(unet,), float32=True),
     "segmenter behind its encoder": ANY_SIZE(

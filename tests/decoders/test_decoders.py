@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerastransfer.decoders.deeplab import deeplab, pyramid
 from kerastransfer.decoders.yolo_segnet import segnet
 from kerastransfer.decoders.yolo_unet import unet
 
@@ -85,3 +86,38 @@ def test_an_encoder_of_stride_32_takes_the_last_widths_in_proportion(side):
 def test_too_few_widths(build):
     with pytest.raises(ValueError, match="widths"):
         build(PAPER, STRIDES, widths=(8, 4))
+
+
+def test_deeplab_as_in_the_paper():
+    """On a ResNet-101 of stride 16: 1024 channels from 2048, at the size of c5."""
+    channels, strides = {"c4": 1024, "c5": 2048}, {"c4": 16, "c5": 16}
+    decoder = deeplab(channels, strides)
+    assert list(decoder.input) == ["c5"]
+    assert decoder.compute_output_shape({"c5": (1, 14, 14, 2048)}) == {"pixels": (1, 14, 14, 1024)}
+    kernel, bias = decoder.weights
+    assert kernel.shape == (1, 1, 2048, 1024) and not np.any(bias)
+    assert np.std(kernel) == pytest.approx(0.01, rel=0.01)
+    assert pyramid(channels, strides).output["pixels"].shape[-1] == 256
+    assert deeplab({"c5": 512}, {"c5": 16}).output["pixels"].shape[-1] == 256
+
+
+@pytest.mark.parametrize(("stride", "rates"), [(8, [12, 24, 36]), (16, [6, 12, 18]), (32, [3, 6, 9])])
+def test_the_pyramid_reaches_as_far_in_the_image_at_any_stride(stride, rates):
+    decoder = pyramid({"c5": 64}, {"c5": stride}, widths=(8,))
+    assert [decoder.get_layer(f"pyramid{number}_conv").dilation_rate[0] for number in (2, 3, 4)] == rates
+
+
+def test_the_pyramid_joins_its_branches_as_one_convolution_would():
+    """Of five joined maps, one of them the mean of the image at every place (Chen et al. 2017, figure 5)."""
+    decoder = pyramid({"c5": 6}, {"c5": 32}, widths=(4,))
+    keras.utils.set_random_seed(0)
+    maps = np.random.default_rng(0).normal(size=(2, 5, 7, 6)).astype("float32")
+    names = ["pyramid1_relu", "pyramid2_relu", "pyramid3_relu", "pyramid4_relu", "image_relu", "join"]
+    read = keras.Model(decoder.input, [decoder.get_layer(name).output for name in names])
+    *branches, joined = (np.array(one) for one in read({"c5": maps}))
+    mean = np.broadcast_to(branches.pop(), (2, 5, 7, 4))
+    kernel = np.concatenate([np.array(decoder.get_layer(f"{part}_join").kernel)[0, 0] for part in ("pyramid", "image")])
+    np.testing.assert_allclose(joined, np.concatenate([*branches, mean], axis=-1) @ kernel, atol=1e-5)
+    weights = np.array(decoder.get_layer("image_conv").kernel)[0, 0]
+    wanted = np.maximum(maps.mean(axis=(1, 2), keepdims=True) @ weights / np.sqrt(1 + 1e-5), 0)
+    np.testing.assert_allclose(mean[:, :1, :1], wanted, atol=1e-5)

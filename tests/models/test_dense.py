@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 
 from kerastransfer.codecs.yolov1 import YoloV1Codec
+from kerastransfer.encoders import resnet as resnets
+from kerastransfer.encoders import taps
 from kerastransfer.encoders.yolov1 import POOL, YOLOV1, strides_to, yolov1_encoder
-from kerastransfer.models.dense import Odds, Vote, dense, receptive_radius, yolo_dense
+from kerastransfer.errors import UserError
+from kerastransfer.layers.deformable import DeformableConv2D
+from kerastransfer.models.adapter import encoder_of
+from kerastransfer.models.dense import Odds, Vote, dense, dilated, receptive_radius, yolo_dense
 from kerastransfer.models.yolov1 import yolov1
 
 # Every kind of layer; total stride 8, and what is seen stays small.
@@ -242,3 +247,115 @@ def test_the_segmenter_is_saved_and_loaded(trained, tmp_path):
     image = pixels(32, 48)
     assert again(image).shape == (1, 32, 48, 2)
     np.testing.assert_allclose(again(image), model(image), atol=1e-5)
+
+
+# Encoders whose last strides are replaced by dilation
+
+# Fewer filters might send the offsets of deformable convolutions beyond the map.
+STAGES = ((4, 2), (4, 1), (5, 1), (6, 1))
+
+
+def mobilenet_v2():
+    model = keras.applications.MobileNetV2(input_shape=(64, 64, 3), alpha=0.35, include_top=False, weights=None)
+    return encoder_of(model, "tf")
+
+
+def built_for_64_pixels():
+    """Its last convolution was built for a map of 4 x 4, padding included, which is smaller than its dilated kernel."""
+    x = image = keras.Input((64, 64, 3))
+    for stride in (2, 2, 2, 2, 2, 1):
+        x = keras.layers.Conv2D(4, 3, stride, activation="tanh")(keras.layers.ZeroPadding2D(1)(x))
+    return encoder_of(keras.Model(image, x), "unit")
+
+
+DILATED = {
+    "yolov1": lambda: yolov1_encoder((*FIVE[:2], (((2, 1), (4, 3)), POOL), ((5, 3, 2),), ((6, 3), POOL, (6, 3)))),
+    "resnet": lambda: resnets.resnet50(stages=STAGES),
+    "resnet, stride in 3x3": lambda: resnets.resnet50(stages=STAGES, stride_in="3x3"),
+    "yolov3": darknet_encoder,
+    "mobilenet_v2": mobilenet_v2,
+    "built for 64 pixels": built_for_64_pixels,
+}
+
+
+def same_taps(encoder, copy, image):
+    """At every second (fourth, ...) position the copy has what the encoder has."""
+    own, found = taps.strides(encoder), taps.strides(copy)
+    given, got = encoder(image), copy(image)
+    assert list(got) == list(given)
+    for tap, values in given.items():
+        wanted, step = np.array(values), own[tap] // found[tap]
+        assert wanted.std() > 1e-3
+        np.testing.assert_allclose(
+            np.array(got[tap])[:, ::step, ::step], wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max(), err_msg=tap
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DILATED)
+def test_a_dilated_encoder_has_the_taps_of_the_encoder(name):
+    keras.utils.set_random_seed(0)
+    encoder = alive(DILATED[name]())
+    strides = taps.strides(encoder)
+    assert max(strides.values()) == 32
+    for output_stride in (16, 8):
+        copy = dilated(encoder, output_stride)
+        assert taps.strides(copy) == {tap: min(stride, output_stride) for tap, stride in strides.items()}
+        assert copy.name == encoder.name and taps.channels(copy) == taps.channels(encoder)
+        for one, other in zip(copy.weights, encoder.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+        same_taps(encoder, copy, pixels(64, 64))
+    # The copy is one: training it leaves the encoder alone.
+    weight = copy.trainable_weights[0]
+    before = np.array(encoder.trainable_weights[0])
+    weight.assign_add(np.ones(weight.shape))
+    np.testing.assert_array_equal(encoder.trainable_weights[0], before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stride_in", ["1x1", "3x3"])
+@pytest.mark.parametrize("kind", [1, 2])
+def test_deformable_convolutions_reach_as_far_on_a_finer_map(kind, stride_in):
+    """Whole offsets meet the same pixels; others are interpolated between nearer ones."""
+    keras.utils.set_random_seed(0)
+    encoder = alive(resnets.resnet(STAGES, deformable=kind, stride_in=stride_in))
+    layers = [layer for layer in encoder.layers if isinstance(layer, DeformableConv2D)]
+    random = np.random.default_rng(0)
+    for layer in layers:
+        values = random.integers(-1, 2, layer.offset.bias.shape).astype("float32")
+        # Factors may be any number, and are not changed.
+        values[layer._shifts :] = random.normal(size=values[layer._shifts :].shape)
+        layer.offset.bias.assign(values)
+    assert len(layers) == 3
+    for output_stride in (16, 8):
+        copy = dilated(encoder, output_stride)
+        same_taps(encoder, copy, pixels(64, 64))
+    name = layers[-1].name
+    own, finer = (model.get_layer(name).offset.bias[: layers[-1]._shifts] for model in (encoder, copy))
+    np.testing.assert_array_equal(finer, (4 if stride_in == "1x1" else 2) * np.array(own))
+    with pytest.raises(ValueError, match="is deformable and may see anything"):
+        receptive_radius(encoder)
+
+
+def test_a_dilated_encoder_of_the_same_stride_is_a_copy():
+    encoder = yolov1_encoder(FIVE)
+    copy = dilated(encoder, 8)
+    assert copy is not encoder and taps.strides(copy) == taps.strides(encoder)
+    same_taps(encoder, copy, pixels(32, 32))
+
+
+def test_what_cannot_be_dilated_is_refused_in_one_line():
+    image = keras.Input((None, None, 3))
+    encoder = keras.Model(image, {"c1": keras.layers.Conv2D(4, 3, 2, padding="same", name="uneven")(image)})
+    for model, stride, words in (
+        (
+            yolov1_encoder(FIVE),
+            16,
+            "--output-stride 16: the largest stride of the encoder is 8; give 8, or leave it out",
+        ),
+        (yolov1_encoder(FIVE), 3, "--output-stride 3: the largest stride of the encoder is 8; give 8"),
+        (encoder, 1, "cannot be dilated .layer 'uneven' pads more on the far sides"),
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            dilated(model, stride)
+        assert "\n" not in str(error.value) and "--head" not in str(error.value)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerastransfer.encoders import taps
 from kerastransfer.encoders.yolov1 import yolov1_encoder
 from kerastransfer.errors import UserError
 from kerastransfer.export import loading
@@ -141,6 +142,38 @@ def test_other_training_images_are_taken(encoders, started):
     assert fitted[0][1] is scenes
 
 
+@pytest.mark.slow
+def test_a_dilated_encoder_has_the_given_weights(encoders, started):
+    start, fitted = started
+    config = SegmenterConfig(data="toy:10", image_size=48, quiet=True, precision="float32", output_stride=16)
+    part, report, _ = start("deeplab", "deeplab", encoders["own"], config=config)
+    given = trained.encoder(encoders["own"])
+    assert taps.strides(given)["c5"] == 32 and taps.strides(part)["c5"] == 16
+    assert transfer.checksum(part) == transfer.checksum(given)
+    assert report["moved"] == report["fresh"] == [] and report["source"] == str(encoders["own"])
+    # Of 16, which is the largest stride now, 48 is a multiple.
+    assert fitted[0][0].network.compute_output_shape((1, 48, 48, 3))[1:3] == (48, 48)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stride", "words"),
+    [("foreign", 16, "the largest stride of the encoder is 8; give 8"), ("uneven", 8, "cannot be dilated")],
+)
+def test_an_encoder_that_cannot_be_dilated(kind, stride, words, encoders, started, tmp_path):
+    start, fitted = started
+    if kind == "uneven":
+        image = keras.Input((None, None, 3))
+        x, maps = image, {}
+        for number in range(1, 5):
+            x = maps[f"c{number}"] = keras.layers.Conv2D(4, 3, 2, "same", name=f"uneven{number}")(x)
+        loading.write_keras(keras.Model(image, maps), tmp_path / "uneven.keras")
+    path = encoders.get(kind, tmp_path / "uneven.keras")
+    config = SegmenterConfig(data="toy:10", image_size=64, quiet=True, precision="float32", output_stride=stride)
+    with pytest.raises(UserError, match=f"--output-stride {stride}: .*{words}"):
+        start("deeplab", "deeplab", path, config=config)
+    assert not fitted
+
+
 @pytest.mark.parametrize(("kind", "size", "stride"), [("own", 48, 32), ("foreign", 60, 8)])
 def test_an_image_size_that_the_encoder_does_not_divide(kind, size, stride, encoders, started, tmp_path):
     start, fitted = started
@@ -166,6 +199,8 @@ def test_settings_that_cannot_work(flags):
     (name,) = flags
     with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is 0"):
         SegmenterConfig(**flags)
+    with pytest.raises(UserError, match="--output-stride is 12; give 8 or 16, or 0"):
+        SegmenterConfig(output_stride=12)
     with pytest.raises(UserError, match="--cache-features does not work with --strategy mirrored"):
         SegmenterConfig(cache_features=True, strategy="mirrored")
 
