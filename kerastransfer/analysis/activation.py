@@ -193,4 +193,4 @@ def _sheet(material, covers, pictures):
         "yellow where it is most."
     )
     picture = sheet(tiles, columns=1 + len(material.maps), headings=("image", *material.maps))
-    return "activation.png", Figure("Where the encoders are active", caption, b""), picture
+    return "activation", Figure("Where the encoders are active", caption, b""), picture

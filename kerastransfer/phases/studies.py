@@ -115,7 +115,8 @@ def make(config: StudiesConfig, sources: Sources, run: RunFolder, result: Outcom
     for name, found in made.items():
         result.sections.append(_section(name, found, run))
         for model, values in found.get("numbers", {}).items():
-            numbers.setdefault(model, {}).update(values)
+            own = {metric if metric.startswith(f"{name}/") else f"{name}/{metric}": v for metric, v in values.items()}
+            numbers.setdefault(model, {}).update(own)
     for model, values in numbers.items():
         if model in result.models:
             result.models[model].metrics |= {key: np.nan if v is None else v for key, v in values.items()}
