@@ -23,7 +23,7 @@ WORDS = {
     "both": "wrong class and wrong place",
     "duplicate": "an object that a better detection has found",
     "background": "no object there",
-    "missed": "an object that none of the above is about",
+    "missed": "an object that no detection is right about and no error of classification or localisation",
 }
 
 
@@ -97,10 +97,9 @@ def errors(
         parts.append((kinds, np.where(targets < 0, -1, before + targets), missed))
         before += len(objects.labels)
     order, labels, images = voc.ranked([seen for _, seen in everything])
-    kinds, targets, missed = (
-        np.concatenate([np.zeros(0, kind), *values])
-        for kind, values in zip(("<U14", int, bool), zip(*parts, strict=True) if parts else [()] * 3, strict=True)
-    )
+    kinds = np.concatenate([np.zeros(0, "<U14"), *(one for one, _, _ in parts)])
+    targets = np.concatenate([np.zeros(0, int), *(one for _, one, _ in parts)])
+    missed = np.concatenate([np.zeros(0, bool), *(one for _, _, one in parts)])
     counts = {kind: int((kinds == kind).sum()) for kind in OF_DETECTIONS}
     whole = _Whole(kinds[order], targets[order], labels, images, [one for one, _ in everything], num_classes)
     unfound = whole.wanted & ~np.isin(np.arange(before), targets[kinds == RIGHT])
@@ -153,7 +152,8 @@ def _of_image(objects: voc.Objects, seen: voc.Seen, foreground: float, backgroun
     targets = np.select(
         [kinds == "localisation", kinds == "classification"], [own.argmax(axis=1), other.argmax(axis=1)], -1
     )
-    for k in np.argsort(-seen.scores, kind="stable"):
+    order = np.argsort(-seen.scores, kind="stable")
+    for k in order[best[order] >= foreground]:
         nearest = int(own[k].argmax())
         if own[k, nearest] >= foreground:
             kinds[k], targets[k] = RIGHT, nearest
@@ -242,7 +242,7 @@ def study(settings: Settings, material: Detected, progress: Callable[[Iterable],
             **{f"error/{kind}": cost for kind, cost in one.costs.items()},
             **{f"error_count/{kind}": count for kind, count in one.counts.items()},
         }
-    columns = [f"{what} of {model}" for what in ("cost to", "number") for model in models]
+    columns = [f"{model}, {what}" for what in ("cost", "number") for model in models]
     rows = [
         (kind, [found[m].costs[kind] for m in models] + [found[m].counts[kind] for m in models])
         for kind in (*KINDS, *SPECIAL)
@@ -267,13 +267,13 @@ def study(settings: Settings, material: Detected, progress: Callable[[Iterable],
 
 
 def _text(settings, score):
-    kinds = "; ".join(f"{kind}: {words}" for kind, words in WORDS.items())
+    kinds = "; ".join(f"{kind} ({words})" for kind, words in WORDS.items())
     return [
-        f"Every wrong detection, and every object that nobody found, is of one kind (Bolya et al. 2020): {kinds}. A "
+        f"Errors of six kinds (Bolya et al. 2020), five of wrong detections and one of objects: {kinds}. A "
         f"detection is at the place of an object from an IoU of {settings.foreground:g} on, and on background up to "
         f"{settings.background:g}.",
         f"What a kind costs is the gain in {score}, mean average precision at IoU {settings.foreground:g} over 101 "
         "recalls as COCO has it, if its errors alone are put right; costs do not add up. They weigh errors by their "
         "scores, which the numbers do not: these grow with every detection of a low score. False positives are all "
-        "wrong detections, false negatives all objects that were not found.",
+        "wrong detections, false negatives all objects that no detection is right about.",
     ]

@@ -211,7 +211,7 @@ def test_the_study_of_two_models():
     assert findings.numbers["b"]["error/localisation"] == alone.costs["localisation"]
     assert findings.numbers["b"]["error_count/false positives"] == sum(alone.counts[kind] for kind in OF_DETECTIONS)
     table = findings.tables[0]
-    assert table.columns == ["cost to of a", "cost to of b", "number of a", "number of b"]
+    assert table.columns == ["a, cost", "b, cost", "a, number", "b, number"]
     assert [name for name, _ in table.rows][:6] == list(KINDS)
     ((_, figure, chart),) = findings.figures
     assert figure.chart and [bar.get_height() for bar in chart.axes[0].containers[1]] == pytest.approx(
