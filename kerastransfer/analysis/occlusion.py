@@ -344,9 +344,9 @@ def _text(settings, occlusion, of_groups, counts, total):
         among = ", ".join(f"{count:,} is {name}" for name, count in of_groups.items())
         text[1] += (
             f" Of the {total:,} objects to find, the occlusion of {among} (low from {SHARES[0]:.0%}, medium from "
-            f"{SHARES[1]:.0%}, high from {SHARES[2]:.0%} of their area). The sets low and medium are the objects of that "
-            f"level or a higher one and those that are truncated, {counts['low']:,} and {counts['medium']:,}, as in the "
-            "paper."
+            f"{SHARES[1]:.0%}, high from {SHARES[2]:.0%} of their area). The sets low and medium are the objects of "
+            f"that level or a higher one and those that are truncated, {counts['low']:,} and {counts['medium']:,}, as "
+            "in the paper."
         )
     else:
         text[1] += " All that have one of them are taken together, where the paper has a set of low and one of medium."
