@@ -200,6 +200,14 @@ def test_label_maps_are_drawn_and_timed():
     assert len(timed(fill, 2)) == 2
 
 
+def test_studies_of_detectors_are_timed():
+    from analysis import detectors, timed
+
+    works = detectors(images=12, detections=8, classes=2)
+    assert works["average precision"]().shape == (2, 9) and len(works) == 4
+    assert all(len(timed(work, 1)) == 1 for work in works.values())
+
+
 @pytest.mark.slow
 def test_what_labelenc_adds_to_a_step():
     """The losses of all three begin with that of the plain detector, which has the same weights in all."""

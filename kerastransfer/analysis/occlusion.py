@@ -106,9 +106,10 @@ def find(truths: Sequence[Arrays], found: Sequence[Arrays], num_classes: int, *,
     for objects, seen in everything:
         own, taken = np.full(len(seen.labels), voc.FALSE), np.full(len(seen.labels), -1)
         free = np.where(seen.labels[:, None] == objects.labels, voc.iou(seen.boxes, objects.boxes), 0.0)
-        for k in np.argsort(-seen.scores, kind="stable"):
-            nearest = int(free[k].argmax()) if free.shape[1] else -1
-            if nearest >= 0 and free[k, nearest] >= iou:
+        first = np.argsort(-seen.scores, kind="stable")
+        for k in first[free.max(axis=1, initial=0.0)[first] >= iou]:
+            nearest = int(free[k].argmax())
+            if free[k, nearest] >= iou:
                 own[k] = voc.HIT if objects.wanted[nearest] else voc.IGNORED
                 taken[k] = before + nearest
                 free[:, nearest] = 0.0
@@ -256,8 +257,12 @@ def study(settings: Settings, material: Detected, progress: Callable[[Iterable],
         model: find(material.truths, material.found[model], number, iou=settings.iou) for model in progress([*models])
     }
     one = found[first]
-    counts = {name: int((which & one.wanted).sum()) for name, which in (occlusion.groups | occlusion.sets).items()}
-    if not any(counts[name] for name in occlusion.sets):
+    # A group and a set may have the same name.
+    of_groups, counts = (
+        {name: int((which & one.wanted).sum()) for name, which in some.items()}
+        for some in (occlusion.groups, occlusion.sets)
+    )
+    if not any(counts.values()):
         raise LeftOut(
             f"none of the {one.wanted.sum():,} objects to find is occluded or truncated, so none can be missed for it"
         )
@@ -271,7 +276,7 @@ def study(settings: Settings, material: Detected, progress: Callable[[Iterable],
     means = {(m, name): class_mean(found[m], missed[m], which) for m in models for name, which in sets.items()}
     levels = {m: [float(percent(found[m], missed[m], which)) for which in occlusion.groups.values()] for m in models}
 
-    findings = Findings(TITLE, _text(settings, occlusion, counts, int(one.wanted.sum())))
+    findings = Findings(TITLE, _text(settings, occlusion, of_groups, counts, int(one.wanted.sum())))
     for m in models:
         numbers = {f"missed_percent/{name}": values[m, name] for name in sets}
         numbers |= {f"missed_percent_class_mean/{name}": means[m, name] for name in sets}
@@ -295,7 +300,7 @@ def study(settings: Settings, material: Detected, progress: Callable[[Iterable],
             corner="model",
         ),
     ]
-    groups = [f"{name}\n({counts[name]:,} objects)" for name in occlusion.groups]
+    groups = [f"{name}\n({count:,} objects)" for name, count in of_groups.items()]
     caption = f"{occlusion.words}. Truncated objects are in the group of their occlusion."
     if set(occlusion.groups) - set(LEVELS):
         caption = f"{occlusion.words}."
@@ -327,7 +332,7 @@ def _adjective(name):
     return of_level.get(name, name)
 
 
-def _text(settings, occlusion, counts, total):
+def _text(settings, occlusion, of_groups, counts, total):
     text = [
         f"An object is missed unless a detection of its class overlaps it by an IoU of {settings.iou:g} or more, at a "
         f"score down to which the normalised precision is at least {settings.precision:g} (Hoiem et al. 2012). That is "
@@ -336,11 +341,12 @@ def _text(settings, occlusion, counts, total):
         f"{occlusion.words}.",
     ]
     if "low" in occlusion.sets:
-        among = ", ".join(f"{counts[name]:,} {name}" for name in occlusion.groups)
+        among = ", ".join(f"{count:,} is {name}" for name, count in of_groups.items())
         text[1] += (
-            f" Of {total:,} objects to find {among} (low from {SHARES[0]:.0%}, medium from {SHARES[1]:.0%}, high from "
-            f"{SHARES[2]:.0%} of their area). The sets low and medium are the objects of that level or a higher one and"
-            f" those that are truncated, {counts['low']:,} and {counts['medium']:,}, as in the paper."
+            f" Of the {total:,} objects to find, the occlusion of {among} (low from {SHARES[0]:.0%}, medium from "
+            f"{SHARES[1]:.0%}, high from {SHARES[2]:.0%} of their area). The sets low and medium are the objects of "
+            f"that level or a higher one and those that are truncated, {counts['low']:,} and {counts['medium']:,}, as "
+            "in the paper."
         )
     else:
         text[1] += " All that have one of them are taken together, where the paper has a set of low and one of medium."

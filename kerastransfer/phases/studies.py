@@ -8,21 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kerastransfer import files
-from kerastransfer.analysis import (
-    activation,
-    classification,
-    co_assignment,
-    detection,
-    detection_errors,
-    embedding,
-    image_probes,
-    mask_out,
-    nearest,
-    occlusion,
-    segmentation,
-    studies,
-    trimap,
-)
+from kerastransfer.analysis import studies
 from kerastransfer.analysis.findings import Claim, Findings, LeftOut
 from kerastransfer.analysis.material import Material
 from kerastransfer.errors import UserError
@@ -58,29 +44,29 @@ class StudiesConfig(CommonConfig):
     tap: str | None = None
     """Map of the encoders to study, such as c4; by default the deepest of each. Maps of different width can be
     compared."""
-    detection: detection.Settings = None
+    detection: studies.detection.Settings = None
     """Settings of the study detection."""
-    occlusion: occlusion.Settings = None
+    occlusion: studies.occlusion.Settings = None
     """Settings of the study occlusion."""
-    errors: detection_errors.Settings = None
+    errors: studies.detection_errors.Settings = None
     """Settings of the study errors."""
-    segmentation: segmentation.Settings = None
+    segmentation: studies.segmentation.Settings = None
     """Settings of the study segmentation."""
-    trimap: trimap.Settings = None
+    trimap: studies.trimap.Settings = None
     """Settings of the study trimap."""
-    classification: classification.Settings = None
+    classification: studies.classification.Settings = None
     """Settings of the study classification."""
-    probes: image_probes.Settings = None
+    probes: studies.image_probes.Settings = None
     """Settings of the study probes."""
-    co_assignment: co_assignment.Settings = None
+    co_assignment: studies.co_assignment.Settings = None
     """Settings of the study co_assignment."""
-    nearest: nearest.Settings = None
+    nearest: studies.nearest.Settings = None
     """Settings of the study nearest."""
-    embedding: embedding.Settings = None
+    embedding: studies.embedding.Settings = None
     """Settings of the study embedding."""
-    activation: activation.Settings = None
+    activation: studies.activation.Settings = None
     """Settings of the study activation."""
-    mask_out: mask_out.Settings = None
+    mask_out: studies.mask_out.Settings = None
     """Settings of the study mask_out."""
 
     def __post_init__(self) -> None:

@@ -184,6 +184,19 @@ def test_the_study():
     assert figure.chart and [bar.get_height() for bar in drawn.axes[0].containers[1]] == pytest.approx([0, 1600 / 30])
 
 
+def test_groups_and_sets_are_counted_apart():
+    """Of 60 objects 30 are low and 30 medium, so that the set of low has all of them; 15 of the low are truncated."""
+    given = material((0.05, 0.3))
+    for n, truth in enumerate(given.truths):
+        truth["truncated"] = np.array([n % 2 == 0, False])
+    findings = occlusion.study(occlusion.Settings(), given)
+    assert "Of the 60 objects to find, the occlusion of 30 is low, 30 is medium (" in findings.text[1]
+    assert "those that are truncated, 60 and 45, as" in findings.text[1]
+    assert findings.tables[0].columns == ["all", "low (60 objects)", "medium (45 objects)"]
+    labels = [label.get_text() for label in findings.figures[0][2].axes[0].get_xticklabels()]
+    assert labels == ["low\n(30 objects)", "medium\n(30 objects)"]
+
+
 def test_the_class_mean():
     """The cats are 15 first objects, of which b misses 8; of 15 + 30 dogs it misses 8."""
     given = material((0.3, 0.3))

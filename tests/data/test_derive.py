@@ -45,6 +45,14 @@ def test_components_become_objects():
     assert (example["boxes"].dtype, example["masks"].dtype) == (np.float32, bool)
 
 
+def test_what_was_said_of_other_objects_is_gone():
+    """Hidden shares of three objects do not fit to two components."""
+    from kerastransfer.data.toy import toy
+
+    example = boxes_from_segmentation(toy(count=1, image_size=64)).samples[0].read()
+    assert example.keys() == {"image", "segmentation", "boxes", "labels", "crowd", "difficult", "masks", "area"}
+
+
 def test_annotations_of_what_is_derived(shared_data):
     """Boxes of samples whose segmentation is painted are read without their masks; others through the whole example."""
     boxed = boxes_from_segmentation(segmented()).samples[0]

@@ -9,8 +9,8 @@ from kerastransfer.data import datasets, hoiem
 from kerastransfer.errors import UserError
 from kerastransfer.presets.labels import VOC
 
-# Objects that are not difficult in the whole file, none / low / medium / high. The copy that the tests read has 3,943 of
-# its 4,952 images.
+# Objects that are not difficult in the whole file, none / low / medium / high. The copy that the tests read has 3,943
+# of its 4,952 images.
 WHOLE = {
     "aeroplane": (238, 38, 5, 4),
     "bicycle": (107, 168, 57, 5),

@@ -104,6 +104,15 @@ def test_similarity_says_each_value_where_there_is_room():
     assert not axis.texts
 
 
+def test_bars_stand_side_by_side():
+    (axis,) = figures.bars({"a": [0.5, np.nan], "b": [0.25, 1.0]}, ["x", "y"], y="AP lost").axes
+    drawn(axis.figure)
+    (first, _), (second, last) = axis.containers
+    assert [bar.get_height() for bar in (first, second, last)] == [0.5, 0.25, 1.0]
+    assert first.get_x() + first.get_width() < second.get_x() and second.get_x() < 0.5 < last.get_x()
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["x", "y"] and axis.get_ylabel() == "AP lost"
+
+
 def test_lines_have_ticks_where_there_are_values():
     curves = {"a": ([8, 42], [0.5, 0.6], np.array([0.1, 0.1])), "b": ([8, 42], [0.4, 0.7], None)}
     (axis,) = figures.lines(curves, x="labelled images", y="Dice", logarithmic=True).axes
