@@ -104,6 +104,14 @@ class Purpose:
     start: Start | None = None
     encoder: "Callable[[str], keras.Model] | None" = None
 
+    def in_policy(self, source: str) -> "keras.Model":
+        """The encoder of a file or name, computing in the current dtype policy."""
+        import keras
+
+        from kerastransfer.models.rewrite import with_policy
+
+        return with_policy(self.encoder(source), keras.mixed_precision.global_policy().name)
+
 
 def require_multiple(image_size: int, stride: int, of: str) -> None:
     """Raises UserError unless --image-size is a multiple of `stride`, the largest stride of the net called `of`."""

@@ -77,15 +77,12 @@ def _trained(settings):
 
 def opened(settings: PyramidSettings, purpose: Purpose) -> "keras.Model":
     """The encoder of the settings, computing in the current dtype policy."""
-    import keras
-
     from kerastransfer.encoders import ENCODERS
     from kerastransfer.models.parts import freeze_norms
-    from kerastransfer.models.rewrite import with_policy
 
     if settings.encoder in ENCODERS:
         return ENCODERS[settings.encoder]()
-    encoder = with_policy(purpose.encoder(settings.encoder), keras.mixed_precision.global_policy().name)
+    encoder = purpose.in_policy(settings.encoder)
     if settings.random:
         # Its layers start anew, from the seed of the run.
         return encoder.__class__.from_config(encoder.get_config())

@@ -14,6 +14,9 @@ NETS = {"small": 16, "fast_yolo": 64, "yolov1": 64}
 class Settings:
     """Settings of a YOLOv1 detector."""
 
+    encoder: str | None = None
+    """An encoder to put the head on, instead of that of --model: a .keras file, such as RUN/models/encoder.keras, or
+    the name of published weights (`kerastransfer presets` lists them)."""
     loss: Literal["paper", "darknet", "author", "giou"] = "giou"
     """Loss: that of the YOLOv1 paper (`paper`), of Darknet, of the code of ElSedfy 2025 (`author`), or Darknet's with a
     GIoU loss for the boxes (`giou`)."""
@@ -35,21 +38,25 @@ class Settings:
         require_positive(self, "boxes_per_cell", prefix="net.")
         if not 0 <= self.reach < float("inf"):
             raise UserError(f"--net.reach is {self.reach}; it must be at least 0")
+        if self.encoder is not None and self.head != "fully_conv":
+            raise UserError(f"--net.head {self.head} is for the encoders of the papers; leave out --net.encoder")
 
 
 def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
-    """The detector on one of `NETS`. Raises UserError for an image size that is not a multiple of the stride, and if
-    the purpose's start is not of this family, or was trained for another size and is limited to it."""
+    """The detector on one of `NETS`, or on the encoder of the settings. Raises UserError for an image size that is not
+    a multiple of the stride, for an encoder that cannot be opened, and if the purpose's start is not of this family, or
+    was trained for another size and is limited to it."""
     if purpose.start is not None:
         return _started(settings, purpose.start, purpose)
     from kerastransfer.codecs.yolov1 import YoloV1Codec
-    from kerastransfer.encoders import ENCODERS
+    from kerastransfer.encoders import ENCODERS, taps
     from kerastransfer.encoders.yolov1 import ACTIVATIONS
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
     from kerastransfer.models.yolov1 import yolov1
 
-    stride = NETS[net]
-    require_multiple(purpose.image_size, stride, net)
+    given = settings.encoder
+    stride = max(taps.strides(purpose.encoder(given)).values()) if given else NETS[net]
+    require_multiple(purpose.image_size, stride, given or net)
     codec = YoloV1Codec(
         len(purpose.classes),
         settings.boxes_per_cell,
@@ -60,12 +67,15 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     )
 
     def network():
+        if given:
+            return yolov1(purpose.in_policy(given), codec, activation="relu")
         encoder = ENCODERS[net]()
         if settings.head == "fully_conv":
             return yolov1(encoder, codec, activation=ACTIVATIONS[net])
         return yolov1(encoder, codec, head=settings.head, grid=purpose.image_size // stride)
 
-    return Detector(network, codec, yolov1_loss(codec, settings.loss), WEIGHTS, stride)
+    loaded = ("encoder",) if given else ()
+    return Detector(network, codec, yolov1_loss(codec, settings.loss), WEIGHTS, stride, loaded)
 
 
 def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
@@ -77,7 +87,7 @@ def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
 
     if not isinstance(start.codec, YoloV1Codec):
         raise UserError(f"--start {start.source} is not a YOLOv1 detector; choose another --model, such as yolov3-tiny")
-    start.refuse(settings, "head", "boxes_per_cell", "sizes", "score")
+    start.refuse(settings, "encoder", "head", "boxes_per_cell", "sizes", "score")
     network = start.network()
     stride = max(taps.strides(network.get_layer("encoder")).values())
     require_multiple(purpose.image_size, stride, start.source)

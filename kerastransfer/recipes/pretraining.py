@@ -40,21 +40,23 @@ class Config(PairConfig):
 
     CHOSEN: ClassVar = {**PairConfig.CHOSEN, "net": ("model", detectors.settings_of)}
     TOY: ClassVar = {
-        "image_size": 128,
-        "encoder": "resnet18",
-        "pretext_epochs": 8,
-        "detector_epochs": 6,
-        "decoder_epochs": 6,
-        "classifier_epochs": 4,
-        "learning_rate": 2e-3,
-        "net": {"channels": 64, "towers": 2, "anchor_size": 3.0, "norms": "trained"},
+        "image_size": 112,
+        "encoder": "small",
+        "model": "small",
+        "pretext_epochs": 12,
+        "detector_epochs": 10,
+        "decoder_epochs": 10,
+        "classifier_epochs": 6,
+        "learning_rate": 4e-3,
+        "scale": [0.7, 1.2],
     }
 
     tasks: tuple[str, ...] = ("boxes", "segmentation", "label")
     """What to fine-tune for, as far as the images are annotated: boxes (a detector), segmentation (a segmenter), label
     (a classifier)."""
     model: str = "retinanet"
-    """The detector to fine-tune, one whose encoder is a setting: retinanet, fcos or faster_rcnn."""
+    """The detector to fine-tune: retinanet, fcos or faster_rcnn, for encoders with maps of stride 8, 16 and 32; or
+    small, a YOLOv1 detector, for any encoder."""
     net: one_of(detectors.SETTINGS) = None
     """Settings of the family that --model belongs to; its encoder is that of each pre-training."""
     detector_epochs: int = 40
@@ -77,7 +79,9 @@ class Config(PairConfig):
         if unknown := [name for name in self.tasks if name not in TASKS]:
             raise UserError(f"unknown --tasks {unknown[0]}; choose {', '.join(TASKS)}")
         if not hasattr(self.net, "encoder"):
-            raise UserError(f"--model {self.model} has an encoder of its own; choose retinanet, fcos or faster_rcnn")
+            raise UserError(
+                f"--model {self.model} has an encoder of its own; choose retinanet, fcos, faster_rcnn or small"
+            )
 
 
 def main(config: Config) -> dict:
