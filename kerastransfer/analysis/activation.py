@@ -1,4 +1,4 @@
-"""Activation maps: where in an image the deepest map of an encoder is active (Li et al. 2019, section 4.6).
+"""Activation maps: where in an image the deepest map of an encoder is active (Li et al. 2019, section 4).
 
 The channels of the map are averaged; the average is scaled to 0..1 in each image and enlarged bilinearly. The paper
 shows such maps; how much of them lies on the objects is measured by us.
