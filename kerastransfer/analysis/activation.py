@@ -181,7 +181,7 @@ def _sheet(material, covers, pictures):
         shown = fitted(image, TILE)
         if material.boxes is not None and len(material.boxes[index]):
             boxes = material.boxes[index]
-            shown = draw_boxes(image, boxes, np.zeros(len(boxes), int), [""])
+            shown = draw_boxes(image, boxes, np.zeros(len(boxes), int), ["object"])
         tiles.append((str(material.names[index]), shown))
         for model, maps in material.maps.items():
             values = np.nan_to_num(enlarged(averaged(maps[index : index + 1]), size)[0])
