@@ -1,4 +1,4 @@
-"""Activation maps: where in an image the deepest map of an encoder is active (Li et al. 2019, section 4.6).
+"""Activation maps: where in an image the deepest map of an encoder is active (Li et al. 2019, section 4).
 
 The channels of the map are averaged; the average is scaled to 0..1 in each image and enlarged bilinearly. The paper
 shows such maps; how much of them lies on the objects is measured by us.
@@ -181,7 +181,7 @@ def _sheet(material, covers, pictures):
         shown = fitted(image, TILE)
         if material.boxes is not None and len(material.boxes[index]):
             boxes = material.boxes[index]
-            shown = draw_boxes(image, boxes, np.zeros(len(boxes), int), [""])
+            shown = draw_boxes(image, boxes, np.zeros(len(boxes), int), ["object"])
         tiles.append((str(material.names[index]), shown))
         for model, maps in material.maps.items():
             values = np.nan_to_num(enlarged(averaged(maps[index : index + 1]), size)[0])

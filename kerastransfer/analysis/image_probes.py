@@ -1,5 +1,5 @@
 """Linear probes of whole images: what a linear classifier makes of the frozen features of two encoders (Li et al. 2019,
-section 4.4, tables 6 and 7).
+tables 6 and 7).
 
 A probe is logistic regression with a softmax on features of zero mean and unit variance. It is fitted to pooled
 features, and to maps that are pooled to fewer and fewer places, down to one. `analysis.probe` is another probe, which
@@ -408,7 +408,8 @@ def _chart(curves, figure):
 def _said(material, parts) -> str:
     text = (
         f"Logistic regression on frozen features, fitted to {len(parts.train):,} and tested on {len(parts.test):,} "
-        f"images of {len(parts.classes):,} classes; differences are paired by test image."
+        f"images of {len(parts.classes):,} classes; differences are paired by test image. Pooled is the mean of the "
+        "deepest map over all places; proj, fc1 and fc2 are of a detector's head."
     )
     if len(parts.left_out):
         names = [str(material.classes[label]) for label in parts.left_out]

@@ -1,5 +1,5 @@
 """Mask-out maps: how the probability of an image's class changes while a square of the image is hidden (Li et al. 2019,
-section 4.6; Zeiler and Fergus 2014, section 4.2).
+section 4; Zeiler and Fergus 2014, section 4.2).
 
 The square is slid over the image. For each position the probability of the true class, from a linear classifier on
 pooled features (`analysis.image_probes`), stands at the square's centre.

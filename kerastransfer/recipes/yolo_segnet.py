@@ -52,7 +52,8 @@ class Config(SegmenterConfig, DetectorConfig):
     for a backbone of keras-hub."""
     decoders: tuple[str, ...] = ("segnet", "unet")
     """Decoders to train: without skip connections (`segnet`), with them (`unet`), without them but with as many
-    weights as the U-Net (`segnet_matched`), and with two convolutions at each size (`unet_plain`)."""
+    weights as the U-Net (`segnet_matched`), and with two convolutions at each size (`unet_plain`); DeepLab's two
+    convolutions on the last tap (`deeplab`), and its pyramid of dilated ones (`deeplab_aspp`)."""
     masks: tuple[Literal["true", "from-boxes"], ...] = ("true",)
     """Masks to train the decoders on: true ones, masks made from the boxes, or first one and then the other."""
     freeze: Literal["full", "weights"] = "full"

@@ -15,7 +15,8 @@ class Config(yolo_segnet.Config):
 
     decoders: tuple[str, ...] = ("unet",)
     """Decoders to train: without skip connections (`segnet`), with them (`unet`), without them but with as many
-    weights as the U-Net (`segnet_matched`), and with two convolutions at each size (`unet_plain`)."""
+    weights as the U-Net (`segnet_matched`), and with two convolutions at each size (`unet_plain`); DeepLab's two
+    convolutions on the last tap (`deeplab`), and its pyramid of dilated ones (`deeplab_aspp`)."""
 
 
 def main(config: Config) -> dict:
