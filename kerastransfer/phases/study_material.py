@@ -54,13 +54,15 @@ def segmented(predictors: Predictors, test: "Dataset", folder: Path, *, quiet: b
     samples, number = _matched(test, "segmentation", test.segmentation_classes, labels, VOID)
     value = np.full(256, VOID, np.uint8)
     value[: len(number)] = number
+    # The same classes may stand in another order.
+    own = {name: np.array([labels.index(one) for one in of.about.labels], np.uint8) for name, of in predictors.items()}
     for index, sample in enumerate(_progress(samples, "segmenting", quiet)):
         image = None
         for name, predictor in predictors.items():
             path = _map(folder, name, index)
             if not path.exists():
                 image = sample.read()["image"] if image is None else image
-                _write_map(path, predictor.predict(image).segmentation)
+                _write_map(path, own[name][predictor.predict(image).segmentation])
 
     def truth(index: int) -> np.ndarray:
         return value[samples[index].annotations("segmentation")["segmentation"]]

@@ -9,11 +9,11 @@ from kerastransfer.analysis.studies import STUDIES
 from kerastransfer.recipes import analyse, pretraining
 from kerastransfer.runs import command_line
 
-SMALL = ["--data", "toy:40", "--image-size", "64", "--batch-size", "8", "--quiet", "--precision", "float32"]
-SMALL += ["--encoder", "resnet18", "--pretext-epochs", "1", "--co-assignment.clusters", "2", "5"]
-SMALL += ["--embedding.perplexity", "4", "--mask-out.images", "2"]
+SMALL = ["--data", "toy:40", "--image-size", "32", "--batch-size", "8", "--quiet", "--precision", "float32"]
+SMALL += ["--encoder", "small", "--pretext-epochs", "1", "--co-assignment.clusters", "2", "5"]
+SMALL += ["--embedding.perplexity", "4", "--mask-out.images", "2", "--mask-out.stride", "64"]
 SHORT = ["--detector-epochs", "1", "--decoder-epochs", "1", "--classifier-epochs", "1", "--decoder", "segnet"]
-SHORT += ["--net.channels", "16", "--net.towers", "1"]
+SHORT += ["--model", "small"]
 
 
 def run(page, output, *flags):
@@ -93,7 +93,7 @@ def test_a_study_that_is_asked_for_is_not_left_out_without_a_word(studied, tmp_p
         (analyse, ["--pretexts", "detection"], "give two different ones"),
         (analyse, ["--pretexts", "detection", "guessing"], "unknown --pretext guessing"),
         (pretraining, ["--tasks", "boxes", "depth"], "unknown --tasks depth"),
-        (pretraining, ["--model", "yolov3-small"], "has an encoder of its own"),
+        (pretraining, [*SHORT, "--model", "yolov3-small"], "has an encoder of its own"),
         (pretraining, ["--decoder", "deeplap"], "unknown --decoder deeplap"),
     ],
 )
