@@ -249,13 +249,15 @@ def _reduced(features, mean, scale):
 
 def _path(rows, labels, strengths, num_classes, steps):
     """(weights (D, K), bias (K,)) for each of the strengths, in order; each fit begins where the last one ended."""
+    import threadpoolctl
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(max_iter=steps, warm_start=True)
     for strength in strengths:
         model.set_params(C=strength)
-        with warnings.catch_warnings():
+        # The products are small: threads that wait for each other take many times as long.
+        with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
             # The penalty bounds the fit; the last digits do not matter.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(rows, labels)

@@ -67,6 +67,8 @@ class Config(PairConfig):
     """Number of epochs to fine-tune each segmenter for; all of it is trained."""
     decoder_learning_rate: float = 1e-3
     """Peak learning rate of the segmenters."""
+    finetune_learning_rate: float = 1e-3
+    """Peak learning rate of the detectors and classifiers; --learning-rate is that of the pretexts."""
     classifier_epochs: int = 30
     """Number of epochs to fine-tune each classifier for."""
     export: bool = False
@@ -75,7 +77,8 @@ class Config(PairConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "detector_epochs", "decoder_epochs", "decoder_learning_rate", "classifier_epochs")
+        require_positive(self, "detector_epochs", "decoder_epochs", "classifier_epochs")
+        require_positive(self, "decoder_learning_rate", "finetune_learning_rate")
         if unknown := [name for name in self.tasks if name not in TASKS]:
             raise UserError(f"unknown --tasks {unknown[0]}; choose {', '.join(TASKS)}")
         if not hasattr(self.net, "encoder"):
@@ -111,12 +114,13 @@ def finetuned(
         model = f"{name}_{field}"
         if field == "boxes":
             net = dataclasses.replace(config.net, encoder=str(encoder))
-            detector(of(DetectorConfig, config, net=net), run, data, result, name=model)
+            own = of(DetectorConfig, config, net=net, learning_rate=config.finetune_learning_rate)
+            detector(own, run, data, result, name=model)
         elif field == "segmentation":
             own = of(SegmenterConfig, config)
             segmenter(model, config.decoder, Path(encoder), own, run, data, result, freeze="none")
         else:
-            own = of(ClassifierConfig, config)
+            own = of(ClassifierConfig, config, learning_rate=config.finetune_learning_rate)
             classifier(model, Path(encoder), own, run, data, result, encoder=None)
         result.forget(model)
         found[name] = run.models / f"{model}.keras"

@@ -112,7 +112,7 @@ def test_the_study_tells_a_whole_object_from_a_part():
     assert numbers["detector"]["area of boxes"] == pytest.approx(1 / 4)
     assert numbers["detector"]["mass in boxes"] > numbers["classifier"]["mass in boxes"]
     ((name, figure, picture),) = findings.figures
-    assert name == "activation.png" and not figure.chart and picture.height > 3 * picture.width / 4
+    assert name == "activation" and not figure.chart and picture.height > 3 * picture.width / 4
 
 
 def test_blocks_change_nothing(monkeypatch):

@@ -262,7 +262,7 @@ def test_the_study_finds_what_was_built_in(findings):
         classifier["accuracy/pooled"] - classifier["accuracy/map 4x4"]
     )
     ((name, figure, picture),) = findings.figures
-    assert name == "probes.png" and figure.chart and picture.axes
+    assert name == "probes" and figure.chart and picture.axes
 
 
 def test_models_without_a_head_have_the_ladder_of_their_own_map():

@@ -153,7 +153,7 @@ def test_the_study_finds_the_robust_model():
     assert claim.difference.value == pytest.approx(difference)
     assert "5 test images, drawn from the 20 of 20" in findings.text[0] and "15 x 15" in findings.text[0]
     ((name, figure, picture),) = findings.figures
-    assert name == "mask_out.png" and not figure.chart and picture.width > 900
+    assert name == "mask_out" and not figure.chart and picture.width > 900
 
 
 def test_the_study_repeats_and_the_seed_chooses():
