@@ -32,7 +32,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.pictures < 0:
-            raise UserError(f"pictures is {self.pictures}; give 0 or more")
+            raise UserError(f"--activation.pictures is {self.pictures}; give 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +87,7 @@ def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def study(settings: Settings, material: Features, progress: Callable[[Iterable], Iterable] = iter) -> Findings:
     """Measure and show where both models are active. Without boxes there are figures alone; raises LeftOut if these are
     not wanted either. Raises UserError for a model whose maps are not finite, or are constant in every image."""
+    material = material.unseen
     if material.boxes is None and not settings.pictures:
         raise LeftOut("the images have no boxes, and no pictures are wanted; give data with boxes")
     models, size, number = pair(material.maps), material.images.shape[1:3], len(material.images)

@@ -196,6 +196,7 @@ def chance(labels: np.ndarray) -> float:
 
 def study(settings: Settings, material: Features, progress: Callable) -> Findings:
     """Co-assignment of both models' features. Raises UserError for too few images and for useless features."""
+    material = material.unseen
     names = pair(material.pooled)
     a, b = pooled(material).values()
     clusters = sorted({number for number in settings.clusters if 2 * number <= len(a)})

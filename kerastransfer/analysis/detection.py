@@ -27,7 +27,7 @@ class Settings:
     method: Literal["11-point", "area"] = "11-point"
     """Average precision of the curve and of the claims: VOC's mean over 11 recalls, as in the paper, or the area under
     the curve of precision and recall. The table has both."""
-    resamples: int = 200
+    resamples: int = 1000
     """Bootstrap resamples of the test images, for the intervals."""
     seed: int = 0
     """Seed of the resamples."""
@@ -35,10 +35,10 @@ class Settings:
     def __post_init__(self):
         wrong = [one for one in self.thresholds if not 0 <= one < 1]
         if wrong:
-            raise UserError(f"--thresholds has {wrong[0]:g}; an IoU to be above is from 0 to below 1")
+            raise UserError(f"--detection.thresholds has {wrong[0]:g}; an IoU to be above is from 0 to below 1")
         if not self.thresholds:
-            raise UserError("--thresholds is empty; give at least one IoU, such as 0.5")
-        require_enough(self.resamples)
+            raise UserError("--detection.thresholds is empty; give at least one IoU, such as 0.5")
+        require_enough(self.resamples, "detection")
 
 
 def study(settings: Settings, material: Detected, progress: Callable[[Iterable], Iterable] = iter) -> Findings:

@@ -37,8 +37,8 @@ class Settings:
     def __post_init__(self):
         if not 0 < self.background < self.foreground < 1:
             raise UserError(
-                f"--background is {self.background:g} and --foreground {self.foreground:g}; both must be above 0 and "
-                "below 1, and the background's below the foreground's"
+                f"--errors.background is {self.background:g} and --errors.foreground {self.foreground:g}; both must be "
+                "above 0 and below 1, and the background's below the foreground's"
             )
 
 

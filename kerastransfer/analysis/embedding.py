@@ -112,6 +112,7 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, neighbours: int =
 
 def study(settings: Settings, material: Features, progress: Callable) -> Findings:
     """Maps of both models. Raises UserError for a perplexity that is too large and for useless features."""
+    material = material.unseen
     names, images = pair(material.pooled), len(material.names)
     chosen = np.arange(images)
     if images > settings.images:

@@ -43,11 +43,11 @@ class Settings:
     """Seed of the choice of held-out images."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "steps")
+        require_positive(self, "steps", prefix="probes.")
         if not self.strengths or not all(0 < one < np.inf for one in self.strengths):
-            raise UserError(f"strengths is {self.strengths}; give one number or more, each above 0 and finite")
+            raise UserError(f"--probes.strengths is {self.strengths}; give one number or more, each above 0 and finite")
         if not 0 < self.held_out < 1:
-            raise UserError(f"held-out is {self.held_out}; give a share between 0 and 1, such as 0.1")
+            raise UserError(f"--probes.held-out is {self.held_out}; give a share between 0 and 1, such as 0.1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,9 +46,9 @@ class Settings:
     """Seed of the choice of images, and of the linear classifiers."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "stride", "images", "batch_size")
+        require_positive(self, "stride", "images", "batch_size", prefix="mask_out.")
         if not 0 < self.size <= 1:
-            raise UserError(f"size is {self.size}; give a share of the image's side, above 0 and at most 1")
+            raise UserError(f"--mask-out.size is {self.size}; give a share of the image's side, above 0 and at most 1")
 
 
 @dataclasses.dataclass(frozen=True)

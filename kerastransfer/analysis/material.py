@@ -55,14 +55,14 @@ class Features:
     """What two encoders make of the same images; the arrays are memory-mapped files (`analysis.taps`).
 
     images: (N, S, S, 3) uint8.
-    maps: {model: (N, h, w, D) float16}, the deepest tap of each, pooled to 14 x 14 where it is larger.
-    pooled: {model: (N, D) float32}, its mean over all positions, from before it was rounded.
+    maps: {model: (N, h, w, D) float16}, the deepest tap of each.
+    pooled: {model: (N, D) float32}, its mean over all positions.
     heads: {model: {"proj": (N, h, w, D), "fc1": (N, D), "fc2": (N, D)}} float16, of models that have such a head, in
         that order; of others {}.
     encoders: {model: a function from images (B, S, S, 3) in 0..255 to pooled features (B, D)}.
     labels: (N,) int32 in [0, K), or None where the images have none. classes: (K,) their names.
-    train: (N,) bool, the images that a classifier may be fitted to; the others are tested on.
-    boxes: for each image (M, (y1, x1, y2, x2)) fractions of the image, or None where there are none.
+    train: (N,) bool, the images that a classifier may be fitted to; the others are tested on, and come last.
+    boxes: for each image (M, (y1, x1, y2, x2)) fractions of the image, or None where no image has any.
     mean: (3,) the mean colour of all images, 0..255.
     """
 
@@ -77,6 +77,30 @@ class Features:
     train: np.ndarray
     boxes: Sequence[np.ndarray] | None
     mean: np.ndarray
+
+    def last(self, first: int) -> "Features":
+        """The images from `first` on; the arrays are views."""
+
+        def cut(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {name: value[first:] for name, value in values.items()}
+
+        return dataclasses.replace(
+            self,
+            names=self.names[first:],
+            images=self.images[first:],
+            maps=cut(self.maps),
+            pooled=cut(self.pooled),
+            heads={model: cut(heads) for model, heads in self.heads.items()},
+            labels=None if self.labels is None else self.labels[first:],
+            train=self.train[first:],
+            boxes=None if self.boxes is None else self.boxes[first:],
+        )
+
+    @property
+    def unseen(self) -> "Features":
+        """The test images alone, for studies that fit nothing: the models may have learnt from the others. If all are
+        test images, these are all."""
+        return self.last(int(self.train.sum()))
 
 
 Material = Detected | Segmented | Classified | Features

@@ -174,6 +174,7 @@ def apart_by_clusters(
 def study(settings: Settings, material: Features, progress: Callable) -> Findings:
     """The nearest pairs of both models, and those that are close to one alone. Raises UserError for useless features
     and for a single image."""
+    material = material.unseen
     names = pair(material.pooled)
     spaces = pooled(material)
     images = len(material.names)

@@ -35,7 +35,7 @@ class Settings:
     hoiem: str = ""
     """Folder of the annotations of Hoiem et al. (detectionAnalysis), for test images of VOC2007; by default what the
     data set says of occlusion is used."""
-    resamples: int = 200
+    resamples: int = 1000
     """Bootstrap resamples of the test images, for the intervals."""
     seed: int = 0
     """Seed of the resamples."""
@@ -43,10 +43,10 @@ class Settings:
     def __post_init__(self):
         for name in ("iou", "precision"):
             if not 0 < getattr(self, name) <= 1:
-                raise UserError(f"--{name} is {getattr(self, name):g}; give a number above 0, up to 1")
+                raise UserError(f"--occlusion.{name} is {getattr(self, name):g}; give a number above 0, up to 1")
         if not 0 < self.share < float("inf"):
-            raise UserError(f"--share is {self.share:g}; it must be above 0")
-        require_enough(self.resamples)
+            raise UserError(f"--occlusion.share is {self.share:g}; it must be above 0")
+        require_enough(self.resamples, "occlusion")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,8 +173,8 @@ def known_of(material: Detected, folder: str = "") -> Occlusion:
         level = np.concatenate([np.zeros(0, int), *levels])[_there(material.truths)]
         if not (level != UNKNOWN).any():
             raise UserError(
-                f"--hoiem {folder}: it has no object of these test images; it is about those of VOC2007's test set, in "
-                "their own size and with VOC's names"
+                f"--occlusion.hoiem {folder}: it has no object of these test images; it is about those of VOC2007's "
+                "test set, in their own size and with VOC's names"
             )
         words = f"Occlusion as Hoiem et al. annotated it, of {(level != UNKNOWN).sum():,} of {len(level):,} objects"
         return by_levels(level, truncated, words + _or_truncated(cut))
@@ -188,7 +188,7 @@ def known_of(material: Detected, folder: str = "") -> Occlusion:
     if not known.any():
         raise LeftOut(
             "no test image says which objects are occluded or truncated; data in VOC's layout have these flags, drawn "
-            "scenes have shares, and for VOC2007 there is --hoiem"
+            "scenes have shares, and for VOC2007 there is --occlusion.hoiem"
         )
     flags = [name for name, stated in (("occluded", flagged), ("truncated", cut)) if stated.any()]
     name = " or ".join(flags)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 FEWEST = 20
 
 
-def require_enough(resamples: int) -> None:
+def require_enough(resamples: int, study: str) -> None:
     """Raises UserError for too few of them."""
     if resamples < FEWEST:
-        raise UserError(f"--resamples is {resamples}; an interval needs {FEWEST} or more")
+        raise UserError(f"--{study}.resamples is {resamples}; an interval needs {FEWEST} or more")
 
 
 def estimate(value: float, samples: np.ndarray) -> "Estimate":

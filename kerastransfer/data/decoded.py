@@ -46,6 +46,7 @@ def decode(
     threads: int = 4,
     most: int | None = None,
     resize: str = "stretch",
+    remedy: str = REMEDY,
 ) -> Decoded:
     """Read every sample that has all of `fields`, in order, with images and maps at `size` (height, width). With
     "masks" come boxes and labels too.
@@ -53,6 +54,7 @@ def decode(
     resize: "stretch" or "letterbox": then boxes and frames are fractions of the letterboxed picture, and the map is
         void around the image.
     folder: keep images, maps and masks in memory-mapped files there, for data larger than memory; it must be empty.
+    remedy: what to do if the disk is full, at the end of the message.
     most: of an image with more objects only so many, the largest; `Decoded.dropped` says how many were left out.
     Raises UserError for an unknown field or another kind of size, and where no sample has all of the fields;
     BadSampleError as `Sample.read` does, which it does not for samples that `datasets.load` has checked.
@@ -68,7 +70,7 @@ def decode(
     if "segmentation" in fields:
         shapes["segmentation"] = (len(samples), *size)
     arrays = {
-        name: allocate(folder / f"{name}.npy", shape, "uint8", REMEDY) if folder else np.empty(shape, "uint8")
+        name: allocate(folder / f"{name}.npy", shape, "uint8", remedy) if folder else np.empty(shape, "uint8")
         for name, shape in shapes.items()
     }
 

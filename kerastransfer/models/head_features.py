@@ -18,10 +18,11 @@ def head_features(network: keras.Model) -> keras.Model | None:
     network: one of `models.faster_rcnn` or `models.mask_rcnn`. Li et al. probe a detector without a pyramid, whose map
     is a projection of two stages of its encoder.
     """
-    if "branch" not in [layer.name for layer in network.layers]:
+    parts = {layer.name: layer for layer in network.layers}
+    # The branch of other networks predicts masks.
+    if "branch" not in parts or "box_head" not in [layer.name for layer in parts["branch"].layers]:
         return None
-    encoder, decoder = network.get_layer("encoder"), network.get_layer("decoder")
-    head = network.get_layer("branch").get_layer("box_head")
+    encoder, decoder, head = parts["encoder"], parts["decoder"], parts["branch"].get_layer("box_head")
     image = keras.Input(encoder.input.shape[1:], name="image")
     maps = feed(decoder, encoder(image))[MAP]
     # A box for each image, from its first corner to its last.

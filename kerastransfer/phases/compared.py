@@ -1,7 +1,7 @@
 """Two models, of any kind, as what the studies of them read."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +64,12 @@ def sources(
 
     def features() -> Features:
         encoders = {name: trained.encoder(path) for name, path in compared.encoders.items()}
+        # Where some images have labels, these alone are studied.
+        train, test = data.parts.get("label") or splits.split(data.dataset, data.rule, ())
         return study_material.features(
             encoders,
-            data.dataset,
-            [sample.name for sample in splits.split(data.dataset, data.rule, ())[0].samples],
+            train,
+            test,
             run.checkpoints / "features",
             image_size=config.image_size,
             resize=getattr(config, "resize", "stretch"),
@@ -79,14 +81,10 @@ def sources(
     return found | {Features: features}
 
 
-def pair(first: str | Path, second: str | Path, names: tuple[str, str]) -> Compared:
-    """Two files, or names of published weights, for all studies that they make possible. Raises UserError for a file
-    without an encoder."""
-    given = dict(zip(names, (first, second), strict=True))
-    tasks = {name: task(path) for name, path in given.items()}
-    kinds = {OF_TASK.get(one) for one in tasks.values()}
-    (kind,) = kinds if len(kinds) == 1 else (None,)
-    return Compared(given, {kind: given} if kind else {})
+def kind(paths: Sequence[str | Path]) -> type[Material] | None:
+    """What the studies of two whole models of one task read; None for encoders, and for models of different tasks."""
+    kinds = {OF_TASK.get(task(path)) for path in paths}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def task(path: str | Path) -> str | None:

@@ -72,7 +72,6 @@ def segmenter(
     """
     from kerastransfer.losses.pixels import pixel_loss
     from kerastransfer.models import segmenter as segmenters
-    from kerastransfer.models.dense import dilated
     from kerastransfer.models.parts import freeze as frozen
     from kerastransfer.runs import trained
     from kerastransfer.training import statistics, strategy, transfer
@@ -83,9 +82,7 @@ def segmenter(
 
     def work() -> dict:
         with strategy.scope(config.strategy):
-            part = trained.encoder(encoder)
-            if config.output_stride:
-                part = dilated(part, config.output_stride)
+            part = strided(trained.encoder(encoder), config.output_stride)
             require_size(part, config)
             if random:
                 part = random_twin(part)
@@ -131,6 +128,13 @@ def require_decoders(names: tuple[str, ...], flag: str = "--decoders") -> None:
     for name in names:
         if name not in DECODERS:
             raise UserError(f"unknown {flag} {name}; choose {', '.join(DECODERS)}")
+
+
+def strided(encoder: "keras.Model", output_stride: int) -> "keras.Model":
+    """The encoder of --output-stride. Raises UserError for an encoder that cannot have it."""
+    from kerastransfer.models.dense import dilated
+
+    return dilated(encoder, output_stride) if output_stride else encoder
 
 
 def random_twin(encoder: "keras.Model") -> "keras.Model":

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from kerastransfer.progress import bar
 from kerastransfer.report.page import Estimate, Figure, Section, Table
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
-from kerastransfer.runs.settings import CommonConfig
+from kerastransfer.runs.settings import CommonConfig, variable
 
 
 def _settings(name: str, data: str) -> type:
@@ -26,6 +26,8 @@ def _settings(name: str, data: str) -> type:
 
 # How a study is called among the phases of a run.
 PHASE = "study_{}"
+# Differences over seeds that do not depend on the seed, such as those of published encoders, differ by rounding.
+SAME = 1e-9
 VERDICT = {True: "held", False: "did not hold", None: "undecided"}
 # {kind of material: a function that gathers it}; or, instead, why there is none.
 Sources = Mapping[type[Material], Callable[[], Material] | str]
@@ -38,39 +40,41 @@ class StudiesConfig(CommonConfig):
     # Nothing chooses them, but every field has another that does, and --data has a default of the right type.
     CHOSEN: ClassVar = {name: ("data", functools.partial(_settings, name)) for name in studies.STUDIES}
 
-    study: tuple[str, ...] = ()
+    study: tuple[str, ...] = variable(())
     """Studies to make: detection, occlusion, errors, segmentation, trimap, classification, probes, co_assignment,
     nearest, embedding, activation, mask_out. By default all that the models and the data make possible."""
     tap: str | None = None
     """Map of the encoders to study, such as c4; by default the deepest of each. Maps of different width can be
     compared."""
-    detection: studies.detection.Settings = None
+    detection: studies.detection.Settings = variable(None)
     """Settings of the study detection."""
-    occlusion: studies.occlusion.Settings = None
+    occlusion: studies.occlusion.Settings = variable(None)
     """Settings of the study occlusion."""
-    errors: studies.detection_errors.Settings = None
+    errors: studies.detection_errors.Settings = variable(None)
     """Settings of the study errors."""
-    segmentation: studies.segmentation.Settings = None
+    segmentation: studies.segmentation.Settings = variable(None)
     """Settings of the study segmentation."""
-    trimap: studies.trimap.Settings = None
+    trimap: studies.trimap.Settings = variable(None)
     """Settings of the study trimap."""
-    classification: studies.classification.Settings = None
+    classification: studies.classification.Settings = variable(None)
     """Settings of the study classification."""
-    probes: studies.image_probes.Settings = None
+    probes: studies.image_probes.Settings = variable(None)
     """Settings of the study probes."""
-    co_assignment: studies.co_assignment.Settings = None
+    co_assignment: studies.co_assignment.Settings = variable(None)
     """Settings of the study co_assignment."""
-    nearest: studies.nearest.Settings = None
+    nearest: studies.nearest.Settings = variable(None)
     """Settings of the study nearest."""
-    embedding: studies.embedding.Settings = None
+    embedding: studies.embedding.Settings = variable(None)
     """Settings of the study embedding."""
-    activation: studies.activation.Settings = None
+    activation: studies.activation.Settings = variable(None)
     """Settings of the study activation."""
-    mask_out: studies.mask_out.Settings = None
+    mask_out: studies.mask_out.Settings = variable(None)
     """Settings of the study mask_out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Their own flags are spelt with a hyphen.
+        self.study = tuple(name.replace("-", "_") for name in self.study)
         chosen(self)
 
 
@@ -82,6 +86,22 @@ def chosen(config: StudiesConfig) -> dict[str, Any]:
     if len(set(config.study)) < len(config.study):
         raise UserError(f"--study {' '.join(config.study)} names a study twice; name each once")
     return {name: getattr(config, name) for name in studies.STUDIES if name in config.study or not config.study}
+
+
+def needs(config: StudiesConfig) -> set[type[Material]]:
+    """What the studies of a run read."""
+    return {studies.study(name).NEEDS for name in chosen(config)}
+
+
+def require_possible(config: StudiesConfig, kinds: Collection[type[Material]]) -> None:
+    """Raises UserError, before anything is trained, for a study that --study names and that reads another kind of
+    material than the run will have."""
+    for name in config.study:
+        if studies.study(name).NEEDS not in kinds:
+            raise UserError(
+                f"--study {name} needs models that this run does not have or train; docs/analysis.md has a "
+                "table of what each study compares"
+            )
 
 
 def make(config: StudiesConfig, sources: Sources, run: RunFolder, result: Outcome) -> None:
@@ -104,6 +124,8 @@ def make(config: StudiesConfig, sources: Sources, run: RunFolder, result: Outcom
             own = {metric if metric.startswith(f"{name}/") else f"{name}/{metric}": v for metric, v in values.items()}
             numbers.setdefault(model, {}).update(own)
     for model, values in numbers.items():
+        if not values:
+            continue
         if model in result.models:
             result.models[model].metrics |= {key: np.nan if v is None else v for key, v in values.items()}
         else:
@@ -117,13 +139,16 @@ def summary(each: Sequence[Outcome]) -> Section:
     """All claims with what was measured, and whether they held; over several seeds by Student's t."""
     claims = [_claims(outcome.run) for outcome in each]
     rows = []
-    for key, first in claims[0].items():
+    for key in dict.fromkeys(key for one in claims for key in one):
         same = [one[key] for one in claims if key in one]
-        if len(same) > 1:
-            values = np.array([claim.difference.value for claim in same], np.float64)
+        first, remark = same[0], ""
+        values = np.array([claim.difference.value for claim in same], np.float64)
+        if len(same) > 1 and np.ptp(values) > SAME:
             estimate = Estimate(*bootstrap.difference_over_seeds(values, np.zeros_like(values)))
             first = dataclasses.replace(first, difference=estimate)
-        rows.append((first.text, [first.measured, first.difference, VERDICT[first.held]]))
+        elif len(each) > 1:
+            remark = " (equal for all seeds: interval over images)" if len(same) > 1 else " (one seed alone)"
+        rows.append((first.text, [first.measured, first.difference, VERDICT[first.held] + remark]))
     if not rows:
         return Section("Claims", ["No study was made that measures a claim."])
     over = "the seeds" if len(each) > 1 else "the test images, or as the section of the study says"
@@ -153,11 +178,14 @@ def _work(
         material = gather(module.NEEDS)
         result.say(f"study: {name}")
         found: Findings = module.study(settings, material, bar(None if result.config.quiet else name))
-    except (LeftOut, UserError) as reason:
+    except LeftOut as reason:
         # What was asked for by name is not left out without a word.
         if result.config.study:
             raise UserError(f"--study {name}: {reason}") from None
         return {"left_out": str(reason)}
+    except UserError as error:
+        rest = "run again with --resume, and other settings or other studies (--study)"
+        raise UserError(f"study {name}: {error} ({rest})") from None
     figures = []
     for stem, figure, picture in found.figures:
         style.save(picture, run.figures / f"{stem}.png")
@@ -186,12 +214,13 @@ def _section(name: str, found: Mapping[str, Any], run: RunFolder) -> Section:
 
 
 def _claims(run: RunFolder) -> dict[tuple[str, str], Claim]:
-    """{(study, what was measured): the claim} of the finished studies of a run."""
+    """{(study, its text): the claim} of the finished studies of a run."""
     found = {}
     for name in studies.STUDIES:
         result = run.phases.get(PHASE.format(name), {}).get("result", {})
         for claim in result.get("claims", []):
-            found[name, claim["measured"]] = Claim(**claim | {"difference": _number(claim["difference"])})
+            # What was measured may be called after what came out best.
+            found[name, claim["text"]] = Claim(**claim | {"difference": _number(claim["difference"])})
     return found
 
 

@@ -4,6 +4,7 @@ Nothing here grows in memory with the number of images but labels and boxes: ima
 files, which are mapped into memory or read when they are needed.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kerastransfer.analysis.findings import LeftOut
 from kerastransfer.analysis.material import Classified, Detected, Features, Segmented
 from kerastransfer.errors import UserError
+from kerastransfer.flags import some
 from kerastransfer.progress import bar
 from kerastransfer.tasks.scored import LOWEST_SCORE
 from kerastransfer.vocabulary import VOID
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 Predictors = Mapping[str, "AnyPredictor"]
 FLAGS = ("crowd", "difficult", "truncated", "occluded", "hidden")
+REMEDY = "study fewer images, by --fraction, or another --tap"
 # Images that an encoder is shown at once, in all studies: another number would have it compiled again.
 BATCH = 32
 
@@ -89,13 +93,15 @@ def classified(predictors: Predictors, test: "Dataset", *, quiet: bool) -> Class
             one = predictor.predict(example["image"])
             own = [one.names.index(wanted) for wanted in labels]
             found[name].append(one.probabilities[own])
+    if not names:
+        raise LeftOut("no test image has a class that the models know")
     return Classified(names, labels, np.array(truth), {name: np.stack(rows) for name, rows in found.items()})
 
 
 def features(
     encoders: "Mapping[str, keras.Model]",
-    dataset: "Dataset",
-    train: Sequence[str],
+    train: "Dataset",
+    test: "Dataset",
     folder: Path,
     *,
     image_size: int,
@@ -104,38 +110,36 @@ def features(
     heads: "Mapping[str, keras.Model | None]",
     quiet: bool,
 ) -> Features:
-    """The features of the images of `dataset` by two encoders.
+    """The features of training and test images by two encoders.
 
-    train: names of the images that classifiers may be fitted to. folder: where images and features are kept; it must
-        be that of a run, as features are found again by their checksums. taps: {model: name of the tap}.
-    heads: {model: a model from the encoder's taps to {"proj", "fc1", "fc2"}, or None}.
+    folder: where images and features are kept; it must be that of a run, as features are found again by their
+        checksums. taps: {model: name of the tap}. heads: {model: a model from the image to {"proj", "fc1", "fc2"}, or
+        None}.
     """
     from kerastransfer.data import decoded
     from kerastransfer.training import features as cache
 
-    size, kept = (image_size, image_size), folder / "images"
-    images = _decoded(decoded, dataset, size, kept, resize)
+    size, samples = (image_size, image_size), (*train.samples, *test.samples)
+    images = _decoded(decoded, dataclasses.replace(test, samples=samples), size, folder / "images", resize)
     maps, pooled, functions, of_heads = {}, {}, {}, {}
-    for name, encoder in encoders.items():
-        tap = taps[name]
+
+    def computed(name: str, model: "keras.Model", outputs: Sequence[str]) -> dict[str, np.ndarray]:
         told = None if quiet else f"features of {name}"
-        maps[name] = cache.cached(encoder, images, folder, taps=[tap], flip=False, batch_size=BATCH, progress=told)[
-            tap
-        ][:, 0]
+        options = {"flip": False, "batch_size": BATCH, "progress": told, "remedy": REMEDY}
+        found = cache.cached(model, images, folder, taps=outputs, **options)
+        return {output: values[:, 0] for output, values in found.items()}
+
+    for name, encoder in encoders.items():
+        maps[name] = computed(name, encoder, [taps[name]])[taps[name]]
         pooled[name] = _means(maps[name])
-        functions[name] = _pooled(encoder, tap)
-        of_heads[name] = {}
-        if heads.get(name) is not None:
-            found = cache.cached(
-                heads[name], images, folder, taps=list(heads[name].output), flip=False, batch_size=BATCH, progress=told
-            )
-            of_heads[name] = {key: values[:, 0] for key, values in found.items()}
+        functions[name] = _pooled(encoder, taps[name])
+        head = heads.get(name)
+        of_heads[name] = {} if head is None else computed(f"the head of {name}", head, list(head.output))
     pixels = images.arrays["image"]
-    samples = dict(zip((sample.name for sample in dataset.samples), dataset.samples, strict=True))
-    labels, boxes = _annotations([samples[name] for name in images.names], size, resize)
-    learnt = np.isin(images.names, list(train))
+    labels, boxes = _annotations(samples, size, resize)
+    learnt = np.arange(len(samples)) < len(train)
     return Features(
-        images.names, pixels, maps, pooled, of_heads, functions, labels, dataset.image_classes, learnt, boxes,
+        images.names, pixels, maps, pooled, of_heads, functions, labels, test.image_classes, learnt, boxes,
         _mean_colour(pixels),
     )  # fmt: skip
 
@@ -146,7 +150,7 @@ def _decoded(decoded: Any, dataset: "Dataset", size: tuple[int, int], folder: Pa
 
     # What a run that was stopped has left there may be incomplete.
     shutil.rmtree(folder, ignore_errors=True)
-    return decoded.decode(dataset, (), size, folder=folder, resize=resize)
+    return decoded.decode(dataset, (), size, folder=folder, resize=resize, remedy=REMEDY)
 
 
 def _pooled(encoder: "keras.Model", tap: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -178,19 +182,20 @@ def _mean_colour(images: np.ndarray, block: int = 64) -> np.ndarray:
 
 
 def _annotations(samples: Sequence, size: tuple[int, int], resize: str) -> tuple:
-    """(labels (N,) or None, [boxes (M, 4)] or None) where all samples have them."""
+    """(labels (N,), or None unless all samples have them; boxes (M, 4) of each sample, or None if none has any)."""
     from kerastransfer.data.dataset import taught
     from kerastransfer.data.letterbox import placement
 
     labels = boxes = None
     if all("label" in sample.fields for sample in samples):
         labels = np.array([int(sample.annotations("label")["label"]) for sample in samples], np.int32)
-    if all("boxes" in sample.fields for sample in samples):
-        boxes = []
-        for sample in samples:
-            example = sample.annotations("boxes")
-            placed = placement(tuple(example["size"]), size, resize)
-            boxes.append(placed.to_picture(example["boxes"][taught(example)]))
+    if any("boxes" in sample.fields for sample in samples):
+        boxes = [np.zeros((0, 4), np.float32)] * len(samples)
+        for index, sample in enumerate(samples):
+            if "boxes" in sample.fields:
+                example = sample.annotations("boxes")
+                placed = placement(tuple(example["size"]), size, resize)
+                boxes[index] = placed.to_picture(example["boxes"][taught(example)])
     return labels, boxes
 
 
@@ -200,14 +205,10 @@ def _classes(predictors: Predictors) -> tuple[str, ...]:
     if set(first.about.labels) != set(second.about.labels):
         one, other = predictors
         raise UserError(
-            f"{one} knows the classes {_listed(first.about.labels)}, {other} {_listed(second.about.labels)}; compare "
+            f"{one} knows the classes {some(first.about.labels, 6)}, {other} {some(second.about.labels, 6)}; compare "
             "models of the same classes"
         )
     return tuple(first.about.labels)
-
-
-def _listed(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _matched(test, field, classes, labels, unknown):

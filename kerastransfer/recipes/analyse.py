@@ -13,8 +13,9 @@ has a section for each study, with its figures, and a table of all claims (docs/
 import dataclasses
 from typing import ClassVar
 
+from kerastransfer.analysis.material import Features
 from kerastransfer.phases import compared, studies
-from kerastransfer.phases.pair import PairConfig, encoders, load, required
+from kerastransfer.phases.pair import PairConfig, encoders, load, require_fit, required
 from kerastransfer.runs import command_line, grid
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
@@ -36,11 +37,15 @@ def main(config: Config) -> dict:
 
 def once(config: Config, run: RunFolder) -> Outcome:
     """One seed."""
+    # A pretext is an encoder and no more.
+    kind = compared.kind(config.models) if config.models else None
+    studies.require_possible(config, {Features, kind})
     data = load(config, *required(config))
+    require_fit(config, lambda encoder: None)
     result = Outcome(config, run, data, LEAD)
     files = encoders(config, run, data, result)
-    models = compared.pair(*files.values(), tuple(files))
-    studies.make(config, compared.sources(models, config, run, data, tap=config.tap), run, result)
+    both = compared.Compared(files, {kind: files} if kind else {})
+    studies.make(config, compared.sources(both, config, run, data, tap=config.tap), run, result)
     return result
 
 

@@ -11,23 +11,28 @@ with its measured difference and whether it held (docs/analysis.md).
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerastransfer import detectors
-from kerastransfer.analysis.material import Classified, Detected, Segmented
+from kerastransfer.analysis.material import Classified, Detected, Features, Segmented
+from kerastransfer.detectors.detector import Purpose
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
 from kerastransfer.phases import compared, studies
 from kerastransfer.phases.classifier import ClassifierConfig, classifier
 from kerastransfer.phases.detector import DetectorConfig, detector
-from kerastransfer.phases.pair import PairConfig, encoders, load, required
-from kerastransfer.phases.segmenter import SegmenterConfig, require_decoders, segmenter
-from kerastransfer.runs import command_line, grid
+from kerastransfer.phases.pair import PairConfig, encoders, load, require_fit, required
+from kerastransfer.phases.segmenter import SegmenterConfig, require_decoders, segmenter, strided
+from kerastransfer.runs import command_line, grid, trained
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
 from kerastransfer.runs.settings import one_of
+
+if TYPE_CHECKING:
+    import keras
 
 LEAD = "Two encoders that had learnt different things were fine-tuned on the same images and compared."
 # {field that the images need: the kind of models that are trained on it}
@@ -40,14 +45,17 @@ class Config(PairConfig):
 
     CHOSEN: ClassVar = {**PairConfig.CHOSEN, "net": ("model", detectors.settings_of)}
     TOY: ClassVar = {
-        "image_size": 112,
+        "image_size": 96,
         "encoder": "small",
         "model": "small",
-        "pretext_epochs": 12,
+        "batch_size": 8,
+        "fraction": 0.5,
+        "pretext_epochs": 8,
         "detector_epochs": 10,
-        "decoder_epochs": 10,
-        "classifier_epochs": 6,
+        "decoder_epochs": 4,
+        "classifier_epochs": 4,
         "learning_rate": 4e-3,
+        "finetune_learning_rate": 2e-3,
         "scale": [0.7, 1.2],
     }
 
@@ -63,6 +71,12 @@ class Config(PairConfig):
     """Number of epochs to fine-tune each detector for."""
     decoder: str = "deeplab"
     """The decoder of the segmenters: deeplab, segnet, unet or unet_plain."""
+    output_stride: int = 16
+    """Largest stride of the encoder under the decoder, 8 or 16: strides beyond it are replaced by dilation, with the
+    same weights, as DeepLab does. With 0 the encoder stays as it is."""
+    dice: float = 1.0
+    """Weight of the Dice loss, which is added to the cross-entropy; with 0 only cross-entropy is used, as DeepLab
+    does."""
     decoder_epochs: int = 40
     """Number of epochs to fine-tune each segmenter for; all of it is trained."""
     decoder_learning_rate: float = 1e-3
@@ -95,14 +109,45 @@ def main(config: Config) -> dict:
 def once(config: Config, run: RunFolder) -> Outcome:
     """One seed."""
     require_decoders((config.decoder,), "--decoder")
+    studies.require_possible(config, {Features, *(TASKS[field] for field in config.tasks)})
     data = load(config, *required(config))
+    wanted = studies.needs(config)
+    fields = [
+        field for field, kind in TASKS.items() if field in config.tasks and field in data.parts and kind in wanted
+    ]
+    require_fit(config, lambda encoder: require_networks(encoder, fields, config, data))
     result = Outcome(config, run, data, LEAD)
     files = encoders(config, run, data, result)
-    trained = {field: kind for field, kind in TASKS.items() if field in config.tasks and field in data.parts}
-    models = {kind: finetuned(field, files, config, run, data, result) for field, kind in trained.items()}
+    models = {TASKS[field]: finetuned(field, files, config, run, data, result) for field in fields}
     both = compared.Compared(files, models)
     studies.make(config, compared.sources(both, config, run, data, tap=config.tap), run, result)
     return result
+
+
+def require_networks(encoder: "keras.Model", fields: Sequence[str], config: Config, data: Data) -> None:
+    """Raises UserError for an encoder that the detector, or the decoder of the segmenters, does not go on."""
+    from kerastransfer.models.segmenter import segmenter as network
+
+    if "boxes" in fields:
+        train = data.parts["boxes"][0]
+        purpose = Purpose(
+            train.classes, config.image_size, train, config.resize, config.seed, encoder=lambda _: encoder
+        )
+        detectors.family(config.model).build(net_on("encoder.keras", config), config.model, purpose).build()
+    if "segmentation" in fields:
+        network(strided(encoder, beyond(encoder, config)), config.decoder, len(data.dataset.segmentation_classes))
+
+
+def beyond(encoder: "keras.Model", config: Config) -> int:
+    """--output-stride for an encoder with a larger stride, and 0 for others."""
+    from kerastransfer.encoders import taps
+
+    return config.output_stride if max(taps.strides(encoder).values()) > config.output_stride else 0
+
+
+def net_on(encoder: str, config: Config) -> Any:
+    """The settings of the detector, on an encoder."""
+    return dataclasses.replace(config.net, encoder=encoder)
 
 
 def finetuned(
@@ -113,11 +158,11 @@ def finetuned(
     for name, encoder in files.items():
         model = f"{name}_{field}"
         if field == "boxes":
-            net = dataclasses.replace(config.net, encoder=str(encoder))
+            net = net_on(str(encoder), config)
             own = of(DetectorConfig, config, net=net, learning_rate=config.finetune_learning_rate)
             detector(own, run, data, result, name=model)
         elif field == "segmentation":
-            own = of(SegmenterConfig, config)
+            own = of(SegmenterConfig, config, output_stride=beyond(trained.encoder(encoder), config))
             segmenter(model, config.decoder, Path(encoder), own, run, data, result, freeze="none")
         else:
             own = of(ClassifierConfig, config, learning_rate=config.finetune_learning_rate)

@@ -4,7 +4,7 @@ config.toml      all settings; --config with this file repeats the run
 phases.json      the result of each finished phase, so that --resume does not repeat it
 metrics.json     {"recipe", "data", "seed" or "seeds", "results": {MODEL: {METRIC: value}}, "seconds": {PHASE: value}}
 history.csv      a row per epoch and phase
-report.html, transfer_report.json, and the folders named in `FOLDERS`
+report.html, transfer_report.json, claims.json, and the folders named in `FOLDERS`
 """
 
 import csv
@@ -30,7 +30,15 @@ except ImportError:
     fcntl = None
 
 FOLDERS = ("figures", "models", "saved_model", "tflite", "predictions", "logs", "checkpoints")
-FILES = ("phases.json", "metrics.json", "history.csv", "report.html", "transfer_report.json", "grid.json")
+FILES = (
+    "phases.json",
+    "metrics.json",
+    "history.csv",
+    "report.html",
+    "transfer_report.json",
+    "grid.json",
+    "claims.json",
+)
 LOCK = ".lock"
 # The beginning of config.toml, by which the folder of a run is recognised.
 HEADER = "# kerastransfer"

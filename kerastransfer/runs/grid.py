@@ -85,12 +85,14 @@ def over(
 
 
 def mean_and_spread(each: Sequence[Results]) -> Results:
-    """{model: {metric: mean, metric_spread: sample standard deviation}} over the results of several seeds."""
+    """{model: {metric: mean, metric_spread: sample standard deviation}} over the results of several seeds; of a metric
+    that some seeds lack, over the others."""
     combined: Results = {}
     for model, metrics in each[0].items():
         combined[model] = {}
         for metric in metrics:
-            mean, spread = bootstrap.spread([results[model][metric] for results in each])
+            there = [results[model] for results in each if model in results]
+            mean, spread = bootstrap.spread([found[metric] for found in there if metric in found])
             combined[model] |= {metric: mean, f"{metric}_spread": spread}
     return combined
 

@@ -270,7 +270,7 @@ def _flat(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def fixed(config: Any) -> dict[str, Any]:
     """The settings, by name, that must not change when a run is resumed."""
     loose = {field.name for field in dataclasses.fields(config) if field.metadata.get("variable")}
-    return {name: value for name, value in flat(config).items() if name not in loose}
+    return {name: value for name, value in flat(config).items() if name.partition(".")[0] not in loose}
 
 
 def to_toml(config: Any) -> str:

@@ -44,12 +44,14 @@ def cached(
     flip: bool,
     batch_size: int = 16,
     progress: str | None = None,
+    remedy: str = "leave out --cache-features",
 ) -> dict[str, np.ndarray]:
     """{tap: (N, 1, h, w, D) float16, memory-mapped} of the decoded images (N, H, W, 3), computed in inference mode.
 
     flip: (N, 2, h, w, D) instead, the second being the features of the mirrored image. They must be computed: mirroring
         the features of an image does not give the features of its mirror image.
-    folder: the cache. progress: description of the progress bar, or None for no bar.
+    folder: the cache. progress: description of the progress bar, or None for no bar. remedy: the end of messages, what
+        to do.
     Raises UserError if the disk is full, or if a value is too large for float16.
     """
     made_of = {
@@ -66,7 +68,7 @@ def cached(
         missing = [tap for tap in taps if not _whole(place, tap)]
         if missing:
             files.write_json(place / "made_of.json", made_of)
-            _compute(encoder, decoded, place, missing, flip, batch_size, progress)
+            _compute(encoder, decoded, place, missing, flip, batch_size, progress, remedy)
     return {tap: np.load(place / f"{tap}.npy", mmap_mode="r") for tap in taps}
 
 
@@ -110,7 +112,7 @@ def evaluation_batches(features: Mapping[str, np.ndarray], decoded: Decoded, *, 
     return pipeline.evaluation_batches(of_rows, size=(0, 0), batch_size=batch_size, view=view)
 
 
-def _compute(encoder, decoded, place, taps, flip, batch_size, progress):
+def _compute(encoder, decoded, place, taps, flip, batch_size, progress, remedy):
     images = decoded.arrays["image"]
     part = keras.Model(encoder.input, {tap: encoder.output[tap] for tap in taps})
     starts = bar(progress)(range(0, len(images), batch_size))
@@ -123,10 +125,10 @@ def _compute(encoder, decoded, place, taps, flip, batch_size, progress):
                     if tap not in arrays:
                         path = stack.enter_context(files.replacing(place / f"{tap}.npy"))
                         shape = (len(images), 2 if flip else 1, *values.shape[1:])
-                        arrays[tap] = allocate(path, shape, "float16", "leave out --cache-features")
+                        arrays[tap] = allocate(path, shape, "float16", remedy)
                     values = np.asarray(values, "float32")
                     if np.abs(values).max(initial=0) > np.finfo("float16").max:
-                        raise UserError(f"tap {tap} has values too large for float16; leave out --cache-features")
+                        raise UserError(f"tap {tap} has values too large for float16; {remedy}")
                     arrays[tap][start : start + len(batch), version] = values
         for array in arrays.values():
             array.flush()

@@ -32,7 +32,7 @@ def material(images=12, cells=8, seed=0, **changes):
         "encoders": {},
         "labels": None,
         "classes": [],
-        "train": np.ones(images, bool),
+        "train": np.zeros(images, bool),
         "boxes": found,
         "mean": np.zeros(3),
     }

@@ -177,7 +177,7 @@ def material(detection, classification):
         encoders={},
         labels=None,
         classes=(),
-        train=np.ones(images, bool),
+        train=np.zeros(images, bool),
         boxes=None,
         mean=np.zeros(3),
     )

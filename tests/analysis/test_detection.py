@@ -105,9 +105,9 @@ def test_nothing_to_find():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"thresholds": (0.5, 1.0)}, "--thresholds has 1; an IoU to be above is from 0 to below 1"),
-        ({"thresholds": ()}, "--thresholds is empty; give at least one"),
-        ({"resamples": 3}, "--resamples is 3; an interval needs 20 or more"),
+        ({"thresholds": (0.5, 1.0)}, "--detection.thresholds has 1; an IoU to be above is from 0 to below 1"),
+        ({"thresholds": ()}, "--detection.thresholds is empty; give at least one"),
+        ({"resamples": 3}, "--detection.resamples is 3; an interval needs 20 or more"),
     ],
 )
 def test_wrong_settings(wrong, message):

@@ -225,5 +225,5 @@ def test_the_study_of_two_models():
 
 
 def test_wrong_settings():
-    with pytest.raises(UserError, match=r"--background is 0.6 and --foreground 0.5; both must be above 0"):
+    with pytest.raises(UserError, match=r"--errors.background is 0.6 and --errors.foreground 0.5"):
         detection_errors.Settings(background=0.6)

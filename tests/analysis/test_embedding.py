@@ -97,7 +97,7 @@ def material(images=60, classes=3, labels=True):
         encoders={},
         labels=of_class.astype(np.int32) if labels else None,
         classes=[f"class {k}" for k in range(classes)],
-        train=np.ones(images, bool),
+        train=np.zeros(images, bool),
         boxes=None,
         mean=np.zeros(3),
     )

@@ -302,7 +302,7 @@ def test_images_without_labels():
         ({"strengths": ()}, "strengths is"),
         ({"strengths": (0.0, 1.0)}, "strengths is"),
         ({"held_out": 1.0}, "held-out is 1.0"),
-        ({"steps": 0}, "--steps is 0"),
+        ({"steps": 0}, "--probes.steps is 0"),
     ],
 )
 def test_settings_that_cannot_work(flags, words):

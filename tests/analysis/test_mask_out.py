@@ -203,9 +203,9 @@ def test_features_that_are_not_finite_are_named():
     [
         ({"size": 0.0}, "size is 0.0"),
         ({"size": 1.5}, "size is 1.5"),
-        ({"stride": 0}, "--stride is 0"),
-        ({"images": 0}, "--images is 0"),
-        ({"batch_size": -1}, "--batch-size is -1"),
+        ({"stride": 0}, "--mask-out.stride is 0"),
+        ({"images": 0}, "--mask-out.images is 0"),
+        ({"batch_size": -1}, "--mask-out.batch-size is -1"),
     ],
 )
 def test_settings_that_cannot_work(flags, words):

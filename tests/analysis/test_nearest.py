@@ -154,7 +154,7 @@ def material(images=60, labels=True, seed=0):
         encoders={},
         labels=classes.astype(np.int32) if labels else None,
         classes=("cat", "dog", "bird") if labels else (),
-        train=np.ones(images, bool),
+        train=np.zeros(images, bool),
         boxes=None,
         mean=np.zeros(3),
     )

@@ -294,7 +294,7 @@ def test_levels_of_hoiem(monkeypatch):
     findings = occlusion.study(occlusion.Settings(hoiem="folder"), given)
     assert "annotated it, of 2 of 60 objects" in findings.text[1]
     assert findings.numbers["b"]["missed_percent/medium"] == 100
-    with pytest.raises(UserError, match="--hoiem folder: it has no object of these test images"):
+    with pytest.raises(UserError, match=r"--occlusion.hoiem folder: it has no object of these test images"):
         occlusion.known_of(dataclasses.replace(given, names=["x"] * 30), "folder")
 
 
@@ -315,10 +315,10 @@ def test_drawn_scenes_have_shares():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"iou": 0.0}, "--iou is 0; give a number above 0, up to 1"),
-        ({"precision": 2.0}, "--precision is 2"),
-        ({"share": -1.0}, "--share is -1; it must be above 0"),
-        ({"resamples": 0}, "--resamples is 0; an interval needs 20 or more"),
+        ({"iou": 0.0}, "--occlusion.iou is 0; give a number above 0, up to 1"),
+        ({"precision": 2.0}, "--occlusion.precision is 2"),
+        ({"share": -1.0}, "--occlusion.share is -1; it must be above 0"),
+        ({"resamples": 0}, "--occlusion.resamples is 0; an interval needs 20 or more"),
     ],
 )
 def test_wrong_settings(wrong, message):

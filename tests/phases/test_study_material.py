@@ -1,5 +1,6 @@
 """What studies read: in the order and units that they expect, for every image."""
 
+import dataclasses
 import types
 
 import keras
@@ -98,15 +99,18 @@ def encoder():
     return keras.Model(image, {"c1": x, "c2": keras.layers.Conv2D(6, 3, 2, padding="same")(x)}, name="encoder")
 
 
-def features(encoder, folder, resize="stretch"):
-    names = [sample.name for sample in SCENES.samples]
+# The last three train.
+TEST, TRAIN = SCENES[:3], SCENES[3:]
+
+
+def features(encoder, folder, test=TEST, resize="stretch"):
     options = {"image_size": 32, "resize": resize, "taps": {"a": "c1", "b": "c2"}, "heads": {}, "quiet": True}
-    return study_material.features({"a": encoder, "b": encoder}, SCENES, names[:4], folder, **options)
+    return study_material.features({"a": encoder, "b": encoder}, TRAIN, test, folder, **options)
 
 
 def test_features_are_those_of_the_encoder(encoder, tmp_path):
     found = features(encoder, tmp_path)
-    assert found.images.shape == (6, 32, 32, 3) and found.train.tolist() == [True] * 4 + [False] * 2
+    assert found.images.shape == (6, 32, 32, 3) and found.train.tolist() == [True] * 3 + [False] * 3
     assert {name: maps.shape for name, maps in found.maps.items()} == {"a": (6, 16, 16, 4), "b": (6, 8, 8, 6)}
     assert all(isinstance(maps.base, np.memmap) or isinstance(maps, np.memmap) for maps in found.maps.values())
     expected = np.asarray(encoder(np.asarray(found.images, np.float32))["c2"])
@@ -119,9 +123,39 @@ def test_features_are_those_of_the_encoder(encoder, tmp_path):
 def test_labels_and_boxes_are_those_of_the_images(encoder, tmp_path):
     found = features(encoder, tmp_path)
     assert found.classes == CLASSES
-    for index, sample in enumerate(SCENES.samples):
-        assert found.labels[index] == sample.read()["label"]
+    for index, sample in enumerate([*TRAIN, *TEST]):
+        assert found.names[index] == sample.name and found.labels[index] == sample.read()["label"]
         np.testing.assert_allclose(found.boxes[index], sample.read()["boxes"])
+
+
+def test_studies_that_fit_nothing_read_test_images_alone(encoder, tmp_path):
+    found = features(encoder, tmp_path)
+    unseen = found.unseen
+    assert list(unseen.names) == [sample.name for sample in TEST] and not unseen.train.any()
+    np.testing.assert_array_equal(unseen.pooled["a"], found.pooled["a"][3:])
+    np.testing.assert_array_equal(unseen.labels, found.labels[3:])
+    assert len(unseen.images) == len(unseen.boxes) == len(unseen.maps["b"]) == 3
+    assert np.shares_memory(unseen.images, found.images)
+    assert list(unseen.unseen.names) == list(unseen.names)
+
+
+def test_an_image_without_boxes_has_none_and_without_labels_there_are_none(encoder, tmp_path):
+    first = dataclasses.replace(TEST.samples[0], fields=frozenset({"segmentation"}))
+    found = features(encoder, tmp_path, dataclasses.replace(TEST, samples=(first, *TEST.samples[1:])))
+    assert [len(boxes) > 0 for boxes in found.boxes] == [True] * 3 + [False, True, True]
+    assert found.labels is None
+
+
+def test_boxes_are_fractions_of_the_letterboxed_picture(encoder, tmp_path):
+    def wide():
+        example = TEST.samples[0].read()
+        return example | {"image": example["image"][:24]}
+
+    sample = dataclasses.replace(TEST.samples[0], read=wide)
+    found = features(encoder, tmp_path, dataclasses.replace(TEST, samples=(sample,)), "letterbox")
+    y1, x1, y2, x2 = wide()["boxes"].T
+    # The image fills the middle half of the picture's height.
+    np.testing.assert_allclose(found.boxes[3], np.stack([0.25 + y1 / 2, x1, 0.25 + y2 / 2, x2], axis=1), atol=1e-6)
 
 
 def test_void_is_what_no_model_knows(tmp_path):
