@@ -79,7 +79,8 @@ def test_a_study_that_is_asked_for_is_not_left_out_without_a_word(studied, tmp_p
     models = [studied / "models/detection.keras", studied / "models/classification.keras"]
     with pytest.raises(SystemExit):
         run(analyse, tmp_path / "run", "--models", *models, "--study", "trimap")
-    assert "--study trimap: it compares two segmenters" in capsys.readouterr().err
+    assert "--study trimap needs models that this run does not have or train" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,11 @@ def test_a_study_that_is_asked_for_is_not_left_out_without_a_word(studied, tmp_p
     [
         (analyse, ["--study", "trimaps"], "unknown --study trimaps.*nearest: trimap"),
         (analyse, ["--study", "trimap", "trimap"], "names a study twice"),
+        (analyse, ["--study", "errors"], "--study errors needs models"),
+        (pretraining, ["--study", "trimap", "--tasks", "label"], "--study trimap needs models"),
+        (pretraining, ["--model", "retinanet", "--decoder", "segnet"], "a feature pyramid reads a map of stride 32"),
+        (analyse, ["--image-size", "40"], "--image-size 40 is not a multiple of 16"),
+        (analyse, ["--co-assignment.clusters", "1"], "--co-assignment.clusters is 1; give numbers of clusters from 2"),
         (analyse, ["--models", "yolov3-tiny"], "has 1 models; give two"),
         (analyse, ["--models", "yolov3-tiny", "yolov3-tiny"], "names a model twice"),
         (analyse, ["--models", "yolov3-tiny", "nowhere.keras"], "--models nowhere.keras: no such file"),
