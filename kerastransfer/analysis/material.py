@@ -31,13 +31,15 @@ class Segmented:
     """What two segmenters make of the same test images.
 
     classes: (K,) names of the classes, background first. truth: `truth(i)` is the map (H, W) uint8 of image i, VOID
-    where unknown. found: {model: a function from i to its map (H, W) uint8}.
+    where unknown. found: {model: a function from i to its map (H, W) uint8}. unknown: classes of the images that the
+        models do not know, and that are VOID in `truth` as well.
     """
 
     names: Sequence[str]
     classes: Sequence[str]
     truth: Callable[[int], np.ndarray]
     found: Mapping[str, Callable[[int], np.ndarray]]
+    unknown: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from kerastransfer.analysis.findings import Claim, Findings, LeftOut
 from kerastransfer.analysis.material import Segmented, pair
 from kerastransfer.errors import UserError
-from kerastransfer.flags import require_positive
+from kerastransfer.flags import require_positive, some
 from kerastransfer.metrics import pooled
 from kerastransfer.vocabulary import VOID
 
@@ -122,7 +122,13 @@ def void_line(truth: np.ndarray) -> np.ndarray:
 
 
 def study(settings: Settings, material: Segmented, progress: Callable) -> Findings:
-    """Trimap and anti-trimap IoU of both models. Raises LeftOut where no truth has a contour."""
+    """Trimap and anti-trimap IoU of both models. Raises LeftOut where no truth has a contour, and where void pixels are
+    not contours but objects that the models do not know."""
+    if material.unknown:
+        raise LeftOut(
+            f"the images have classes that the models do not know ({some(material.unknown)}), and bands around these "
+            "would not be around contours"
+        )
     first, second = pair(material.found)
     images, number = len(material.names), len(material.classes)
     widths = np.arange(1.0, settings.widest + 1)

@@ -72,7 +72,8 @@ def segmented(predictors: Predictors, test: "Dataset", folder: Path, *, quiet: b
         return value[samples[index].annotations("segmentation")["segmentation"]]
 
     found = {name: functools.partial(_read_map, folder, name) for name in predictors}
-    return Segmented([sample.name for sample in samples], labels, truth, found)
+    unknown = [name for name in test.segmentation_classes if name not in labels]
+    return Segmented([sample.name for sample in samples], labels, truth, found, unknown)
 
 
 def classified(predictors: Predictors, test: "Dataset", *, quiet: bool) -> Classified:

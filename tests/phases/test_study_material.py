@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from kerastransfer.analysis import trimap
+from kerastransfer.analysis.findings import LeftOut
 from kerastransfer.data import derive
 from kerastransfer.data.toy import CLASSES, toy
 from kerastransfer.errors import UserError
@@ -169,3 +171,6 @@ def test_void_is_what_no_model_knows(tmp_path):
     for index, sample in enumerate(SCENES.samples):
         star = sample.read()["segmentation"] == 4
         np.testing.assert_array_equal(found.truth(index) == VOID, star)
+    # Bands around stars would not be around contours of what is scored.
+    with pytest.raises(LeftOut, match="classes that the models do not know \\(star\\)"):
+        trimap.study(trimap.Settings(), found, iter)
