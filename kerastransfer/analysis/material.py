@@ -66,6 +66,7 @@ class Features:
     train: (N,) bool, the images that a classifier may be fitted to; the others are tested on, and come last.
     boxes: for each image (M, (y1, x1, y2, x2)) fractions of the image, or None where no image has any.
     mean: (3,) the mean colour of all images, 0..255.
+    known: so many of the first images may be such that the models have learnt from.
     """
 
     names: Sequence[str]
@@ -79,6 +80,7 @@ class Features:
     train: np.ndarray
     boxes: Sequence[np.ndarray] | None
     mean: np.ndarray
+    known: int = 0
 
     def last(self, first: int) -> "Features":
         """The images from `first` on; the arrays are views."""
@@ -96,13 +98,13 @@ class Features:
             labels=None if self.labels is None else self.labels[first:],
             train=self.train[first:],
             boxes=None if self.boxes is None else self.boxes[first:],
+            known=max(0, self.known - first),
         )
 
     @property
     def unseen(self) -> "Features":
-        """The test images alone, for studies that fit nothing: the models may have learnt from the others. If all are
-        test images, these are all."""
-        return self.last(int(self.train.sum()))
+        """The images that the models have not learnt from, for studies that fit nothing."""
+        return self.last(self.known)
 
 
 Material = Detected | Segmented | Classified | Features

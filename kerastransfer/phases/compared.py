@@ -9,10 +9,10 @@ from kerastransfer import presets
 from kerastransfer.analysis.material import Classified, Detected, Features, Material, Segmented
 from kerastransfer.errors import UserError
 from kerastransfer.phases import study_material
+from kerastransfer.phases.studies import StudiesConfig
 from kerastransfer.runs import trained
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
-from kerastransfer.runs.settings import CommonConfig
 from kerastransfer.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Compared:
 
 
 def sources(
-    compared: Compared, config: CommonConfig, run: RunFolder, data: Data, *, tap: str | None
+    compared: Compared, config: StudiesConfig, run: RunFolder, data: Data, *, tap: str | None
 ) -> dict[type[Material], Callable[[], Material] | str]:
     """What there is to study, each a function that gathers it, or why it cannot be. tap: of both encoders; by default
     the deepest of each."""
@@ -75,6 +75,7 @@ def sources(
             resize=getattr(config, "resize", "stretch"),
             taps={name: tapped(name, encoder, tap) for name, encoder in encoders.items()},
             heads={name: head(path) for name, path in compared.encoders.items()},
+            all_unseen=config.all_unseen,
             quiet=config.quiet,
         )
 

@@ -43,6 +43,9 @@ class StudiesConfig(CommonConfig):
     study: tuple[str, ...] = variable(())
     """Studies to make: detection, occlusion, errors, segmentation, trimap, classification, probes, co_assignment,
     nearest, embedding, activation, mask_out. By default all that the models and the data make possible."""
+    all_unseen: bool = False
+    """The models have not learnt from this data, so training images are studied too where nothing is fitted to them:
+    for published weights, and for models of other data."""
     tap: str | None = None
     """Map of the encoders to study, such as c4; by default the deepest of each. Maps of different width can be
     compared."""

@@ -109,13 +109,14 @@ def features(
     resize: str,
     taps: Mapping[str, str],
     heads: "Mapping[str, keras.Model | None]",
+    all_unseen: bool = False,
     quiet: bool,
 ) -> Features:
     """The features of training and test images by two encoders.
 
     folder: where images and features are kept; it must be that of a run, as features are found again by their
         checksums. taps: {model: name of the tap}. heads: {model: a model from the image to {"proj", "fc1", "fc2"}, or
-        None}.
+        None}. all_unseen: the models have not learnt from the training images.
     """
     from kerastransfer.data import decoded
     from kerastransfer.training import features as cache
@@ -141,7 +142,7 @@ def features(
     learnt = np.arange(len(samples)) < len(train)
     return Features(
         images.names, pixels, maps, pooled, of_heads, functions, labels, test.image_classes, learnt, boxes,
-        _mean_colour(pixels),
+        _mean_colour(pixels), 0 if all_unseen else len(train),
     )  # fmt: skip
 
 

@@ -105,8 +105,8 @@ def encoder():
 TEST, TRAIN = SCENES[:3], SCENES[3:]
 
 
-def features(encoder, folder, test=TEST, resize="stretch"):
-    options = {"image_size": 32, "resize": resize, "taps": {"a": "c1", "b": "c2"}, "heads": {}, "quiet": True}
+def features(encoder, folder, test=TEST, resize="stretch", **more):
+    options = {**more, "image_size": 32, "resize": resize, "taps": {"a": "c1", "b": "c2"}, "heads": {}, "quiet": True}
     return study_material.features({"a": encoder, "b": encoder}, TRAIN, test, folder, **options)
 
 
@@ -139,6 +139,8 @@ def test_studies_that_fit_nothing_read_test_images_alone(encoder, tmp_path):
     assert len(unseen.images) == len(unseen.boxes) == len(unseen.maps["b"]) == 3
     assert np.shares_memory(unseen.images, found.images)
     assert list(unseen.unseen.names) == list(unseen.names)
+    every = features(encoder, tmp_path, all_unseen=True)
+    assert list(every.unseen.names) == list(every.names) and every.train.any()
 
 
 def test_an_image_without_boxes_has_none_and_without_labels_there_are_none(encoder, tmp_path):
