@@ -82,7 +82,7 @@ def test_a_detector_has_the_settings_of_its_family(scenes):
     train, _ = scenes
     model = kt.detector("yolov3-tiny", train, image_size=64, width=0.25, loss="ciou")
     assert model.about.labels == CLASSES and model.about.decoder.num_classes == len(CLASSES)
-    with pytest.raises(UserError, match="the settings of this family are loss, reach, head"):
+    with pytest.raises(UserError, match="the settings of this family are encoder, loss, reach, head"):
         kt.detector("small", train, width=0.5)
     with pytest.raises(UserError, match=r"unknown --model smal.*nearest: small"):
         kt.detector("smal", train)
