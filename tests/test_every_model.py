@@ -98,6 +98,7 @@ WITHOUT_ROW = {
     "models.labelenc.heads": "names parts of a detector: tests/recipes/test_labelenc.py",
     "models.labelenc.with_heads": "puts two parts together: tests/recipes/test_labelenc.py",
     "models.labelenc.distiller": "a graph of two detectors: tests/recipes/test_labelenc.py",
+    "models.head_features.head_features": "a graph over parts of a detector: tests/models/test_head_features.py",
     "models.yolov1_cfg.yolov1_of_cfg": "full width alone: tests/models/test_yolov1_cfg.py",
 }
 

@@ -80,7 +80,8 @@ def once(config: Config, run: RunFolder) -> Outcome:
         raise UserError(f"CKA needs {representations.FEWEST} test images, but there are {len(test)}; give more images")
     require_taps(config)
     result = Outcome(config, run, data, LEAD)
-    files = short_names(config.models) or own_files(config, run, data, result)
+    given = {name.removesuffix(".keras"): path for name, path in short_names(config.models).items()}
+    files = given or own_files(config, run, data, result)
     labels, values = similarity.similarity(files, test, config, run, taps=config.taps)
     result.figures.append(similarity.figure(labels, values))
     result.sections.append(section(labels, values))
