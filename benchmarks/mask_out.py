@@ -48,7 +48,7 @@ def prepare(flags):
     import keras
 
     from kerastransfer.analysis import mask_out
-    from kerastransfer.analysis.image_probes import ImageProbe
+    from kerastransfer.analysis.linear_classifier import ImageProbe
     from kerastransfer.encoders import ENCODERS, taps
 
     encoder = ENCODERS[flags.encoder]()

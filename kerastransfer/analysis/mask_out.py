@@ -2,7 +2,7 @@
 section 4; Zeiler and Fergus 2014, section 4.2).
 
 The square is slid over the image. For each position the probability of the true class, from a linear classifier on
-pooled features (`analysis.image_probes`), stands at the square's centre.
+pooled features (`analysis.linear_classifier`), stands at the square's centre.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from kerastransfer.analysis import bilinear, image_probes
+from kerastransfer.analysis import bilinear, linear_classifier
 from kerastransfer.analysis.findings import Claim, Findings, LeftOut
 from kerastransfer.analysis.material import Features, pair
 from kerastransfer.errors import UserError
@@ -138,17 +138,17 @@ def maps(
 
 def study(settings: Settings, material: Features, progress: Callable[[Iterable], Iterable] = iter) -> Findings:
     """Mask images that both models classify correctly. Raises LeftOut without labels, or if there is no such image, and
-    UserError as `image_probes.fitted` does."""
+    UserError as `linear_classifier.fitted` does."""
     if material.labels is None:
         raise LeftOut("the images have no labels; give data for classification")
     models = pair(material.encoders)
-    parts = image_probes.split(material.labels, material.train)
+    parts = linear_classifier.split(material.labels, material.train)
     probes, right = {}, np.ones(len(parts.test), bool)
     for model in models:
         pooled = material.pooled[model]
         labels, num_classes = parts.labels[parts.train], len(parts.classes)
-        options = image_probes.Settings(seed=settings.seed)
-        probes[model] = image_probes.fitted(pooled[parts.train], labels, num_classes, options, of=model)
+        options = linear_classifier.Settings(seed=settings.seed)
+        probes[model] = linear_classifier.fitted(pooled[parts.train], labels, num_classes, options, of=model)
         found = probes[model].logits(pooled[parts.test]).argmax(axis=1)
         right &= found == parts.labels[parts.test]
     known = parts.test[right]

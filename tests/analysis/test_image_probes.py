@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from kerastransfer.analysis import image_probes
+from kerastransfer.analysis import image_probes, linear_classifier
 from kerastransfer.analysis.findings import LeftOut
-from kerastransfer.analysis.image_probes import Rows, Settings, adaptive_average, fitted, split
+from kerastransfer.analysis.linear_classifier import Rows, Settings, adaptive_average, fitted, split
 from kerastransfer.analysis.material import Features
 from kerastransfer.errors import UserError
 
@@ -80,7 +80,7 @@ def test_pooling_to_the_own_size_changes_nothing_and_in_blocks_neither(monkeypat
     maps = np.random.default_rng(0).normal(size=(5, 6, 6, 3)).astype("float32")
     np.testing.assert_array_equal(adaptive_average(maps, 6), maps)
     whole = adaptive_average(maps, 4)
-    monkeypatch.setattr(image_probes, "BLOCK", 2 * 6 * 6 * 3)
+    monkeypatch.setattr(linear_classifier, "BLOCK", 2 * 6 * 6 * 3)
     np.testing.assert_allclose(adaptive_average(maps, 4), whole, atol=1e-6)
     with pytest.raises(ValueError, match="maps of 6 x 6 and a size of 7; give 1 to 6"):
         adaptive_average(maps, 7)
@@ -164,7 +164,7 @@ def test_the_strength_is_the_best_on_held_out_images():
     settings = Settings(strengths=(1e-5, 1e2), held_out=0.3)
     clear, labels = points(spread=0.3)
     assert fitted(clear, labels, 3, Settings(strengths=(1e-7, 1.0)), of="x").strength == 1.0
-    held = image_probes.held_out(chance, 0.3, 0)
+    held = linear_classifier.held_out(chance, 0.3, 0)
     scores = {}
     for strength in settings.strengths:
         one = fitted(noise, chance, 2, settings, of="x")
@@ -178,11 +178,13 @@ def test_the_strength_is_the_best_on_held_out_images():
 def test_no_class_is_held_out_as_a_whole():
     labels = np.array([0] * 30 + [1, 2, 2])
     for seed in range(20):
-        held = image_probes.held_out(labels, 0.9, seed)
+        held = linear_classifier.held_out(labels, 0.9, seed)
         assert held.sum() == 30 and set(labels[~held]) == {0, 1, 2}
-    assert not image_probes.held_out(np.arange(4), 0.5, 0).any()
-    np.testing.assert_array_equal(image_probes.held_out(labels, 0.1, 3), image_probes.held_out(labels, 0.1, 3))
-    assert image_probes.held_out(labels, 0.1, 3).sum() == 3
+    assert not linear_classifier.held_out(np.arange(4), 0.5, 0).any()
+    np.testing.assert_array_equal(
+        linear_classifier.held_out(labels, 0.1, 3), linear_classifier.held_out(labels, 0.1, 3)
+    )
+    assert linear_classifier.held_out(labels, 0.1, 3).sum() == 3
 
 
 def test_classes_of_one_image_get_the_middle_strength():
@@ -194,7 +196,7 @@ def test_blocks_change_nothing(monkeypatch):
     features, labels = points(images=40, depth=90)
     some = Rows(features.astype("float16"), np.arange(0, 40, 2))
     whole = fitted(some, labels[::2], 3, Settings(), of="x").probabilities(features)
-    monkeypatch.setattr(image_probes, "BLOCK", 7 * 90)
+    monkeypatch.setattr(linear_classifier, "BLOCK", 7 * 90)
     np.testing.assert_allclose(
         fitted(some, labels[::2], 3, Settings(), of="x").probabilities(features), whole, atol=1e-4
     )
