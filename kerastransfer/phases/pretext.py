@@ -170,13 +170,14 @@ def images(data: Data, name: str, config: PretextConfig) -> "tuple[Dataset, Data
 
 
 def start(config: PretextConfig) -> "keras.Model":
-    """The encoder of --encoder and --width, in the current dtype policy."""
+    """The encoder of --encoder and --width, in the current dtype policy, with the momentum of batch normalization that
+    a short training needs."""
     from kerastransfer.encoders import ENCODERS
 
     if config.encoder == "unet":
-        return ENCODERS["unet"](config.width)
+        return quick_to_follow(ENCODERS["unet"](config.width))
     if config.encoder in ENCODERS:
-        return ENCODERS[config.encoder]()
+        return quick_to_follow(ENCODERS[config.encoder]())
     return opened(config.encoder, random=config.random)
 
 
@@ -185,14 +186,22 @@ def opened(path: str | Path, *, random: bool = False) -> "keras.Model":
     normalization that a short training needs; random: its architecture alone."""
     import keras
 
-    from kerastransfer.models.parts import batch_norms, thaw
+    from kerastransfer.models.parts import thaw
     from kerastransfer.models.rewrite import with_policy
 
     encoder = with_policy(trained.encoder(path), keras.mixed_precision.global_policy().name)
     thaw(encoder)
+    quick_to_follow(encoder)
+    return encoder.__class__.from_config(encoder.get_config()) if random else encoder
+
+
+def quick_to_follow(encoder: "keras.Model") -> "keras.Model":
+    """The same encoder, whose batch statistics follow within a few dozen steps."""
+    from kerastransfer.models.parts import batch_norms
+
     for layer in batch_norms(encoder):
         layer.momentum = MOMENTUM
-    return encoder.__class__.from_config(encoder.get_config()) if random else encoder
+    return encoder
 
 
 def source(config: PretextConfig) -> str:
