@@ -176,7 +176,7 @@ def own_detector(source):
             self.model.stop_training = time.monotonic() > self.end
 
     model.fit(batches, epochs=1000, callbacks=[Until()], verbose=0)
-    return (model.kept() if hasattr(model, "kept") else model.network).get_layer("encoder")
+    return model.kept().get_layer("encoder")
 
 
 def parts(data):

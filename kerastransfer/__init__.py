@@ -3,8 +3,8 @@
     import kerastransfer as kt
 
 provides kt.data, kt.encoder, kt.detector, kt.segmenter, kt.classifier, kt.batches, kt.PixelLoss, kt.save, kt.load,
-kt.evaluate and kt.export, which docs/api.md describes. Importing the package imports neither TensorFlow nor Keras; the
-first use of one of these names does.
+kt.evaluate, kt.export, kt.push and kt.from_preset, which docs/api.md describes. Importing the package imports neither
+TensorFlow nor Keras; the first use of one of these names does.
 
 The vocabulary of all docstrings in the package:
 
@@ -24,8 +24,8 @@ import importlib
 
 __version__ = "0.2.0"
 __all__ = (
-    *("PixelLoss", "batches", "classifier", "data", "detector", "encoder", "evaluate", "export", "load", "save"),
-    "segmenter",
+    *("PixelLoss", "batches", "classifier", "data", "detector", "encoder", "evaluate", "export", "from_preset"),
+    *("load", "push", "save", "segmenter"),
 )
 
 

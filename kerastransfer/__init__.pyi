@@ -23,7 +23,13 @@ from kerastransfer.api import (
     export as export,
 )
 from kerastransfer.api import (
+    from_preset as from_preset,
+)
+from kerastransfer.api import (
     load as load,
+)
+from kerastransfer.api import (
+    push as push,
 )
 from kerastransfer.api import (
     save as save,

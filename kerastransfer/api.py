@@ -29,7 +29,7 @@ from kerastransfer.models import classifier as classifiers
 from kerastransfer.models import segmenter as segmenters
 from kerastransfer.models.adapter import encoder_of
 from kerastransfer.models.parts import freeze as freeze_part
-from kerastransfer.runs import trained
+from kerastransfer.runs import model_card, sharing, trained
 from kerastransfer.tasks import TASKS
 from kerastransfer.tasks.about import About
 from kerastransfer.training.terms import TermModel
@@ -109,7 +109,7 @@ def detector(
     family = detectors.family(net)
     if train is None and classes is None:
         raise UserError(f"detector({net!r}, ...): give the training images, or classes=(name, ...)")
-    names = tuple(train.classes if classes is None else classes)
+    names = tuple(classes if classes is not None else train.classes if train is not None else ())
     begun = trained.start(start) if start else None
     opened = trained.encoder
     if encoder is not None:
@@ -128,9 +128,7 @@ def detector(
         raise UserError(f"detector({net!r}, ...): {error}; the settings of this family are {known}") from error
     built = family.build(chosen, net, purpose)
     network = built.build()
-    model = TermModel(built.trained(network), built.terms, built.weights)
-    # What is saved and scored, where another graph over its parts is trained; Keras refuses a model here.
-    model.kept = lambda: network
+    model = TermModel(built.trained(network), built.terms, built.weights, kept=lambda: network)
     model.about = About(built.task, names, (image_size, image_size), resize, built.codec)
     return model
 
@@ -220,19 +218,48 @@ def save(model: keras.Model, path: str | Path, about: About | None = None) -> No
 
 
 def load(path: str | Path) -> trained.AnyPredictor:
-    """The model in a .keras or .tflite file, for `load(path).predict(photo)`; a photo is a path, a Pillow image or an
-    array.
+    """The model in a .keras or .tflite file, in a folder that `push` filled, or in hf://OWNER/NAME, for
+    `load(path).predict(photo)`; a photo is a path, a Pillow image or an array.
 
     Raises UserError for other files.
     """
-    return trained.open_predictor(path)
+    return trained.open_predictor(sharing.local(path))
+
+
+def from_preset(source: str | Path) -> keras.Model:
+    """The Keras model, with its `about`, in a .keras file, in a folder that `push` filled, or in hf://OWNER/NAME: to be
+    scored, exported, or trained further. Its outputs are raw predictions or logits.
+
+    Raises UserError for other files.
+    """
+    model, about = trained.stored(sharing.local(source))
+    model.about = about
+    return model
+
+
+def push(model: keras.Model | str | Path, to: str | Path, about: About | None = None) -> str:
+    """Put a model made here, or a .keras file, with a model card where others load it by `from_preset` or `load`.
+
+    to: a folder, or hf://OWNER/NAME, a repository of Hugging Face, which is created if there is none (needs
+        `pip install 'kerastransfer[hf]'` and `hf auth login`).
+    about: needed for models that were not made here.
+    Returns where it is. Raises UserError for a folder with files of a model, and where Hugging Face refuses.
+    """
+    if not isinstance(model, keras.Model):
+        trained.stored(model)
+        return sharing.push(Path(model), model_card.of_model(Path(model), sharing.MODEL), to)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{model.name}.keras"
+        save(model, path, about)
+        return sharing.push(path, model_card.of_model(path, sharing.MODEL), to)
 
 
 def evaluate(model: keras.Model | str | Path, test: Dataset) -> dict[str, float]:
     """Scores of a model made here, or of a .keras or .tflite file, on test images: {"iou_mean": 0.61, ...}."""
     if isinstance(model, keras.Model):
         network, about = _described(model, None)
-        predictor = KerasPredictor(in_float32(TASKS[about.task].graph(network, about)), about)
+        graph = in_float32(TASKS[about.task].graph(network, about))
+        predictor: trained.AnyPredictor = KerasPredictor(graph, about)
     else:
         predictor = trained.open_predictor(model)
     return TASKS[predictor.about.task].score(predictor.predict, test, predictor.about.labels).metrics
@@ -262,4 +289,4 @@ def _described(model: keras.Model, about: About | None) -> tuple[keras.Model, Ab
         raise UserError(f"model {model.name!r} has no `about`; set model.about to a kerastransfer.tasks.about.About")
     if not isinstance(model, TermModel):
         return model, about
-    return (model.kept() if hasattr(model, "kept") else model.network), about
+    return model.kept(), about

@@ -4,6 +4,7 @@ import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Sample:
     fields: frozenset[str]
     split: str | None = None
 
-    def annotations(self, *fields: str) -> Example:
+    def annotations(self, *fields: str) -> dict[str, Any]:
         """The example without its image: `size` (H, W), and of the annotated fields those asked for.
 
         The image is not decoded where `read` can do without (`reading.Reader`), so this is cheap unless masks or

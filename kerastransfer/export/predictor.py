@@ -10,6 +10,7 @@ import dataclasses
 import os
 import statistics
 import time
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -45,7 +46,7 @@ class ImagePredictor(abc.ABC):
         score, iou, detections: thresholds of a detector, by default those in the file (`tasks.about.Thresholds`).
         """
         image = as_array(image)
-        given = {"score": score, "iou": iou, "detections": detections}
+        given: dict[str, Any] = {"score": score, "iou": iou, "detections": detections}
         thresholds = dataclasses.replace(
             self.about.thresholds, **{name: value for name, value in given.items() if value is not None}
         )

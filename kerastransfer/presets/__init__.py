@@ -9,7 +9,7 @@ DARKNET = "https://pjreddie.com/media/files"
 FASTEST = "https://github.com/dog-qiuqiu/Yolo-Fastest/raw/master/ModelZoo/yolo-fastest-1.1_coco"
 PUBLIC_DOMAIN = "Darknet's, public domain"
 
-PRESETS = {
+PRESETS: dict[str, Preset | Application] = {
     "yolov3-tiny": Preset(
         File(
             f"{DARKNET}/yolov3-tiny.weights",

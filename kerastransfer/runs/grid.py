@@ -14,7 +14,7 @@ import numpy as np
 from kerastransfer import files
 from kerastransfer.errors import UserError
 from kerastransfer.metrics import bootstrap
-from kerastransfer.runs import reporting
+from kerastransfer.runs import model_card, reporting
 from kerastransfer.runs.folder import RunFolder, is_run
 from kerastransfer.runs.outcome import Outcome
 from kerastransfer.runs.settings import RunConfig
@@ -31,8 +31,7 @@ def over_seeds(recipe: str, config: RunConfig, once: Once) -> Results:
         if not config.seeds:
             outcome = once(config, run)
             if run.leads:
-                run.write_metrics(outcome.results)
-                reporting.write(outcome)
+                finish(run, outcome)
                 tell(run, outcome, outcome.results, "tflite")
                 outcome.refuse_failed()
             return outcome.results
@@ -79,9 +78,16 @@ def over(
         with RunFolder(recipe, cell, **(company or {})) as inner:
             found[values] = once(cell, inner)
             if inner.leads:
-                inner.write_metrics(found[values].results)
-                reporting.write(found[values])
+                finish(inner, found[values])
     return found
+
+
+def finish(run: RunFolder, outcome: Outcome) -> None:
+    """Write the scores, the report and the model card of a run with one seed."""
+    run.write_metrics(outcome.results)
+    reporting.write(outcome)
+    if card := model_card.of_run(run.path):
+        files.write_text(run.models / "README.md", card)
 
 
 def mean_and_spread(each: Sequence[Results]) -> Results:

@@ -23,7 +23,7 @@ class TermModel(keras.Model):
     """`network` trained on a weighted sum of `terms(targets, predictions) -> {name: (B,)}`.
 
     Compile it with only an optimizer and call `fit`; each term is reported by its name beside the total `loss`. Weight
-    decay is the optimizer's task, and losses that layers add are ignored. Save `network`, not this model.
+    decay is the optimizer's task, and losses that layers add are ignored. `save` and `export` write `kept()`.
 
     terms: a term may also be a pair (sums (B,), counts (B,)), for losses that are divided by the positives of the whole
         batch. Its value is then the sum of `sums` divided by the sum of `counts`, both over the images of all replicas;
@@ -35,6 +35,7 @@ class TermModel(keras.Model):
         weight decay change the part's weights, nor the optimizer's own variables for them. Needs an optimizer of
         training/optimizers.py.
     rates: {name of a part of `network`: factor of its learning rate}. Needs such an optimizer too.
+    kept: gives what is saved and scored, where it is another graph over the parts of `network`.
 
     The step is the optimizer's own `iterations`, so a resumed run continues at the right step.
     Evaluation batches (inputs, targets, weights (B,)) may be padded with images of weight 0: the reported values are
@@ -48,11 +49,14 @@ class TermModel(keras.Model):
         weights: Mapping[str, Weight],
         resting: Mapping[str, Callable] | None = None,
         rates: Mapping[str, float] | None = None,
+        kept: Callable[[], keras.Model] | None = None,
         **kwargs,
     ):
         # The layers of `network` cast their inputs themselves. Cast here, boxes would have the 8 bits of bfloat16.
         super().__init__(name=network.name, autocast=False, **kwargs)
         self.network = network
+        # A function, because Keras would track the weights of a model a second time.
+        self.kept = kept or (lambda: network)
         self._terms = terms
         self._weights = dict(weights)
         self._resting = {name: (_part(network, name), condition) for name, condition in (resting or {}).items()}
@@ -65,6 +69,12 @@ class TermModel(keras.Model):
             # The number of steps taken, for `compute_loss` while Keras evaluates; see `compute_loss_and_updates`.
             self._steps_taken = self.add_weight(name="steps_taken", dtype="int32", initializer="zeros", trainable=False)
         self.build(network.input_shape)
+
+    def save(self, filepath, *args, **kwargs):
+        return self.kept().save(filepath, *args, **kwargs)
+
+    def export(self, filepath, *args, **kwargs):
+        return self.kept().export(filepath, *args, **kwargs)
 
     def build(self, input_shape):
         self.built = True

@@ -248,3 +248,15 @@ def test_a_step_in_half_precision(precision, compiled):
     assert keras.backend.standardize_dtype(predictions.dtype) == "float32"
     assert {w.dtype for w in model.network.weights} == {"float32"}
     assert model.network.get_layer("encoder").get_layer("c5_1_leaky").compute_dtype == precision.removeprefix("mixed_")
+
+
+def test_what_is_saved_is_the_network(tmp_path):
+    network = line()
+    other = keras.Model(network.input, network.get_layer("dense")(network.input) * 2, name="other")
+    for name, model, expected in (
+        ("a", TermModel(network, distances, {}), network),
+        ("b", TermModel(network, distances, {}, kept=lambda: other), other),
+    ):
+        model.save(tmp_path / f"{name}.keras")
+        found = keras.saving.load_model(tmp_path / f"{name}.keras")
+        np.testing.assert_array_equal(found(X), expected(X))
