@@ -1,10 +1,12 @@
 """Holds back the output of native libraries, which write to the file descriptors, unless there is an error."""
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TextIO
 
 from kerastransfer.errors import UserError
 
@@ -18,7 +20,11 @@ def silenced() -> Iterator[None]:
     """
     with tempfile.TemporaryFile("w+", errors="replace") as held:
         try:
-            with _descriptors_to(held.fileno()), contextlib.redirect_stdout(held), contextlib.redirect_stderr(held):
+            with (
+                _descriptors_to(held.fileno()),
+                contextlib.redirect_stdout(_Stream(held, "stdout")),
+                contextlib.redirect_stderr(_Stream(held, "stderr")),
+            ):
                 yield
         except UserError:
             raise
@@ -26,6 +32,21 @@ def silenced() -> Iterator[None]:
             held.seek(0)
             sys.stderr.write(held.read())
             raise
+
+
+class _Stream(io.TextIOBase):
+    """Writes to `held`, and once that is closed, to what is then sys.stdout or sys.stderr: loggers that are made in the
+    meantime, such as TensorFlow's, keep the stream."""
+
+    def __init__(self, held: TextIO, name: str):
+        self._held, self._name = held, name
+
+    def write(self, text: str) -> int:
+        return (getattr(sys, self._name) if self._held.closed else self._held).write(text)
+
+    def flush(self) -> None:
+        if not self._held.closed:
+            self._held.flush()
 
 
 @contextlib.contextmanager

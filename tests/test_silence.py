@@ -1,4 +1,6 @@
+import logging
 import os
+import sys
 
 import pytest
 
@@ -26,3 +28,12 @@ def test_nothing_is_heard_unless_it_fails(capfd):
     assert capfd.readouterr() == ("", "")
     print("heard again")
     assert capfd.readouterr().out == "heard again\n"
+
+
+def test_a_logger_made_meanwhile_speaks_later(capsys):
+    with silenced():
+        logger = logging.Logger("made meanwhile")
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.warning("held back")
+    logger.warning("heard")
+    assert capsys.readouterr().err == "heard\n"
