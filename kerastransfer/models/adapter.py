@@ -11,6 +11,7 @@ import keras
 from kerastransfer.encoders.preprocessing import function_of
 from kerastransfer.encoders.taps import SIDE, named
 from kerastransfer.errors import UserError
+from kerastransfer.models.parts import quick_to_follow
 from kerastransfer.models.rewrite import restored
 
 LARGEST_STRIDE = 64
@@ -45,7 +46,7 @@ def encoder_of(
     image = keras.Input((None, None, 3) if any_size else model.input.shape[1:], name="image")
     maps = copies.run(prepare(image), until=last)
     outputs = {name: maps[number][1] for name, number in found.items()}
-    return restored(keras.Model(image, outputs, name="encoder"))
+    return quick_to_follow(restored(keras.Model(image, outputs, name="encoder")))
 
 
 def _traced_larger(copies, sides):

@@ -7,6 +7,11 @@ import keras
 from kerastransfer.errors import UserError
 from kerastransfer.layers.batch_norm import BatchNorm
 
+# Of batch normalization, as in PyTorch by default. Models that were trained for long have up to 0.999 (MobileNetV2 of
+# keras.applications): in a few hundred steps, the statistics of new data would hardly move, and a classifier that had
+# learnt its training images gave wrong classes in inference mode.
+MOMENTUM = 0.9
+
 
 def feed(part: keras.Model, maps: Mapping):
     """Call a part with exactly the maps that it reads: Keras binds a dict with extra keys by position, with only a
@@ -60,13 +65,22 @@ def freeze_norms(part: keras.Model) -> None:
 
 
 def thaw(part: keras.Model) -> None:
-    """Undo `freeze` and `freeze_norms`, which Keras stores in files: the part is trained, statistics included."""
+    """Undo `freeze` and `freeze_norms`, which Keras stores in files: the part is trained, statistics included, which
+    follow quickly (`quick_to_follow`)."""
     for layer in part._flatten_layers(recursive=True):
         layer.trainable = True
         for variable in layer._trainable_variables:
             variable.trainable = True
         if isinstance(layer, BatchNorm):
             layer.drift = False
+    quick_to_follow(part)
+
+
+def quick_to_follow(part: keras.Model) -> keras.Model:
+    """The same part, whose batch statistics follow within a few dozen steps of training. Returns it."""
+    for layer in batch_norms(part):
+        layer.momentum = min(layer.momentum, MOMENTUM)
+    return part
 
 
 def batch_norms(part: keras.Model) -> list[keras.layers.BatchNormalization]:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from kerastransfer.data.dataset import Dataset
     from kerastransfer.pretexts.pretext import Pretext
 
-# Of batch normalization, as in the U-Net of Dippel et al. 2022. Classifiers that were trained for long have up to
-# 0.999: in a few hundred steps from random weights, their statistics would stay near those that they begin with.
-MOMENTUM = 0.9
 # What random weights are called, among pretexts.
 RANDOM = "random"
 # Smaller images have no room for what is painted over.
@@ -173,6 +170,7 @@ def start(config: PretextConfig) -> "keras.Model":
     """The encoder of --encoder and --width, in the current dtype policy, with the momentum of batch normalization that
     a short training needs."""
     from kerastransfer.encoders import ENCODERS
+    from kerastransfer.models.parts import quick_to_follow
 
     if config.encoder == "unet":
         return quick_to_follow(ENCODERS["unet"](config.width))
@@ -191,17 +189,7 @@ def opened(path: str | Path, *, random: bool = False) -> "keras.Model":
 
     encoder = with_policy(trained.encoder(path), keras.mixed_precision.global_policy().name)
     thaw(encoder)
-    quick_to_follow(encoder)
     return encoder.__class__.from_config(encoder.get_config()) if random else encoder
-
-
-def quick_to_follow(encoder: "keras.Model") -> "keras.Model":
-    """The same encoder, whose batch statistics follow within a few dozen steps."""
-    from kerastransfer.models.parts import batch_norms
-
-    for layer in batch_norms(encoder):
-        layer.momentum = MOMENTUM
-    return encoder
 
 
 def source(config: PretextConfig) -> str:

@@ -127,7 +127,9 @@ def encoder(path: str | Path) -> "keras.Model":
         import_keras()
         from kerastransfer.runs import pretrained
 
-        return pretrained.encoder(str(path))
+        found = pretrained.encoder(str(path))
+        _thaw(found)
+        return found
     _refuse_bare_weights(path)
     model = _network(path)
     _thaw(model)
@@ -153,7 +155,9 @@ def detector(path: str | Path) -> "tuple[keras.Model, About]":
         import_keras()
         from kerastransfer.runs import pretrained
 
-        return pretrained.detector(str(path))
+        network, about = pretrained.detector(str(path))
+        _thaw(network)
+        return network, about
     network, about = stored(path)
     if about.task != "detection":
         raise UserError(f"{path} is a model for {about.task}, not a detector; give RUN/models/yolov3.keras, or another")

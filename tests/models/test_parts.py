@@ -202,3 +202,15 @@ def test_norms_frozen_last_do_not_drift():
     freeze(encoder, "weights")
     freeze_norms(encoder)
     assert not any(layer.drift or layer.trainable for layer in batch_norms(encoder))
+
+
+def test_statistics_of_a_thawed_part_follow():
+    """MobileNetV2 of keras.applications has a momentum of 0.999: after 90 steps its classifier gave wrong classes."""
+    slow, quick = (keras.layers.BatchNormalization(momentum=momentum) for momentum in (0.999, 0.5))
+    image = keras.Input((2, 2, 3))
+    part = keras.Sequential([keras.Model(image, slow(image), name="inner"), quick])
+    thaw(part)
+    assert quick.momentum == 0.5
+    for _ in range(40):
+        part(np.full((4, 2, 2, 3), 5, "float32"), training=True)
+    np.testing.assert_allclose(slow.moving_mean, np.full(3, 5 * (1 - 0.9**40)), rtol=1e-5)

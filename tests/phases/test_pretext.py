@@ -2,8 +2,8 @@
 
 import pytest
 
-from kerastransfer.models.parts import batch_norms
-from kerastransfer.phases.pretext import MOMENTUM, PretextConfig, start
+from kerastransfer.models.parts import MOMENTUM, batch_norms
+from kerastransfer.phases.pretext import PretextConfig, start
 
 
 @pytest.mark.parametrize("encoder", ["small", "resnet18", "unet"])
