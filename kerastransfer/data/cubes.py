@@ -30,6 +30,7 @@ def training_batches(
     flip: float = 0.0,
     first_epoch: int = 0,
     share: tuple[int, int] = (0, 1),
+    threads: int = 0,
 ) -> tf.data.Dataset:
     """(inputs (B, d, h, w, 1) float32, targets (B, d, h, w)) without end, from `first_epoch` on: a cube of each volume
     in every epoch, at a place of its own.
@@ -66,7 +67,7 @@ def training_batches(
         return tf.ensure_shape(inputs, (part, *cube, 1)), tf.ensure_shape(targets, (part, *cube))
 
     rows = rows_of_epochs(len(volumes), batch_size, seed, first_epoch)
-    return ahead(rows.map(batch, num_parallel_calls=at_once(), deterministic=True))
+    return ahead(rows.map(batch, num_parallel_calls=at_once(threads), deterministic=True), threads)
 
 
 def drawn_corner(rng: np.random.Generator, shape: tuple[int, ...], cube: tuple[int, ...], shift: int) -> Corner:

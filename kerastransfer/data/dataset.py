@@ -79,6 +79,13 @@ class Sample:
     fields: frozenset[str]
     split: str | None = None
 
+    def example(self, *fields: str) -> Example:
+        """The example with its image, and of the annotated fields at least those asked for: others cost nothing where
+        `read` can do without (`reading.Reader`). Raises BadSampleError."""
+        if hasattr(self.read, "example"):
+            return self.read.example(frozenset(fields))
+        return self.read()
+
     def annotations(self, *fields: str) -> dict[str, Any]:
         """The example without its image: `size` (H, W), and of the annotated fields those asked for.
 

@@ -1,4 +1,4 @@
-"""Examples decoded once, at one size, in memory or in memory-mapped files."""
+"""Examples at one size: decoded once, in memory or in memory-mapped files, or whenever they are asked for."""
 
 import contextlib
 import dataclasses
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import FIELDS, Dataset, Sample, taught
+from kerastransfer.data.dataset import FIELDS, BadSampleError, Dataset, Sample
 from kerastransfer.data.fields import ROWS, Row
-from kerastransfer.data.letterbox import Placement, placement
-from kerastransfer.data.mask_crops import CROP, Ragged, crop
+from kerastransfer.data.mask_crops import CROP, Ragged
+from kerastransfer.data.on_demand import Column, OnDemand
+from kerastransfer.data.stored import Stored
 from kerastransfer.errors import UserError
 
 REMEDY = "use --cache memory"
@@ -24,17 +25,27 @@ class Decoded:
     """Arrays with a row per sample: image (N, H, W, 3) uint8; and, as asked for, boxes (N, M, 4) float32 with labels
     (N, M) int32 (M: the most that any sample has; zeros and -1 pad; crowds and difficult objects are left out), masks
     (N, M, CROP, CROP) uint8 with frames (N, M, 4) float32 (what each crop spans; zeros pad, and stand where an object
-    has no mask; see mask_crops.py), segmentation (N, H, W) uint8, label (N,) int32.
+    has no mask; see mask_crops.py), segmentation (N, H, W) uint8, label (N,) int32. Columns are decoded on demand.
 
     dropped: objects that `decode` left out because their image has more than its `most`.
     """
 
     names: tuple[str, ...]
-    arrays: dict[str, np.ndarray | Ragged]
+    arrays: dict[str, np.ndarray | Ragged | Column]
     dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether images are decoded on demand."""
+        return isinstance(self.arrays.get("image"), Column)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no image can be decoded on demand any more."""
+        return self.arrays["image"].source.trouble if self.on_demand else None
 
 
 def decode(
@@ -43,6 +54,7 @@ def decode(
     size: tuple[int, int],
     *,
     folder: Path | None = None,
+    on_demand: bool = False,
     threads: int = 4,
     most: int | None = None,
     resize: str = "stretch",
@@ -54,6 +66,7 @@ def decode(
     resize: "stretch" or "letterbox": then boxes and frames are fractions of the letterboxed picture, and the map is
         void around the image.
     folder: keep images, maps and masks in memory-mapped files there, for data larger than memory; it must be empty.
+    on_demand: keep only boxes and labels, and decode images, maps and masks whenever they are asked for.
     remedy: what to do if the disk is full, at the end of the message.
     most: of an image with more objects only so many, the largest; `Decoded.dropped` says how many were left out.
     Raises UserError for an unknown field or another kind of size, and where no sample has all of the fields;
@@ -64,11 +77,18 @@ def decode(
     if not samples:
         there = ", ".join(field for field in FIELDS if dataset.having(field).samples) or "none"
         raise UserError(f"{dataset.name}: no image has {' and '.join(fields) or 'been given'}; annotated are {there}")
-    boxed, masked = not {"boxes", "masks"}.isdisjoint(fields), "masks" in fields
-    rows = {name: row for name, row in ROWS.items() if boxed and (masked or name != "frames")}
-    shapes = {"image": (len(samples), *size, 3)}
-    if "segmentation" in fields:
-        shapes["segmentation"] = (len(samples), *size)
+    stored = Stored(tuple(fields), (int(size[0]), int(size[1])), resize, most)
+    decoding = _on_demand(samples, stored, threads) if on_demand else _once(samples, stored, folder, threads, remedy)
+    arrays, dropped = decoding
+    return Decoded(tuple(sample.name for sample in samples), arrays, dropped)
+
+
+def _once(samples, stored, folder, threads, remedy):
+    """All arrays, and how many objects were dropped."""
+    rows = {name: row for name, row in ROWS.items() if stored.boxed and (stored.masked or name != "frames")}
+    shapes = {"image": (len(samples), *stored.size, 3)}
+    if "segmentation" in stored.fields:
+        shapes["segmentation"] = (len(samples), *stored.size)
     arrays = {
         name: allocate(folder / f"{name}.npy", shape, "uint8", remedy) if folder else np.empty(shape, "uint8")
         for name, shape in shapes.items()
@@ -76,30 +96,57 @@ def decode(
 
     def read(index_and_sample: tuple[int, Sample]) -> dict[str, np.ndarray]:
         index, sample = index_and_sample
-        example = sample.read()
-        placed = placement(example["image"].shape[:2], size, resize)
-        arrays["image"][index] = placed.image(example["image"])
-        if "segmentation" in fields:
-            arrays["segmentation"][index] = placed.segmentation(example["segmentation"])
-        small = {"label": example["label"]} if "label" in fields else {}
-        if boxed:
-            small |= _objects(example, placed, masked, most)
-        return small
+        example = stored.whole(sample)
+        for name in shapes:
+            arrays[name][index] = example.pop(name)
+        return example
 
     with ThreadPoolExecutor(threads) as pool:
         small = pool.map(read, enumerate(samples))
-        if masked:
+        if stored.masked:
             small, crops = _without_masks(small, folder / "masks.uint8" if folder else None)
         small = list(small)
-    arrays |= {name: _padded([example[name] for example in small], row) for name, row in rows.items()}
-    if masked:
+    arrays |= _small_arrays(small, rows, stored)
+    if stored.masked:
         starts = np.cumsum([0, *(len(example["boxes"]) for example in small)])
         arrays["masks"] = Ragged(crops, starts, arrays["boxes"].shape[1])
-    if "label" in fields:
+    return arrays, _dropped(small)
+
+
+def _on_demand(samples, stored, threads):
+    """Boxes and labels as arrays, the rest as columns; and how many objects were dropped."""
+    nothing = {"dropped": 0, "label": np.int32(0)} | {
+        name: np.zeros((0, *row.shape), row.dtype) for name, row in ROWS.items() if name != "frames"
+    }
+
+    def small(sample: Sample) -> dict[str, np.ndarray]:
+        try:
+            return stored.small(sample)
+        except BadSampleError:
+            # Its place will be taken by another.
+            return nothing
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(small, samples))
+    rows = {name: row for name, row in ROWS.items() if stored.boxed and name != "frames"}
+    arrays = _small_arrays(found, rows, stored)
+    counts = [len(example["boxes"]) for example in found] if stored.boxed else []
+    source = OnDemand(samples, stored, counts, max([1, *counts]))
+    # In the order in which `_once` has them.
+    columns = source.columns()
+    arrays = {**{name: columns[name] for name in ("image", "segmentation") if name in columns}, **arrays, **columns}
+    return arrays, _dropped(found)
+
+
+def _small_arrays(small, rows, stored):
+    arrays = {name: _padded([example[name] for example in small], row) for name, row in rows.items()}
+    if "label" in stored.fields:
         arrays["label"] = np.array([example["label"] for example in small], "int32")
-    return Decoded(
-        tuple(sample.name for sample in samples), arrays, sum(example.get("dropped", 0) for example in small)
-    )
+    return arrays
+
+
+def _dropped(small):
+    return sum(example.get("dropped", 0) for example in small)
 
 
 def _check(fields: Sequence[str], size: tuple[int, int]) -> None:
@@ -130,21 +177,6 @@ def allocate(path: Path, shape: tuple[int, ...], dtype: str, remedy: str) -> np.
                 f"{path}: no room for {array.nbytes / 1e6:.0f} MB ({error.strerror}); free some space or {remedy}"
             ) from None
     return array
-
-
-def _objects(example, placed: Placement, masked, most):
-    """Boxes and labels of the objects that are trained on, and with `masked` their masks; how many were dropped."""
-    kept = np.flatnonzero(taught(example))
-    areas = np.prod(example["boxes"][kept, 2:] - example["boxes"][kept, :2], axis=1)
-    largest = kept[np.sort(np.argsort(-areas, kind="stable")[:most])]
-    out = {name: example[name][largest] for name in ROWS if name in example}
-    out["boxes"] = placed.to_picture(out["boxes"])
-    if masked:
-        crops = [crop(example["masks"][index], example["boxes"][index]) for index in largest]
-        out["masks"] = np.array([pixels for pixels, _ in crops], "uint8").reshape(-1, CROP, CROP)
-        frames = np.array([frame for _, frame in crops], "float32").reshape(-1, 4)
-        out["frames"] = np.where(frames.any(axis=1, keepdims=True), placed.to_picture(frames), 0)
-    return {**out, "dropped": len(kept) - len(largest)}
 
 
 def _without_masks(examples, path):

@@ -1,7 +1,6 @@
 """Annotations that follow from others: boxes from masks, segmentation from objects."""
 
 import dataclasses
-import functools
 
 import numpy as np
 from scipy import ndimage
@@ -54,16 +53,34 @@ def boxes_from_segmentation(dataset: Dataset, smallest: float = SMALLEST) -> Dat
         kept = sample.fields - {"boxes", "masks"}
         if "segmentation" not in sample.fields:
             return dataclasses.replace(sample, fields=kept)
-        reader = functools.partial(_with_components, sample, smallest)
-        return dataclasses.replace(sample, read=reader, fields=kept | {"boxes", "masks"})
+        return dataclasses.replace(sample, read=_Components(sample, smallest), fields=kept | {"boxes", "masks"})
 
     samples = tuple(derived(sample) for sample in dataset.samples)
     return dataclasses.replace(dataset, samples=samples, classes=dataset.segmentation_classes[1:])
 
 
-def _with_components(sample: Sample, smallest: float) -> Example:
-    example = sample.read()
-    segmentation = example["segmentation"]
+@dataclasses.dataclass(frozen=True)
+class _Components:
+    """Reads a sample, and takes the components of its segmentation for objects."""
+
+    sample: Sample
+    smallest: float
+
+    def __call__(self) -> Example:
+        example = self.sample.read()
+        # What was annotated of other objects is not said of these.
+        kept = {name: values for name, values in example.items() if name not in FIELDS["boxes"]}
+        return kept | _components(example["segmentation"], self.smallest)
+
+    def annotations(self, fields: frozenset[str]) -> Example:
+        if fields.isdisjoint({"boxes", "masks"}):
+            return self.sample.annotations(*fields)
+        example = self.sample.annotations("segmentation", *(fields - {"boxes", "masks"}))
+        found = part(_components(example["segmentation"], self.smallest), fields & {"boxes", "masks"})
+        return {"size": example["size"]} | part(example, fields - {"boxes", "masks"}) | found
+
+
+def _components(segmentation: np.ndarray, smallest: float) -> Example:
     masks, labels = [], []
     for value in np.setdiff1d(segmentation, [0, VOID]):
         components, _ = ndimage.label(segmentation == value, np.ones((3, 3)))
@@ -71,9 +88,7 @@ def _with_components(sample: Sample, smallest: float) -> Example:
         kept = 1 + np.flatnonzero(areas >= smallest * segmentation.size)
         masks += [components == component for component in kept]
         labels += [value - 1] * len(kept)
-    # What was annotated of other objects is not said of these.
-    kept = {name: values for name, values in example.items() if name not in FIELDS["boxes"]}
-    return kept | objects(corners_of(masks), labels, segmentation.shape, masks=masks)
+    return objects(corners_of(masks), labels, segmentation.shape, masks=masks)
 
 
 def _segmentation_from_masks(dataset: Dataset) -> Dataset:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerastransfer.data.decoded import Decoded
 from kerastransfer.data.fields import PADDING
+from kerastransfer.data.on_demand import take
 from kerastransfer.data.views import STILL, View, augmented, widened
 
 # An epoch that never comes.
@@ -29,6 +30,7 @@ def training_batches(
     plain: View | None = None,
     share: tuple[int, int] = (0, 1),
     sides: Sequence[int] = (),
+    threads: int = 0,
 ) -> tf.data.Dataset:
     """(inputs, targets) of a view without end, from `first_epoch` on; `steps_per_epoch` of them are an epoch.
 
@@ -41,11 +43,13 @@ def training_batches(
         (except mosaics), so that workers that each ask for theirs train on what one would; no other image is touched.
     sides: of square inputs, of which every ten steps another is drawn in place of `size`; all shares draw the same.
         Height and width of images and maps are then not known before.
+    threads: see `at_once`; the batches do not depend on it.
     plain_from: the epoch from which no sides are drawn and `plain` takes the place of `view` (the same without
         mosaics), so that the last epochs see pictures as they are. Its boxes are padded to the number of the view's.
     """
     part = batch_size // share[1]
     steps = steps_per_epoch(len(decoded), batch_size)
+    parallel = at_once(threads, on_demand=decoded.on_demand)
 
     def made(view, sides):
         def make(epoch, step, rows):
@@ -57,7 +61,7 @@ def training_batches(
 
     def span(first, last, view, sides):
         rows = rows_of_epochs(len(decoded), batch_size, seed, first, last)
-        return rows.map(made(view, sides), num_parallel_calls=at_once(), deterministic=True)
+        return rows.map(made(view, sides), num_parallel_calls=parallel, deterministic=True)
 
     plain_from = END if plain_from is None or not (plain or sides) else plain_from
     batches = span(first_epoch, plain_from, view, sides)
@@ -65,7 +69,7 @@ def training_batches(
         spec = batches.element_spec
         last = span(max(first_epoch, plain_from), END, plain or view, ())
         batches = batches.concatenate(last.map(lambda *batch: tuple(map(_padded, batch, spec))))
-    return ahead(batches)
+    return ahead(batches, threads)
 
 
 def evaluation_batches(
@@ -75,6 +79,7 @@ def evaluation_batches(
     batch_size: int,
     view: View | None = None,
     share: tuple[int, int] = (0, 1),
+    threads: int = 0,
 ) -> tf.data.Dataset:
     """(inputs, targets, weights (B,) float32) of every sample once, in order. The last batch is padded with samples of
     weight 0, so that all have one size, which a strategy and XLA want.
@@ -91,7 +96,8 @@ def evaluation_batches(
         return inputs, targets, tf.cast(rows < count, "float32")
 
     batches = tf.data.Dataset.from_tensor_slices(rows).enumerate()
-    return ahead(batches.map(make, num_parallel_calls=at_once(), deterministic=True))
+    parallel = at_once(threads, on_demand=decoded.on_demand)
+    return ahead(batches.map(make, num_parallel_calls=parallel, deterministic=True), threads)
 
 
 def rows_of_epochs(count: int, batch_size: int, seed: int, first: int, last: int = END) -> tf.data.Dataset:
@@ -117,7 +123,7 @@ def gather(arrays: Mapping[str, np.ndarray], rows) -> dict[str, tf.Tensor]:
     """Rows of every array; through numpy, because as constants of the graph the images would be copied into it."""
     names = list(arrays)
     values = tf.numpy_function(
-        lambda rows: [np.ascontiguousarray(arrays[name][rows]) for name in names],
+        lambda rows: [np.ascontiguousarray(value) for value in take(arrays, rows).values()],
         [rows],
         [tf.as_dtype(arrays[name].dtype) for name in names],
         stateful=False,
@@ -127,10 +133,25 @@ def gather(arrays: Mapping[str, np.ndarray], rows) -> dict[str, tf.Tensor]:
     return dict(zip(names, values, strict=True))
 
 
-def at_once() -> int:
-    """The number of batches that are made at the same time: one beside a training on the CPU, which needs the cores
-    itself; half the number of cores beside a GPU, which otherwise waits. The batches are the same."""
-    return max(1, (os.cpu_count() or 1) // 2) if _beside_gpu() else 1
+def at_once(threads: int = 0, *, on_demand: bool = False) -> int:
+    """The number of batches that are made at the same time, which are the same for every number.
+
+    threads: so many; with 0 one beside a training on the CPU, which needs the cores itself, all but one of the cores
+        beside a GPU, which otherwise waits, and with images that are decoded `on_demand` all of them beside a CPU: the
+        training rests where it would wait for them.
+    """
+    if threads:
+        return threads
+    if _beside_gpu():
+        return max(1, cores() - 1)
+    return cores() if on_demand else 1
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _beside_gpu():
@@ -142,9 +163,13 @@ def _beside_gpu():
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """The batches, made while the training step before them runs."""
+def ahead(batches: tf.data.Dataset, threads: int = 0) -> tf.data.Dataset:
+    """The batches, made while the training step before them runs. threads: so many make them, if it is not 0."""
     options = tf.data.Options()
+    if threads:
+        options.threading.private_threadpool_size = threads
+        # An operation on a whole batch otherwise takes more threads than were given.
+        options.threading.max_intra_op_parallelism = 1
     # Two batches ahead are enough, and more threads only take cores from the training.
     options.autotune.enabled = False
     return batches.prefetch(2).with_options(options)

@@ -31,8 +31,14 @@ class Reader:
 
     def __call__(self) -> Example:
         """The whole example. Raises BadSampleError."""
+        return self.example(self.fields)
+
+    def example(self, fields: frozenset[str]) -> Example:
+        """The image, and those `fields` that the sample has. Raises BadSampleError."""
         stored, orientation = read_photo(self.image)
-        turned, example = self._annotated(stored.shape[:2], orientation, self.fields)
+        # All fields tell which way the photo stands, also those that are not asked for.
+        wanted = self.fields if orientation > 1 else fields & self.fields
+        turned, example = self._annotated(stored.shape[:2], orientation, wanted)
         if orientation > 1 and turned:
             remark("turned upright by the EXIF orientation, as viewers show it")
         elif orientation > 1:
@@ -45,7 +51,6 @@ class Reader:
     def annotations(self, fields: frozenset[str]) -> Example:
         """Of the example those `fields` that it has, and its `size`: of the image, the header alone is read."""
         size, orientation = read_header(self.image)
-        # All fields tell which way the photo stands, also those that are not asked for.
         wanted = (fields if orientation == 1 else self.fields) & self.fields
         turned, example = self._annotated(size, orientation, wanted)
         size = size[::-1] if turned and orientation >= 5 else size

@@ -80,6 +80,7 @@ def training_batches(
     flip: float,
     seed: int,
     first_epoch: int = 0,
+    threads: int = 0,
 ) -> tf.data.Dataset:
     """An endless data set of ({tap: (B, h, w, D) float16}, {"segmentation": (B, H, W) uint8}), in the order of
     `data.pipeline.training_batches`. flip: probability that an image is mirrored."""
@@ -95,10 +96,12 @@ def training_batches(
         return taps, {"segmentation": tf.where(mirror[:, None, None], segmentation[:, :, ::-1], segmentation)}
 
     rows = rows_of_epochs(len(decoded), batch_size, seed, first_epoch)
-    return ahead(rows.map(make, num_parallel_calls=at_once(), deterministic=True))
+    return ahead(rows.map(make, num_parallel_calls=at_once(threads), deterministic=True), threads)
 
 
-def evaluation_batches(features: Mapping[str, np.ndarray], decoded: Decoded, *, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(
+    features: Mapping[str, np.ndarray], decoded: Decoded, *, batch_size: int, threads: int = 0
+) -> tf.data.Dataset:
     """({tap: (B, h, w, D)}, {"segmentation": (B, H, W)}, weights (B,)), every image once, as from
     `data.pipeline.evaluation_batches`."""
     arrays = {tap: values[:, 0] for tap, values in features.items()}
@@ -109,7 +112,7 @@ def evaluation_batches(features: Mapping[str, np.ndarray], decoded: Decoded, *, 
         return batch, {"segmentation": segmentation}
 
     of_rows = Decoded(decoded.names, arrays)
-    return pipeline.evaluation_batches(of_rows, size=(0, 0), batch_size=batch_size, view=view)
+    return pipeline.evaluation_batches(of_rows, size=(0, 0), batch_size=batch_size, view=view, threads=threads)
 
 
 def _compute(encoder, decoded, place, taps, flip, batch_size, progress, remedy):

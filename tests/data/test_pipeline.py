@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import os
 
 import keras
 import numpy as np
@@ -138,7 +137,7 @@ def test_resuming_at_an_epoch_goes_on_with_the_same_batches(how):
 @HOW
 def test_with_a_gpu_several_batches_are_made_at_once_and_are_the_same(how, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a device"] * (kind == "GPU"))
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.setattr("kerastransfer.data.pipeline.cores", lambda: 4)
     assert at_once() == 3
     same(batches(9, how=how), undisturbed(9, how=how))
 
@@ -148,7 +147,7 @@ def test_on_jax_it_is_jax_that_knows_the_gpu(device, batches, monkeypatch):
     jax = pytest.importorskip("jax", reason="jax is not installed: pip install kerastransfer[jax]")
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(jax, "default_backend", lambda: device)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr("kerastransfer.data.pipeline.cores", lambda: 4)
     assert at_once() == batches
 
 
