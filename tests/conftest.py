@@ -29,6 +29,17 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def checks_are_remembered_apart(tmp_path_factory):
+    """Nothing of the user's is read or written, in this process."""
+    from kerastransfer.data import checked
+
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checked, "folder", lambda: home / "checked")
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real photos; tests that need it are skipped for those who do not have it."""

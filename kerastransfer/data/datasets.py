@@ -6,12 +6,13 @@ import dataclasses
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kerastransfer.data import checked
 from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample, remarks
 from kerastransfer.data.layouts import LAYOUTS
 from kerastransfer.data.layouts.files import listed
@@ -33,12 +34,15 @@ def load(
     max_bad: float = 0.01,
     check: bool = True,
     progress: bool = False,
+    trusted: Collection[str] = (),
 ) -> Dataset:
     """The data set that `data` names: `toy[:COUNT]`, `toy-hard[:COUNT]`, `tfds:NAME[:SPLIT]`, a folder or an annotation
     file.
 
     With `check`, every sample is decoded once: a bad one is left out and listed in `Dataset.bad` with its reason, and
-    what a person should know of the good ones is listed in `Dataset.notes`, which `progress` prints.
+    what a person should know of the good ones is listed in `Dataset.notes`, which `progress` prints. What was found is
+    remembered (see `checked`), so the next call decodes nothing unless a file has changed.
+    trusted: names of samples that stay, also if they are bad.
     Raises UserError where there is no such data or format, nothing good is left, or more than the share `max_bad` of
     the samples is bad; a single bad sample among good ones never stops.
     """
@@ -55,7 +59,17 @@ def load(
     if total == 0:
         raise UserError(f"{data}: no image was found; layout {layout} needs {_form(layout)}")
     if check:
-        found = list(_each(samples, lambda sample: _checked(sample, dataset), "checking images" if progress else None))
+        remembered = checked.of(data, layout, dataset, samples)
+        found = remembered.recall() if remembered else None
+        if found is None:
+            shown = "checking images" if progress else None
+            found = list(_each(samples, lambda sample: _checked(sample, dataset), shown))
+            if remembered:
+                remembered.remember(found)
+        found = [
+            (None, told) if sample.name in trusted else (why, told)
+            for sample, (why, told) in zip(samples, found, strict=True)
+        ]
         bad += [BadSample(sample.name, why) for sample, (why, _) in zip(samples, found, strict=True) if why]
         heard = {sample.name: told for sample, (why, told) in zip(samples, found, strict=True) if not why}
         samples = [sample for sample in samples if sample.name in heard]

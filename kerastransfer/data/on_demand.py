@@ -18,6 +18,9 @@ from kerastransfer.data.mask_crops import CROP
 from kerastransfer.data.stored import Stored
 from kerastransfer.errors import UserError
 
+# So many damaged samples are named: a disk that has gone takes thousands with it.
+NAMED = 20
+
 
 @dataclasses.dataclass(eq=False)
 class OnDemand:
@@ -65,10 +68,14 @@ class OnDemand:
                 reason = str(error)
                 if number not in self._bad:
                     self._bad.add(number)
-                    name = self.samples[number].name
-                    print(f"warning: {name}: {error}; the next image takes its place", file=sys.stderr, flush=True)
+                    self._warn(self.samples[number].name, reason)
         self.trouble = f"no training image can be read any more ({reason}); put the data back, then use --resume"
         raise UserError(self.trouble)
+
+    def _warn(self, name, reason):
+        if len(self._bad) <= NAMED:
+            further = "; further ones are not named" if len(self._bad) == NAMED else ""
+            print(f"warning: {name}: {reason}; the next image takes its place{further}", file=sys.stderr, flush=True)
 
     def _sample(self, number):
         example = self.stored.whole(self.samples[number])

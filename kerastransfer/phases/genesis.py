@@ -236,6 +236,7 @@ def _fit(objective, volumes, view, config, run, phase, *, flip):
             flip=flip,
             first_epoch=first_epoch,
             share=share,
+            threads=config.loader_threads,
         )
 
     fitting.fit_on(batches, len(volumes), objective, config, run, phase)

@@ -25,15 +25,17 @@ TITLES = {
 def looked_at(name: str, built: "Pretext", fields: tuple[str, ...], config, run: RunFolder, test: "Dataset") -> dict:
     """{"metrics": the means of its terms on test images, "main": the one to show first, "picture": whether one was
     written to figures/NAME_views.png}."""
-    from kerastransfer.data import decoded, views
+    from kerastransfer.data import views
     from kerastransfer.data.pipeline import evaluation_batches
     from kerastransfer.training.terms import TermModel
 
     size = (config.image_size, config.image_size)
-    shown = decoded.decode(test, fields, size, most=fitting.MOST_OBJECTS, resize=config.resize)
+    shown = fitting.decode(test, fields, config, run, f"{name}-test", config.image_size)
     how = fitting.augmentation(config) if built.view else views.STILL
     view = (built.view or views.augmented)(how)
-    batches = evaluation_batches(shown, view=view, size=size, batch_size=config.batch_size)
+    batches = evaluation_batches(
+        shown, view=view, size=size, batch_size=config.batch_size, threads=config.loader_threads
+    )
     model = TermModel(built.trained, built.terms, built.weights)
     model.compile("sgd", jit_compile=False)
     found = model.evaluate(batches, verbose=0, return_dict=True)

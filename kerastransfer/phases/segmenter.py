@@ -43,6 +43,11 @@ class SegmenterConfig(fitting.TrainingConfig):
         require_positive(self, "decoder_epochs", "decoder_learning_rate")
         if self.output_stride not in (0, 8, 16):
             raise UserError(f"--output-stride is {self.output_stride}; give 8 or 16, or 0 for the encoder as it is")
+        if self.cache_features and self.cache == "none":
+            raise UserError(
+                "--cache none does not work with --cache-features, which reads every image before the first step; use "
+                "--cache disk, or add --no-cache-features"
+            )
         if self.cache_features and self.strategy != "none":
             raise UserError(
                 f"--cache-features does not work with --strategy {self.strategy}; add --no-cache-features, or leave "
@@ -162,7 +167,7 @@ def fit_on_features(
     part = behind_encoder(objective.network)
 
     def taps(dataset, name, flip):
-        decoded = fitting.decode(dataset, objective.fields, config, run, name, config.image_size)
+        decoded = fitting.decode(dataset, objective.fields, config, run, name, config.image_size, kept=True)
         found = features.cached(
             objective.network.get_layer("encoder"),
             decoded,
@@ -184,11 +189,17 @@ def fit_on_features(
     # There is only one worker here: --cache-features does not work with --strategy.
     def batches(first_epoch, share):
         return features.training_batches(
-            found, decoded, batch_size=config.batch_size, flip=config.flip, seed=config.seed, first_epoch=first_epoch
+            found,
+            decoded,
+            batch_size=config.batch_size,
+            flip=config.flip,
+            seed=config.seed,
+            first_epoch=first_epoch,
+            threads=config.loader_threads,
         )
 
     def to_validate(share):
-        return features.evaluation_batches(*held, batch_size=config.batch_size)
+        return features.evaluation_batches(*held, batch_size=config.batch_size, threads=config.loader_threads)
 
     fitting.fit_on(
         batches,

@@ -61,6 +61,8 @@ def one_line_errors() -> Iterator[None]:
             _exit(str(error), 2)
         if name == "ParityError":
             _exit(str(error), 1)
+        if name == "BadSampleError":
+            _exit(f"{error}, although it was sound when the data were checked; mend the data, then use --resume", 2)
         # HDF5 does not set errno.
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
             _exit("the disk is full; free some space, then run again with --resume", 2)

@@ -5,6 +5,7 @@ import sys
 
 from kerastransfer.data import datasets, derive, splits
 from kerastransfer.data.dataset import Dataset
+from kerastransfer.runs import begun_with
 from kerastransfer.runs.settings import CommonConfig
 
 
@@ -22,8 +23,15 @@ class Data:
 
 
 def load_data(config: CommonConfig, *fields: str) -> Data:
-    """Read --data, derive annotations that follow from others, split, and take --fraction of the training samples."""
-    dataset = datasets.load(config.data, config.format, max_bad=config.max_bad, progress=not config.quiet)
+    """Read --data, derive annotations that follow from others, split, and take --fraction of the training samples.
+
+    A run that is resumed keeps images that were damaged since it began (see `data.on_demand`). Raises UserError if
+    images were added or removed."""
+    before = begun_with.names(config)
+    dataset = datasets.load(
+        config.data, config.format, max_bad=config.max_bad, progress=not config.quiet, trusted=before or ()
+    )
+    begun_with.settle(config, dataset, before)
     if dataset.bad:
         first = f"{dataset.bad[0].name}: {dataset.bad[0].reason}"
         print(f"warning: {len(dataset.bad)} bad samples are left out ({first}); the report lists all", file=sys.stderr)

@@ -10,17 +10,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 from kerastransfer.data import splits
-from kerastransfer.data.dataset import Dataset
+from kerastransfer.data.dataset import BadSampleError, Dataset
 from kerastransfer.errors import UserError
 from kerastransfer.flags import flag, require_positive
+from kerastransfer.runs import image_cache
 from kerastransfer.runs.folder import RunFolder
-from kerastransfer.runs.settings import CommonConfig, RunConfig, one_of
+from kerastransfer.runs.settings import CommonConfig, RunConfig, one_of, variable
 from kerastransfer.training import optimizers
 
 # Largest number of objects in an image that are trained on.
 MOST_OBJECTS = 400
 # Decoded images are kept larger than the input by this factor, so that crops are not blurred.
 STORED = 1.2
+# Fewer images than a batch are repeated to fill one; a batch above both of these is taken for a slip.
+LARGEST_BATCH, MOST_REPEATS = 256, 16
 
 
 @dataclasses.dataclass
@@ -43,6 +46,9 @@ class FitConfig(RunConfig):
     ema: float = 0.99
     """Momentum of an exponential moving average of the weights, which replaces them after training; 0 turns it off. In
     the first steps it is smaller, so that a short training does not end with its first weights."""
+    loader_threads: int = variable(0)
+    """Number of threads that make batches; the batches are the same. With 0 it is chosen: all cores but one beside a
+    GPU; beside a CPU one, or all cores if images are decoded while training."""
     tensorboard: bool = False
     """Write logs for TensorBoard to logs/."""
 
@@ -52,6 +58,8 @@ class FitConfig(RunConfig):
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{flag(name)} is {value}; it must be a finite number")
         require_positive(self, "learning_rate")
+        if self.loader_threads < 0:
+            raise UserError(f"--loader-threads is {self.loader_threads}; it must be at least 0")
         if self.jit and self.strategy != "none":
             raise UserError(f"--jit does not work with --strategy {self.strategy}; leave one of them out")
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
@@ -79,8 +87,9 @@ class TrainingConfig(FitConfig, CommonConfig):
     mosaic: float = 0.25
     """Augmentation of detectors: share of a batch that are mosaics of four images; there are none in the last eighth of
     the epochs."""
-    cache: Literal["memory", "disk"] = "memory"
-    """Where decoded images are kept: in memory, or in files on disk for data larger than memory."""
+    cache: Literal["auto", "memory", "disk", "none"] = variable("auto")
+    """Where decoded images are kept: in memory, in files on disk, or nowhere (`none`): then they are decoded while
+    training. `auto` takes memory if there is room, else the disk, else `none`. The batches are the same."""
     validation: float = 0.0
     """Share of the training images to hold out for validation; the weights of the epoch with the lowest validation loss
     are kept. With 0, all images are used for training."""
@@ -227,12 +236,27 @@ def fit(
             first_epoch=first_epoch,
             share=share,
             sides=objective.sides,
+            threads=config.loader_threads,
         )
 
     def to_validate(share):
-        return evaluation_batches(held, view=view(views.STILL), size=size, batch_size=config.batch_size, share=share)
+        return evaluation_batches(
+            held,
+            view=view(views.STILL),
+            size=size,
+            batch_size=config.batch_size,
+            share=share,
+            threads=config.loader_threads,
+        )
 
-    fit_on(batches, len(decoded), objective, config, run, phase, validation=None if held is None else to_validate)
+    try:
+        fit_on(batches, len(decoded), objective, config, run, phase, validation=None if held is None else to_validate)
+    except Exception as error:
+        # TensorFlow tells in its own words what was raised while a batch was made.
+        for one in (decoded, held):
+            if one is not None and one.trouble:
+                raise UserError(one.trouble) from error
+        raise
 
 
 def held_out(
@@ -243,17 +267,45 @@ def held_out(
     train = train.having(*objective.fields)
     if validation is not None:
         return train, validation.having(*objective.fields)
-    return splits.holdout(train, config.validation, config.seed) if config.validation else (train, None)
+    if not config.validation:
+        return train, None
+    try:
+        return splits.holdout(train, config.validation, config.seed)
+    except BadSampleError as error:
+        raise UserError(f"--validation needs the classes of every training image, but {error}; mend it") from error
 
 
-def decode(train: Dataset, fields: tuple[str, ...], config: TrainingConfig, run: RunFolder, phase: str, size: int):
-    """The samples that have `fields`, decoded at size x size pixels and kept in memory or on disk (--cache)."""
+def decode(
+    train: Dataset,
+    fields: tuple[str, ...],
+    config: TrainingConfig,
+    run: RunFolder,
+    phase: str,
+    size: int,
+    *,
+    kept: bool = False,
+):
+    """The samples that have `fields` at size x size pixels, kept in memory or on disk or decoded on demand (--cache).
+
+    kept: `auto` keeps them in any case. Raises UserError for --cache memory where there is too little."""
     from kerastransfer.data import decoded
 
     # Every worker keeps its own files.
     own = "" if run.leads else f"-{os.getpid()}"
-    folder = run.checkpoints / f"{phase}-images{own}" if config.cache == "disk" else None
-    found = decoded.decode(train, fields, (size, size), folder=folder, most=MOST_OBJECTS, resize=config.resize)
+    folder = run.checkpoints / f"{phase}-images{own}"
+    where, told = image_cache.chosen(config.cache, image_cache.needed(train, fields, size), run.path, kept=kept)
+    if told and run.leads and not config.quiet:
+        print(f"{phase}: {told}")
+    found = decoded.decode(
+        train,
+        fields,
+        (size, size),
+        folder=folder if where == "disk" else None,
+        on_demand=where == "none",
+        most=MOST_OBJECTS,
+        resize=config.resize,
+        remedy="use --cache none",
+    )
     if found.dropped and run.leads:
         told = f"{found.dropped} objects are left out; only the largest {MOST_OBJECTS} of an image are trained on"
         print(f"warning: {told}", file=sys.stderr)
@@ -281,6 +333,11 @@ def fit_on(
     from kerastransfer.data.pipeline import steps_per_epoch
     from kerastransfer.training import callbacks, schedules, strategy
 
+    if config.batch_size > max(LARGEST_BATCH, MOST_REPEATS * images):
+        raise UserError(
+            f"--batch-size {config.batch_size} is more than {MOST_REPEATS} times the {images} training images, which "
+            f"would be repeated to fill a batch; give {images} or less"
+        )
     epochs, steps = objective.epochs, steps_per_epoch(images, config.batch_size)
     warmup = min(config.warmup_epochs, epochs // 4) * steps
     rate = schedules.schedule(config.schedule, objective.learning_rate, epochs * steps, warmup=warmup)

@@ -4,6 +4,7 @@ config.toml      all settings; --config with this file repeats the run
 phases.json      the result of each finished phase, so that --resume does not repeat it
 metrics.json     {"recipe", "data", "seed" or "seeds", "results": {MODEL: {METRIC: value}}, "seconds": {PHASE: value}}
 history.csv      a row per epoch and phase
+data.json        {DATA: the names of the images that the run began with}
 report.html, transfer_report.json, claims.json, and the folders named in `FOLDERS`
 """
 
@@ -38,6 +39,7 @@ FILES = (
     "transfer_report.json",
     "grid.json",
     "claims.json",
+    "data.json",
 )
 LOCK = ".lock"
 # The beginning of config.toml, by which the folder of a run is recognised.
@@ -104,7 +106,7 @@ class RunFolder:
 
     def _leave_no_trace(self) -> None:
         """Remove the folder of a new run that failed before it had trained anything."""
-        before_training = ("grid.json", "config.toml", LOCK)
+        before_training = ("grid.json", "config.toml", "data.json", LOCK)
         if {entry.name for entry in self.path.iterdir()} <= set(before_training):
             for name in before_training:
                 _remove(self.path / name)

@@ -28,6 +28,7 @@ def over_seeds(recipe: str, config: RunConfig, once: Once) -> Results:
     over them."""
     config, company = _with_workers(config)
     with RunFolder(recipe, config, **company) as run:
+        config = dataclasses.replace(config, output=str(run.path))
         if not config.seeds:
             outcome = once(config, run)
             if run.leads:

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from kerastransfer.data import datasets, views
+from kerastransfer.data.dataset import BadSampleError
 from kerastransfer.errors import UserError
 from kerastransfer.runs import fitting
 from kerastransfer.runs.folder import RunFolder
@@ -133,6 +134,63 @@ def test_killed_and_resumed(tmp_path, train, monkeypatch, annotated):
     assert rows == undisturbed
     for ours, theirs in zip(again.network.get_weights(), whole.network.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def through(folder, data, caches, monkeypatch):
+    """The weights of a run that is killed in its second epoch, and goes on with the other of two `caches`."""
+    config = fitting.TrainingConfig(output=str(folder), **SMALL)
+    with killed_at(2, monkeypatch):
+        fit(None, data, objective(), dataclasses.replace(config, cache=caches[0], loader_threads=1))
+    goal = objective()
+    fit(None, data, goal, dataclasses.replace(config, cache=caches[1], loader_threads=2, resume=True))
+    return goal.network.get_weights()
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_with_any_cache(tmp_path, train, monkeypatch):
+    wanted, _ = fit(tmp_path / "whole", train)
+    for caches in (("none", "disk"), ("memory", "none")):
+        found = through(tmp_path / "-".join(caches), train, caches, monkeypatch)
+        for ours, theirs in zip(found, wanted.network.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_photo_that_is_damaged_while_training(tmp_path, train, monkeypatch, capsys):
+    """It is left out alike by the run that is resumed, and named by each."""
+
+    def damaged():
+        raise BadSampleError("image is damaged")
+
+    def annotations(fields):
+        return train.samples[3].annotations(*fields)
+
+    damaged.annotations = annotations
+    samples = (*train.samples[:3], dataclasses.replace(train.samples[3], read=damaged), *train.samples[4:])
+    data = dataclasses.replace(train, samples=samples)
+    wanted = fit(tmp_path / "whole", data, cache="none")[0].network.get_weights()
+    found = through(tmp_path / "run", data, ("none", "none"), monkeypatch)
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    name = train.samples[3].name
+    told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert told == [f"warning: {name}: image is damaged; the next image takes its place"] * 3
+
+
+@pytest.mark.slow
+def test_all_photos_are_gone_while_training(tmp_path, train):
+    def gone():
+        raise BadSampleError("image is missing")
+
+    gone.annotations = lambda fields: train.samples[0].annotations(*fields)
+    samples = tuple(dataclasses.replace(sample, read=gone) for sample in train.samples)
+    with pytest.raises(UserError, match=r"no training image can be read any more \(image is missing\); put the data"):
+        fit(tmp_path / "run", dataclasses.replace(train, samples=samples), cache="none")
+
+
+def test_a_batch_that_repeats_the_images_too_often(tmp_path, train):
+    with pytest.raises(UserError, match=r"--batch-size 1000000 is more than 16 times the 20 training images"):
+        fit(tmp_path / "run", train, batch_size=1_000_000)
 
 
 @pytest.mark.slow

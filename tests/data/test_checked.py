@@ -1,0 +1,126 @@
+"""The check of a data set is remembered until something changes, and a damaged memory is none."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerastransfer.data import checked, datasets, reading
+from kerastransfer.data.images import read_photo
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.setattr(checked, "folder", lambda: tmp_path / "home" / "checked")
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        path = tmp_path / "photos" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 9, 3), len(name), np.uint8)).save(path)
+    sixteen = np.full((8, 9), 2000, np.uint16)
+    Image.fromarray(sixteen).save(tmp_path / "photos" / "dog" / "dark.png")
+    (tmp_path / "photos" / "dog" / "3.png").write_bytes(b"damaged")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of photos that were decoded."""
+    names = []
+
+    def counted(source):
+        names.append(source.name)
+        return read_photo(source)
+
+    monkeypatch.setattr(reading, "read_photo", counted)
+    return names
+
+
+def load(photos):
+    found = datasets.load(photos, max_bad=0.5)
+    return [sample.name for sample in found.samples], found.bad, found.notes
+
+
+def test_the_second_start_decodes_nothing_and_finds_the_same(photos, decoded):
+    first = load(photos)
+    assert len(decoded) == 6 and [one.name for one in first[1]] == ["dog/3"] and "nearly black" in first[2][0]
+    assert load(photos) == first and len(decoded) == 6
+
+
+def rewritten(photos):
+    """Of the same size, at another time."""
+    path = photos / "cat" / "1.png"
+    os.utime(path, ns=(1, 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        rewritten,
+        lambda photos: (photos / "dog" / "2.png").write_bytes(b"no picture"),
+        lambda photos: (photos / "dog" / "2.png").unlink(),
+        lambda photos: (photos / "dog" / "2.png").rename(photos / "cat" / "3.png"),
+        lambda photos: Image.new("RGB", (4, 4)).save(photos / "cat" / "9.png"),
+        lambda photos: (photos / "notes.txt").write_text("a file that another layout may read"),
+    ],
+    ids=["touched", "damaged", "removed", "moved", "added", "beside"],
+)
+def test_what_has_changed_is_checked_again(photos, decoded, change):
+    load(photos)
+    decoded.clear()
+    change(photos)
+    found = load(photos)
+    assert len(decoded) == len(found[0]) + len(found[1])
+
+
+def test_another_version_checks_again(photos, decoded, monkeypatch):
+    load(photos)
+    monkeypatch.setattr(checked, "FORMAT", checked.FORMAT + 1)
+    load(photos)
+    assert len(decoded) == 12
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "\x00\xff",
+        lambda text: "[1, 2]",
+        lambda text: "null",
+        lambda text: json.dumps({**json.loads(text), "told": None}),
+        lambda text: json.dumps({**json.loads(text), "told": {"cat/1": "bad"}}),
+        lambda text: json.dumps({**json.loads(text), "told": {"cat/1": [3, []]}}),
+        lambda text: json.dumps({**json.loads(text), "told": {"cat/1": [None, [5]]}}),
+        lambda text: "[" * 100_000,
+    ],
+)
+def test_a_damaged_memory_is_none(photos, decoded, damage):
+    first = load(photos)
+    (path,) = checked.folder().iterdir()
+    path.write_text(damage(path.read_text()), encoding="latin-1")
+    assert load(photos) == first and len(decoded) == 12
+    assert load(photos) == first and len(decoded) == 12
+
+
+def test_a_home_that_cannot_be_written(photos, decoded, monkeypatch):
+    monkeypatch.setattr(checked, "folder", lambda: photos / "cat" / "1.png" / "checked")
+    assert load(photos) == load(photos) and len(decoded) == 12
+
+
+def test_links_in_a_circle_end(photos, decoded):
+    (photos / "cat" / "again").symlink_to(photos / "cat")
+    (photos / "cat" / "round").symlink_to(photos)
+    states = list(checked._below(photos))
+    assert len(states) == len({state[0] for state in states}) == 6
+
+
+def test_what_is_drawn_is_not_remembered():
+    datasets.load("toy:5")
+    assert checked.of("toy:5", "toy", datasets.load("toy:5", check=False), ()) is None
+
+
+def test_trusted_samples_stay(photos):
+    found = datasets.load(photos, max_bad=0.5, trusted={"dog/3"})
+    assert "dog/3" in [sample.name for sample in found.samples] and not found.bad
