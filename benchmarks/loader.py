@@ -1,10 +1,15 @@
 """Cost of the data pipeline: its images per second, and how long a training step waits for it.
 
     python benchmarks/loader.py [--image-sizes 224 320] [--batch-size 16] [--rounds 5] [--steps 10]
+    python benchmarks/loader.py --photos FOLDER [--threads 1 2] [--counts 1000 20000] [--caches none]
 
 The data are drawn scenes, with the augmentation of `recipes.detector` and mosaics in half of each batch. The detector
 of training.py is trained on the pipeline and, in another process, on a single batch in memory. The difference is the
 cost of the data: the time that a step waits for its batch, and the CPU time that is taken from the training.
+
+With --photos, a folder in COCO's form, the photos are copied under so many names as --counts says: images per second by
+threads of the loader, and of `recipes.detector` the seconds to its first step, when it starts the first and the second
+time, and the largest resident memory in its first steps.
 """
 
 import argparse
@@ -26,6 +31,12 @@ def main():
         answer(lambda: prepare(flags))
         return
     print(describe("tensorflow", "keras"))
+    if flags.photos:
+        import large_data
+
+        large_data.threads(flags)
+        large_data.starts(flags)
+        return
     print(
         f"{flags.images} drawn scenes, batch {flags.batch_size}, {flags.rounds} rounds of {flags.steps} steps:", end=" "
     )
@@ -130,7 +141,11 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="steps in a round")
     parser.add_argument("--precision", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
-    parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--photos", help="folder in COCO's form, whose photos are repeated")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of the loader")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 20000], help="numbers of photos")
+    parser.add_argument("--caches", nargs="+", choices=("none", "memory", "disk", "auto"), default=["none"])
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

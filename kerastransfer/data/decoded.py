@@ -78,7 +78,7 @@ def decode(
         there = ", ".join(field for field in FIELDS if dataset.having(field).samples) or "none"
         raise UserError(f"{dataset.name}: no image has {' and '.join(fields) or 'been given'}; annotated are {there}")
     stored = Stored(tuple(fields), (int(size[0]), int(size[1])), resize, most)
-    decoding = _on_demand(samples, stored, threads) if on_demand else _once(samples, stored, folder, threads, remedy)
+    decoding = _on_demand(samples, stored) if on_demand else _once(samples, stored, folder, threads, remedy)
     arrays, dropped = decoding
     return Decoded(tuple(sample.name for sample in samples), arrays, dropped)
 
@@ -113,7 +113,7 @@ def _once(samples, stored, folder, threads, remedy):
     return arrays, _dropped(small)
 
 
-def _on_demand(samples, stored, threads):
+def _on_demand(samples, stored):
     """Boxes and labels as arrays, the rest as columns; and how many objects were dropped."""
     nothing = {"dropped": 0, "label": np.int32(0)} | {
         name: np.zeros((0, *row.shape), row.dtype) for name, row in ROWS.items() if name != "frames"
@@ -126,8 +126,8 @@ def _on_demand(samples, stored, threads):
             # Its place will be taken by another.
             return nothing
 
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(small, samples))
+    # Threads would make it slower: next to nothing of it is decoding.
+    found = [small(sample) for sample in samples]
     rows = {name: row for name, row in ROWS.items() if stored.boxed and name != "frames"}
     arrays = _small_arrays(found, rows, stored)
     counts = [len(example["boxes"]) for example in found] if stored.boxed else []
