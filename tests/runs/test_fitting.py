@@ -230,6 +230,7 @@ def test_a_step_that_destroys_the_weights_leaves_none(tmp_path, train):
         ({"optimizer": "sdg"}, "unknown --optimizer sdg; choose adamw, adam, sgd, lars"),
         ({"validation": 1.0}, "--validation is 1.0; it must be at least 0 and below 1"),
         ({"early_stopping": -1}, "--early-stopping is -1"),
+        ({"loader_threads": -1}, "--loader-threads is -1; it must be at least 0"),
         ({"early_stopping": 5}, "--early-stopping 5 needs images to validate on; add --validation 0.1"),
     ],
 )
