@@ -203,7 +203,7 @@ def test_settings_that_cannot_work(flags):
         SegmenterConfig(output_stride=12)
     with pytest.raises(UserError, match="--cache-features does not work with --strategy mirrored"):
         SegmenterConfig(cache_features=True, strategy="mirrored")
-    with pytest.raises(UserError, match="--cache none does not work with --cache-features, .* use --cache disk"):
+    with pytest.raises(UserError, match=r"--cache none does not work with --cache-features, .* use --cache disk"):
         SegmenterConfig(cache_features=True, cache="none")
 
 
