@@ -41,16 +41,27 @@ if TYPE_CHECKING:
 STORED = 1.2
 
 
-def data(name: str | Path, *fields: str, format: str = "auto", split: str = "auto") -> tuple[Dataset, Dataset]:
+def data(
+    name: str | Path,
+    *fields: str,
+    format: str = "auto",
+    split: str = "auto",
+    classes: Sequence[str] = (),
+    merge: Sequence[str] = (),
+    allow_outside: bool = False,
+) -> tuple[Dataset, Dataset]:
     """(train, test) of a folder or an annotation file in a known layout, "toy", or "tfds:NAME".
 
     fields: the annotations that all samples must have, from "boxes", "masks", "segmentation" and "label"; a field that
         follows from another one is derived.
     format: the layout; "auto" detects it.
     split: "owner", "every_fifth" or "auto".
+    classes: the names of those to use; all by default. merge: classes to join before, as in ["person=man,woman"].
+    allow_outside: read images outside the data's folder, too, where annotations or links name such.
     Raises UserError for data that cannot be read or does not have these fields.
     """
-    dataset = derive.require(datasets.load(name, format), *fields)
+    chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
+    dataset = derive.require(datasets.load(name, format, **chosen), *fields)
     return splits.split(dataset, split, fields)
 
 

@@ -32,6 +32,8 @@ DESCRIPTION = """Boxes are cheap, masks are expensive: reuse what an object dete
 `kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` shows its flags."""
 # Largest number of classes that a table lists.
 MOST_CLASSES = 20
+# Of more classes, those with most objects.
+MOST_ROWS = 40
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Cfg = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.cfg")]
@@ -110,12 +112,25 @@ def presets() -> None:
     print(f"cache: {download.home()} (KERASTRANSFER_HOME); hub:NAME is a backbone of keras-hub")
 
 
-def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None, overwrite: bool = False) -> None:
+def datasets(
+    data: Data,
+    /,
+    *,
+    format: str = "auto",
+    classes: tuple[str, ...] = (),
+    merge: tuple[str, ...] = (),
+    allow_outside: bool = False,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> None:
     """Show what a data set contains: counts, classes, and bad files with the reasons; draw a contact sheet.
 
     Args:
         data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
         format: Layout of the data; `auto` detects it.
+        classes: Use only the classes of these names; the default is all. What is left out counts as background.
+        merge: Join classes under a new name, before --classes chooses: `person=man,woman`.
+        allow_outside: Read images that annotations or links name outside the data's folder, too.
         output: Write a contact sheet of annotated samples to this file (NAME.png).
         overwrite: Replace the file if it exists.
     """
@@ -123,8 +138,10 @@ def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None,
 
     if output is not None:
         _refuse_to_replace([output], overwrite)
-    layout = data_sets.format_of(data) if format == "auto" else format
-    dataset = data_sets.load(data, layout, max_bad=1, progress=True)
+    chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
+    with data_sets.outside_allowed(allow_outside):
+        layout = data_sets.format_of(data) if format == "auto" else format
+    dataset = data_sets.load(data, layout, max_bad=1, progress=True, **chosen)
     found = data_sets.summary(dataset)
     _table(
         dataset.name,
@@ -138,9 +155,12 @@ def datasets(data: Data, /, *, format: str = "auto", output: Path | None = None,
         },
     )
     ignored = {kind: sum(found[kind].values()) for kind in ("crowd", "difficult")}
-    _table("objects" + "".join(f", and {count} {kind}" for kind, count in ignored.items() if count), found["objects"])
-    _table("share of the pixels", found["pixels"])
-    _table("images", found["labels"])
+    _table(
+        "objects" + "".join(f", and {count} {kind}" for kind, count in ignored.items() if count),
+        _most(found["objects"]),
+    )
+    _table("share of the pixels", _most(found["pixels"]))
+    _table("images", _most(found["labels"]))
     for one in found["bad"]:
         print(f"bad: {one['name']}: {one['reason']}")
     if output is not None:
@@ -155,6 +175,9 @@ def advise(
     encoders: tuple[str, ...],
     *,
     format: str = "auto",
+    classes: tuple[str, ...] = (),
+    merge: tuple[str, ...] = (),
+    allow_outside: bool = False,
     image_size: int = 224,
     masks: int = 64,
     target_dice: float | None = None,
@@ -170,6 +193,9 @@ def advise(
         data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
         encoders: Files (RUN/models/encoder.keras), names of published weights, or of random weights (`small`).
         format: Layout of the data; `auto` detects it.
+        classes: Use only the classes of these names; the default is all. What is left out counts as background.
+        merge: Join classes under a new name, before --classes chooses: `person=man,woman`.
+        allow_outside: Read images that annotations or links name outside the data's folder, too.
         image_size: Side in pixels of the square that images are stretched to.
         masks: Use at most so many photos with a mask.
         target_dice: Say how many masks this dice would take.
@@ -191,7 +217,8 @@ def advise(
     command_line.import_keras()
     from kerastransfer.analysis import advice as advices
 
-    dataset, given = advising.load(data, format), short_names(encoders, 2)
+    chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
+    dataset, given = advising.load(data, format, **chosen), short_names(encoders, 2)
     found = advices.advise(
         {name: advising.opener(encoder) for name, encoder in given.items()},
         dataset,
@@ -209,6 +236,7 @@ def advise(
         advising.write_json(found, output, data, given, settings)
     if report is not None:
         command = ["kerastransfer", "advise", "--data", data, "--encoders", *encoders]
+        command += _repeated_flags(chosen)
         for name, value in settings.items():
             command += [flag(name), str(value)] if value is not None else []
         advising.write_page(found, dataset, report, shlex.join(command), settings)
@@ -222,6 +250,10 @@ def evaluate(
     /,
     *,
     format: str = "auto",
+    classes: tuple[str, ...] = (),
+    merge: tuple[str, ...] = (),
+    allow_outside: bool = False,
+    map: tuple[str, ...] = (),
     split: Literal["auto", "owner", "every_fifth", "all"] = "auto",
     max_bad: float = 0.01,
     output: Path | None = None,
@@ -233,6 +265,10 @@ def evaluate(
         model: A .keras file of a run, or a .tflite file that was exported from one.
         data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
         format: Layout of the data; `auto` detects it.
+        classes: Use only the classes of these names; the default is all. What is left out counts as background.
+        merge: Join classes under a new name, before --classes chooses: `person=man,woman`.
+        allow_outside: Read images that annotations or links name outside the data's folder, too.
+        map: Classes that the model calls otherwise, as `motorcycle=motorbike`: the data's name, then the model's.
         split: Which images are used for testing, as in the recipes; `all` scores all images.
         max_bad: Largest share of bad samples that is tolerated.
         output: Write the scores to this file as well (NAME.json).
@@ -245,7 +281,8 @@ def evaluate(
         _refuse_to_replace([output], overwrite)
     predictor = trained.open_predictor(model)
     task, labels = TASKS[predictor.about.task], predictor.about.labels
-    test = _parts(data, format, split, max_bad, task.FIELD)[1]
+    chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
+    test = _parts(data, format, split, max_bad, task.FIELD, map=map, labels=labels, **chosen)[1]
     unknown = [name for name in task.classes(test) if name not in labels]
     scores = task.score(predictor.predict, test, labels, bar("scoring")).metrics
     if unknown:
@@ -308,6 +345,9 @@ def export(
     *,
     data: str | None = None,
     format: str = "auto",
+    classes: tuple[str, ...] = (),
+    merge: tuple[str, ...] = (),
+    allow_outside: bool = False,
     split: Literal["auto", "owner", "every_fifth"] = "auto",
     output: Path = Path("exported"),
     overwrite: bool = False,
@@ -318,6 +358,9 @@ def export(
         model: A .keras file of a run.
         data: The data set for calibration and test images; by default the one that the run was trained on.
         format: Layout of the data; `auto` detects it.
+        classes: Use only the classes of these names; the default is all. What is left out counts as background.
+        merge: Join classes under a new name, before --classes chooses: `person=man,woman`.
+        allow_outside: Read images that annotations or links name outside the data's folder, too.
         split: Which images are used for testing; the others are used for calibration.
         output: The folder to write to.
         overwrite: Replace files of the same name in the folder.
@@ -331,8 +374,10 @@ def export(
 
     task = TASKS[trained.stored(model)[1].task]
     if data is None:
-        data, format, split = _trained_on(model)
-    train, test = _parts(data, format, split, 0.01, task.FIELD)
+        data, format, split, chosen = _trained_on(model)
+    else:
+        chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
+    train, test = _parts(data, format, split, 0.01, task.FIELD, **chosen)
     from kerastransfer.export.parity import ParityError
 
     try:
@@ -381,22 +426,36 @@ def convert(
     print(f"{output}: {len(done['copied'])} layers of {weights}, {len(about.labels)} classes, {size} pixels")
 
 
-def _trained_on(model: str) -> tuple[str, str, str]:
-    """data, format and split of the run that a model (RUN/models/NAME.keras) belongs to."""
+def _trained_on(model: str) -> tuple[str, str, str, dict[str, Any]]:
+    """data, format, split, and what was chosen of its classes, of the run that a model (RUN/models/NAME.keras) belongs to."""
     settings = Path(model).resolve().parent.parent / "config.toml"
     try:
         stored = tomllib.loads(settings.read_text(encoding="utf-8"))
-        return stored["data"], stored["format"], stored["split"]
+        # Runs of older versions chose no classes.
+        chosen = {name: stored[name] for name in ("classes", "merge", "allow_outside") if name in stored}
+        return stored["data"], stored["format"], stored["split"], chosen
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{model} is not in the folder of a run, so its data is not known; give --data") from error
 
 
-def _parts(data: str, format: str, split: str, max_bad: float, field: str) -> tuple["Dataset", "Dataset"]:
-    """(train, test) of the samples annotated with `field`; with `all`, every sample is in both."""
+def _parts(
+    data: str,
+    format: str,
+    split: str,
+    max_bad: float,
+    field: str,
+    *,
+    map: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    **chosen: Any,
+) -> tuple["Dataset", "Dataset"]:
+    """(train, test) of the samples annotated with `field`; with `all`, every sample is in both. map: which classes of
+    the data have other names among a model's `labels`."""
     from kerastransfer.data import datasets as data_sets
-    from kerastransfer.data import derive, splits
+    from kerastransfer.data import choose_classes, derive, splits
 
-    dataset = derive.require(data_sets.load(data, format, max_bad=max_bad, progress=True), field)
+    dataset = data_sets.load(data, format, max_bad=max_bad, progress=True, **chosen)
+    dataset = derive.require(choose_classes.renamed(dataset, map, labels), field)
     if split == "all":
         return dataset.having(field), dataset.having(field)
     return splits.split(dataset, split, (field,))
@@ -428,6 +487,28 @@ def _refuse_to_replace(paths: Iterable[Path], overwrite: bool) -> None:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
+def _most(counts: Mapping[str, float]) -> dict[str, Any]:
+    """Counts of classes for a table: where there are many, the largest first, and in a last row what is not shown."""
+    if len(counts) <= MOST_CLASSES:
+        return dict(counts)
+    there = sorted((name for name, count in counts.items() if count), key=lambda name: -counts[name])
+    shown = {name: counts[name] for name in there[:MOST_ROWS]}
+    if len(there) > len(shown):
+        shown[f"({len(there) - len(shown)} more)"] = sum(counts[name] for name in there[len(shown) :])
+    if len(there) < len(counts):
+        shown[f"({len(counts) - len(there)} without any)"] = 0
+    return shown
+
+
+def _repeated_flags(chosen: Mapping[str, Any]) -> list[str]:
+    """The flags, as they are written, of what was chosen of the data."""
+    written = []
+    for name, value in chosen.items():
+        if value:
+            written += [flag(name), *(value if isinstance(value, tuple) else ())]
+    return written
 
 
 def _without_classes(scores: Mapping[str, float]) -> dict[str, float]:

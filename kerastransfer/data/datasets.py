@@ -6,16 +6,18 @@ import dataclasses
 import difflib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerastransfer.data import checked
-from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample, remarks
+from kerastransfer.data import checked, choose_classes, recognise
+from kerastransfer.data.dataset import FIELDS, BadSample, BadSampleError, Dataset, Example, Sample, remark, remarks
+from kerastransfer.data.inside import REASON, leads_out, outside_allowed
 from kerastransfer.data.layouts import LAYOUTS
 from kerastransfer.data.layouts.files import listed
+from kerastransfer.data.reading import Reader
 from kerastransfer.data.toy import DIFFICULTIES, toy
 from kerastransfer.errors import UserError
 from kerastransfer.progress import bar
@@ -34,6 +36,9 @@ def load(
     max_bad: float = 0.01,
     check: bool = True,
     progress: bool = False,
+    classes: Sequence[str] = (),
+    merge: Sequence[str] = (),
+    allow_outside: bool = False,
     trusted: Collection[str] = (),
 ) -> Dataset:
     """The data set that `data` names: `toy[:COUNT]`, `toy-hard[:COUNT]`, `tfds:NAME[:SPLIT]`, a folder or an annotation
@@ -43,12 +48,15 @@ def load(
     what a person should know of the good ones is listed in `Dataset.notes`, which `progress` prints. What was found is
     remembered (see `checked`), so the next call decodes nothing unless a file has changed.
     trusted: names of samples that stay, also if they are bad.
+    classes, merge: which classes are read, and which are one (`choose_classes`). allow_outside: read images that
+    annotations name, or links lead to, outside the data set's folder; they are bad samples else.
+
     Raises UserError where there is no such data or format, nothing good is left, or more than the share `max_bad` of
     the samples is bad; a single bad sample among good ones never stops.
     """
     data = os.fspath(data)
-    layout = format_of(data) if format == "auto" else format
-    with remarks() as notes:
+    with remarks() as notes, outside_allowed(allow_outside):
+        layout = format_of(data) if format == "auto" else format
         dataset = _read(data, layout)
     _check_names(data, dataset)
     bad = [*dataset.bad, *_repeated(dataset)]
@@ -86,7 +94,8 @@ def load(
     if progress:
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
-    return dataclasses.replace(dataset, samples=tuple(samples), bad=tuple(bad), notes=tuple(notes))
+    dataset = dataclasses.replace(dataset, samples=tuple(samples), bad=tuple(bad), notes=tuple(notes))
+    return choose_classes.chosen(dataset, classes, merge)
 
 
 def format_of(data: str | os.PathLike) -> str:
@@ -96,12 +105,13 @@ def format_of(data: str | os.PathLike) -> str:
     if kind in NAMED and not Path(data).exists():
         return NAMED[kind]
     path = _existing(data)
-    for name, layout in LAYOUTS.items():
-        if layout.recognises(path):
-            return name
+    found = recognise.find(path)
+    if found:
+        return found.layout
     if path.is_file():
         raise UserError(
-            f"{data} is a file, but not a COCO json; give the folder of the data set (unpack an archive first)"
+            f"{data} is a file, but no COCO json, data.yaml or list of images; give the folder of the data set (unpack "
+            "an archive first)"
         )
     if not any(path.iterdir()):
         raise UserError(
@@ -165,11 +175,26 @@ def _read(data: str, layout: str) -> Dataset:
             raise UserError(f"--data {data}: a TFDS builder is named as tfds:NAME or tfds:NAME:SPLIT")
         return tfds.read(rest)
     path = _existing(data)
-    if not LAYOUTS[layout].recognises(path):
-        fits = next((name for name, other in LAYOUTS.items() if other.recognises(path)), None)
-        hint = f"; it looks like {fits}" if fits else ""
+    found = recognise.find(path, layout)
+    if not found:
+        fits = recognise.fitting(path)
+        hint = f"; it looks like {' or '.join(fits)}" if fits else ""
         raise UserError(f"{data} is not in layout {layout}, which needs {_form(layout)}{hint}")
-    return LAYOUTS[layout].read(path.resolve())
+    if found.path != path:
+        remark(f"{found.path.relative_to(path).as_posix()}/ is read, the only folder here in layout {layout}")
+    # Only the last folder: what lies in a folder that is a link keeps its name.
+    root = found.path.resolve()
+    dataset = LAYOUTS[layout].read(root)
+    return _without_links(dataset, root if root.is_dir() else root.parent)
+
+
+def _without_links(dataset: Dataset, root: Path) -> Dataset:
+    """Without the samples whose image is a link that leads out of the data set."""
+    out = [one for one in dataset.samples if isinstance(one.read, Reader) and leads_out(one.read.image, root)]
+    if not out:
+        return dataset
+    kept = dataset.only({one.name for one in dataset.samples} - {one.name for one in out})
+    return dataclasses.replace(kept, bad=(*dataset.bad, *(BadSample(one.name, REASON) for one in out)))
 
 
 def _existing(data: str) -> Path:

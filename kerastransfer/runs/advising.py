@@ -51,11 +51,12 @@ def random_encoders() -> "dict[str, Callable[[], keras.Model]]":
     return ENCODERS
 
 
-def load(data: str, format: str) -> "Dataset":
-    """The data set, with a segmentation where one follows from masks; without any, as it is."""
+def load(data: str, format: str, **chosen: Any) -> "Dataset":
+    """The data set, with a segmentation where one follows from masks; without any, as it is. chosen: `classes`, `merge`
+    and `allow_outside`, as for `datasets.load`."""
     from kerastransfer.data import datasets, derive
 
-    dataset = datasets.load(data, format, progress=True)
+    dataset = datasets.load(data, format, progress=True, **chosen)
     if not {"segmentation", "masks"}.isdisjoint(field for sample in dataset.samples for field in sample.fields):
         return derive.require(dataset, "segmentation")
     return dataset

@@ -29,7 +29,14 @@ def load_data(config: CommonConfig, *fields: str) -> Data:
     images were added or removed."""
     before = begun_with.names(config)
     dataset = datasets.load(
-        config.data, config.format, max_bad=config.max_bad, progress=not config.quiet, trusted=before or ()
+        config.data,
+        config.format,
+        max_bad=config.max_bad,
+        progress=not config.quiet,
+        classes=config.classes,
+        merge=config.merge,
+        allow_outside=config.allow_outside,
+        trusted=before or (),
     )
     begun_with.settle(config, dataset, before)
     if dataset.bad:

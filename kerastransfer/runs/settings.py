@@ -132,6 +132,12 @@ class CommonConfig(RunConfig):
     (`every_fifth`); `auto` uses the data set's own split if there is one."""
     max_bad: float = 0.01
     """Largest share of bad samples that is tolerated; with more, the run stops before training."""
+    classes: tuple[str, ...] = ()
+    """Use only the classes of these names; the default is all. What is left out counts as background."""
+    merge: tuple[str, ...] = ()
+    """Join classes under a new name, before --classes chooses: `person=man,woman`; several are separated by spaces."""
+    allow_outside: bool = False
+    """Read images that annotations or links name outside the data's folder, too; otherwise they are bad samples."""
     fraction: float = 1.0
     """Share of the training images to train on; the seed decides which."""
     image_size: int = 224

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from kerastransfer.data import datasets
+from kerastransfer.data import datasets, recognise
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Sample, part
 from kerastransfer.errors import UserError
 
@@ -30,6 +30,10 @@ REAL = {
     "dsb2018/stage1_train": "dsb2018",
     "clothing-dataset-small": "folder_per_class",
     "clothing-dataset-small/validation": "folder_per_class",
+    "Object-Bus-Dataset": "yolo_txt",
+    "Object-Bus-Dataset/data.yaml": "yolo_txt",
+    "flowers17_segmentation": "folder_pairs",
+    "caltech101/101_ObjectCategories": "folder_per_class",
 }
 DTYPES = {
     "image": np.uint8,
@@ -50,8 +54,7 @@ DTYPES = {
 @pytest.mark.parametrize(("folder", "layout"), REAL.items())
 def test_auto_knows_every_real_folder(shared_data, folder, layout):
     assert datasets.format_of(shared_data / folder) == layout
-    others = [n for n, other in datasets.LAYOUTS.items() if n != layout and other.recognises(shared_data / folder)]
-    assert others == []  # so the order of the table does not decide
+    assert recognise.fitting(shared_data / folder) == [layout]  # so the order of the table does not decide
     dataset = datasets.load(shared_data / folder, layout, check=False)
     names = [sample.name for sample in dataset.samples]
     assert names == sorted(set(names))
@@ -206,9 +209,10 @@ def test_what_the_user_may_get_wrong(tmp_path, draw):
             datasets.load(data, layout)
         assert "\n" not in str(caught.value)
     draw(tmp_path / "cat/1.jpg")
+    draw(tmp_path / "dog/1.jpg")
     with pytest.raises(UserError, match=r"is not in layout coco, .*; it looks like folder_per_class"):
         datasets.load(tmp_path, "coco")
-    with pytest.raises(UserError, match="is a file, but not a COCO json"):
+    with pytest.raises(UserError, match=r"is a file, but no COCO json, data\.yaml or list"):
         datasets.load(tmp_path / "cat/1.jpg")
     (tmp_path / "voc/JPEGImages").mkdir(parents=True)
     (tmp_path / "voc/SegmentationClass").mkdir()

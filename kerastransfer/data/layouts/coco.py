@@ -1,6 +1,7 @@
 """COCO instances: json files of images, annotations and categories, beside the folders of images.
 
     annotations/instances_train2017.json  instances_val2017.json     train2017/  val2017/
+    train/_annotations.coco.json  train/*.jpg      and the same in valid/ and test/, as Roboflow exports it
 
 Category ids (1 to 90, with gaps) become labels in the order of the ids. `iscrowd` becomes `crowd`; `area` is kept where
 every object of an image has one. Images that no annotation names are images without objects. `segmentation` is painted
@@ -9,8 +10,6 @@ from the instances.
 
 import collections
 import functools
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,14 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.inside import within
+from kerastransfer.data.layouts import json_files
 from kerastransfer.data.layouts.files import split_of
 from kerastransfer.data.layouts.objects import filled, objects, painted
 from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 
-FORM = "a COCO json file, or a folder with annotations/instances_*.json"
+FORM = "a COCO json file, or a folder with annotations/instances_*.json or train/_annotations.coco.json"
 
 
 def recognises(folder: Path) -> bool:
@@ -45,20 +46,30 @@ def read(folder: Path) -> Dataset:
             if isinstance(image_id, int | str) and image_id in annotations:
                 annotations[image_id].append(annotation)
             else:
-                bad.append(BadSample(f"annotation {annotation.get('id')}", f"no image has its image_id {image_id}"))
+                bad.append(
+                    BadSample(
+                        f"annotation {json_files.shown(annotation.get('id'))}",
+                        f"no image has its image_id {json_files.shown(image_id)}",
+                    )
+                )
         masked = any(annotation.get("segmentation") for annotation in content["annotations"])
         for image in content["images"]:
             found = annotations[image["id"]]
             fields = {"boxes"}
             if masked and all(annotation.get("segmentation") for annotation in found):
                 fields |= {"masks", "segmentation"} if len(categories) < 255 else {"masks"}
-            file = Path(os.path.normpath(home / image["file_name"]))
-            if not (file.is_relative_to(home) or (folder.is_dir() and file.is_relative_to(folder))):
-                bad.append(BadSample(image["file_name"], "its file lies outside the folder of the data set"))
+            try:
+                file = within(home / image["file_name"], home, *([folder] if folder.is_dir() else []))
+            except BadSampleError as error:
+                bad.append(BadSample(image["file_name"], str(error)))
                 continue
-            name = file.relative_to(root) if file.is_relative_to(root) else Path(home.name, file.relative_to(home))
+            name = file.relative_to(root) if file.is_relative_to(root) else file
+            if file.is_relative_to(home) and not file.is_relative_to(root):
+                name = Path(home.name, file.relative_to(home))
             reader = Reader(file, functools.partial(_annotations, image, found, label_of), frozenset(fields))
-            samples.append(Sample(name.with_suffix("").as_posix(), reader, reader.fields, split_of([path.stem])))
+            samples.append(
+                Sample(name.with_suffix("").as_posix(), reader, reader.fields, split_of([path.stem, path.parent.name]))
+            )
     classes = tuple(categories[category] for category in label_of)
     painted_classes = ("background", *classes) if any("segmentation" in s.fields for s in samples) else ()
     samples.sort(key=lambda sample: sample.name)
@@ -66,15 +77,17 @@ def read(folder: Path) -> Dataset:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("annotations/instances_*.json")) or sorted(folder.glob("instances_*.json"))
+    patterns = (
+        "annotations/instances_*.json",
+        "instances_*.json",
+        "*/_annotations.coco*.json",
+        "_annotations.coco*.json",
+    )
+    return next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
 
 
 def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise UserError(f"{path} is not a readable json: {reason}") from error
+    content = json_files.content(path)
     needed = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("image_id",)}
     for part, keys in needed.items():
         entries = content.get(part) if isinstance(content, dict) else None
@@ -101,7 +114,7 @@ def _check_types(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
     for part, key, kind, what, wanted in needed:
         for entry in content[part]:
             if not isinstance(entry[key], kind) or isinstance(entry[key], bool):
-                raise UserError(f"{path}: {what}'s {key} is {entry[key]!r}; {wanted} is needed")
+                raise UserError(f"{path}: {what}'s {key} is {json_files.shown(entry[key])}; {wanted} is needed")
     counts = collections.Counter(image["id"] for image in content["images"])
     twice = next((image_id for image_id, count in counts.items() if count > 1), None)
     if twice is not None:
@@ -134,7 +147,7 @@ def _annotations(
     image: dict, annotations: list[dict], label_of: dict[int, int], size: tuple[int, int], wanted: frozenset[str]
 ) -> Example:
     if (image.get("height", size[0]), image.get("width", size[1])) != size:
-        said = f"{image.get('width')} x {image.get('height')}"
+        said = " x ".join(json_files.shown(image.get(side)) for side in ("width", "height"))
         raise BadSampleError(f"image of {size[1]} x {size[0]} pixels, but the json says {said}")
     try:
         unknown = {a["category_id"] for a in annotations} - label_of.keys()

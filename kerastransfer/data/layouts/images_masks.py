@@ -15,6 +15,7 @@ this explains is a bad sample. An image without a mask is not annotated.
 import concurrent.futures
 import dataclasses
 import functools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,18 @@ def recognises(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Dataset:
-    samples, bad, pairs = [], [], {}
+    pairs = {}
     for place in places(folder, "images", "masks"):
         images = images_under(place / "images")
         masks = {stem.removesuffix("_mask"): path for stem, path in images_under(place / "masks").items()}
         prefix = "" if place == folder else f"{place.name}/"
         pairs |= {prefix + stem: (images.get(stem), masks.get(stem)) for stem in {*images, *masks}}
+    return dataset_of(folder, pairs)
+
+
+def dataset_of(folder: Path, pairs: dict[str, tuple[Path | None, Path | None]]) -> Dataset:
+    """The data set of {name: (image, mask)}, of which either may be missing."""
+    samples, bad = [], []
     values = _values(folder, [mask for image, mask in pairs.values() if image and mask])
     for name, (image, mask) in sorted(pairs.items()):
         if image is None:
@@ -72,7 +79,7 @@ def read(folder: Path) -> Dataset:
             continue
         fields = frozenset({"segmentation"} if mask else ())
         reader = Reader(image, functools.partial(_segmentation, mask, values), fields)
-        samples.append(Sample(name, reader, fields, split_of(name.split("/")[:-1])))
+        samples.append(Sample(name, reader, fields, split_of(re.split(r"[/_]", name.rpartition("/")[0]))))
     return Dataset(folder.name, tuple(samples), segmentation_classes=values.classes, bad=tuple(bad))
 
 

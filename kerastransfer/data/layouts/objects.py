@@ -23,6 +23,7 @@ def objects(
 ) -> Example:
     """Boxes, labels, flags and, where given, masks of the N >= 0 objects in an image of `size` (H, W).
 
+    masks: an object with a box alone has one without a pixel (`no_mask`).
     area: in pixels, as the owner states it; else it is counted in the masks, if there are any.
     flags: any of crowd, difficult, truncated, occluded; the first two are False where they are not given, the others
         left out.
@@ -63,11 +64,18 @@ def objects(
         if any(mask.shape != size for mask in masks):
             raise BadSampleError(f"object masks of another size than the image's {size[0]} x {size[1]} pixels")
         example["masks"] = np.stack(masks).astype(bool) if len(masks) else np.zeros((0, *size), bool)
-        example.setdefault("area", example["masks"].sum(axis=(1, 2)).astype(np.float32))
+        pixels = example["masks"].sum(axis=(1, 2)).astype(np.float32)
+        of_boxes = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * np.prod(ends[:2])
+        example.setdefault("area", np.where(pixels > 0, pixels, of_boxes).astype(np.float32))
     if left.all() or any(len(values) != len(left) for values in example.values()):
         # Arrays of different lengths are told apart by `datasets.contradiction`.
         return example
     return {name: values[left] for name, values in example.items()}
+
+
+def no_mask(size: tuple[int, int]) -> np.ndarray:
+    """The mask (H, W) bool of an object that has a box, but whose outline nobody drew."""
+    return np.zeros(size, bool)
 
 
 def corners_of(masks: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -82,7 +90,8 @@ def corners_of(masks: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
 
 
 def painted(example: Example) -> np.ndarray:
-    """Segmentation (H, W) uint8 of an example's masks: class k is k + 1; crowds and difficult objects are VOID.
+    """Segmentation (H, W) uint8 of an example's masks: class k is k + 1; crowds and difficult objects are VOID, and so
+    is the box of an object without a mask, as far as no other mask covers it.
 
     What is void comes first and then the larger before the smaller, so that a small object on a large one stays
     visible.
@@ -90,9 +99,16 @@ def painted(example: Example) -> np.ndarray:
     masks, labels, shown = example["masks"], example["labels"], taught(example)
     segmentation = np.zeros(masks.shape[1:], np.uint8)
     areas = masks.sum(axis=(1, 2))
+    for y1, x1, y2, x2 in _pixels(example["boxes"][areas == 0], masks.shape[1:]):
+        segmentation[y1:y2, x1:x2] = VOID
     for k in np.lexsort((-areas, shown)):
         segmentation[masks[k]] = labels[k] + 1 if shown[k] else VOID
     return segmentation
+
+
+def _pixels(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Boxes (N, 4) to the rows and columns (N, 4) of the pixels whose centres they hold."""
+    return np.ceil(boxes * np.array([*size, *size]) - 0.5 - 1e-4).astype(int).clip(0)
 
 
 def filled(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:

@@ -11,6 +11,7 @@ VOC's order; else the order of the alphabet.
 """
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -44,15 +45,14 @@ def recognises(folder: Path) -> bool:
 
 def read(folder: Path) -> Dataset:
     years = _years(folder)
-    annotations, bad = {}, []
+    roots, bad = {}, []
     for year in years:
         for path in sorted(_home(year, "Annotations").glob("*.xml")):
             try:
-                annotations[path] = xml(path)
+                roots[path] = xml(path)
             except BadSampleError as error:
                 bad.append(BadSample(_name(year, path.stem, years), str(error)))
-    found = sorted({_class(thing) for root in annotations.values() for thing in root.iter("object")} - {""})
-    classes = CLASSES if set(found) <= set(CLASSES) else tuple(found)
+    classes = classes_of(roots.values())
     broken = {one.name for one in bad}
     samples = []
     for year in years:
@@ -60,7 +60,7 @@ def read(folder: Path) -> Dataset:
         images, splits = images_under(photos), _splits(year)
         segmentations = images_under(year / "SegmentationClass")
         instances = images_under(year / "SegmentationObject")
-        described = {path.stem: root for path, root in annotations.items() if path.parent.parent == year}
+        described = {path.stem: root for path, root in roots.items() if path.parent.parent == year}
         for stem in sorted({*images, *described, *segmentations, *splits}):
             name = _name(year, stem, years)
             if name in broken:
@@ -70,7 +70,7 @@ def read(folder: Path) -> Dataset:
             if stem not in described:
                 fields -= {"boxes", "masks"}
             image = images.get(stem, photos / f"{stem}.jpg")
-            annotate = functools.partial(_annotations, described.get(stem), files, classes)
+            annotate = functools.partial(annotations, described.get(stem), files, classes)
             reader = Reader(image, annotate, frozenset(fields))
             samples.append(Sample(name, reader, reader.fields, splits.get(stem)))
     has_segmentation = any("segmentation" in sample.fields for sample in samples)
@@ -100,6 +100,17 @@ def _home(year: Path, name: str) -> Path:
     return year / name if (year / name).is_dir() or not other.is_dir() else other
 
 
+def classes_of(roots: Iterable[ElementTree.Element]) -> tuple[str, ...]:
+    """VOC's classes where all objects are of these, else their names."""
+    found = names_of(roots)
+    return CLASSES if set(found) <= set(CLASSES) else found
+
+
+def names_of(roots: Iterable[ElementTree.Element]) -> tuple[str, ...]:
+    """The names of all objects, in the order of the alphabet."""
+    return tuple(sorted({_class(thing) for root in roots for thing in root.iter("object")} - {""}))
+
+
 def _class(thing: ElementTree.Element) -> str:
     return thing.findtext("name", "").strip()
 
@@ -119,13 +130,14 @@ def _splits(year: Path) -> dict[str, str]:
     return splits
 
 
-def _annotations(
+def annotations(
     annotation: ElementTree.Element | None,
     files: dict[str, Path | None],
     classes: tuple[str, ...],
     size: tuple[int, int],
     wanted: frozenset[str],
 ) -> Example:
+    """What an xml and, where `files` has them, masks say of an image of `size` (H, W). Raises BadSampleError."""
     example = {}
     if not wanted.isdisjoint({"boxes", "masks"}):
         check_size(annotation, size)

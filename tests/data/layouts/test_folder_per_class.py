@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from kerastransfer.data import datasets
-from kerastransfer.errors import UserError
+from kerastransfer.data import datasets, recognise
 
 
 def test_the_real_folder(shared_data):
@@ -41,8 +40,16 @@ def test_a_class_of_one_split_only(tmp_path, draw):
 def test_images_beside_their_masks_are_no_classes(tmp_path, draw, folders):
     for folder in folders:
         draw(tmp_path / folder / "1.png")
-    with pytest.raises(UserError, match="in no known layout"):
-        datasets.load(tmp_path)
+    assert recognise.fitting(tmp_path) == ["folder_pairs"]
+
+
+def test_lists_beside_the_folders_split(tmp_path, draw):
+    for path in ("sets/cat/1.jpg", "sets/cat/2.jpg", "sets/dog/1.jpg"):
+        draw(tmp_path / path)
+    (tmp_path / "train.txt").write_text("cat/1.jpg\n")
+    (tmp_path / "test.txt").write_text("cat/2.jpg\n")
+    dataset = datasets.load(tmp_path)
+    assert {s.name: s.split for s in dataset} == {"cat/1": "train", "cat/2": "test", "dog/1": None}
 
 
 @pytest.mark.parametrize("folders", [("mask", "no_mask"), ("label", "bottle")])
@@ -50,8 +57,3 @@ def test_classes_with_such_names(tmp_path, draw, folders):
     for folder in folders:
         draw(tmp_path / folder / "1.png")
     assert datasets.load(tmp_path).image_classes == tuple(sorted(folders))
-
-
-def test_the_real_folder_of_images_and_masks(shared_data):
-    with pytest.raises(UserError, match="in no known layout"):
-        datasets.load(shared_data / "flowers17_segmentation")

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from kerastransfer.data import datasets
-from kerastransfer.data.layouts.yolo_txt import names_in_yaml
+from kerastransfer.data.layouts.data_yaml import names_in_yaml
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import VOID
 
 
 def label(root, stem, text, images="images", labels="labels", draw=None):
@@ -74,15 +75,22 @@ def test_boxes_polygons_and_nothing(tmp_path, draw):
 
 
 def test_polygons_beside_boxes_are_noted(tmp_path, draw):
-    """An image has a mask for each of its objects or for none, so these outlines are lost."""
     outline = "0 0.1 0.1 0.3 0.1 0.3 0.6 0.1 0.6"
     label(tmp_path, "a", f"{outline}\n0 0.5 0.5 0.2 0.2\n{outline}", draw=draw)
     label(tmp_path, "b", outline, draw=draw)
     dataset = datasets.load(tmp_path)
-    assert [sorted(sample.fields) for sample in dataset] == [["boxes"], ["boxes", "masks", "segmentation"]]
+    assert [sorted(sample.fields) for sample in dataset] == 2 * [["boxes", "masks", "segmentation"]]
     assert dataset.notes == (
-        "2 polygons are read as boxes, because other objects of their images (a) have boxes alone",
+        "1 objects have a box alone beside outlined ones (a): they have no mask, and are void in the segmentation",
     )
+    example = dataset[0].read()
+    assert example["masks"].sum(axis=(1, 2)).tolist() == [60, 0, 60]
+    np.testing.assert_allclose(example["area"], [60, 24, 60], rtol=1e-5)
+    # The box is 6 x 4 pixels from (12, 8); nobody knows which of them are the object.
+    expected = np.zeros((20, 30), np.uint8)
+    expected[8:12, 12:18] = VOID
+    expected[2:12, 3:9] = 1
+    np.testing.assert_array_equal(example["segmentation"], expected)
 
 
 def test_a_polygon_smaller_than_a_pixel(tmp_path, draw):

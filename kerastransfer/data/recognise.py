@@ -1,0 +1,59 @@
+"""By which layout a folder is read: one that fits it, or the only folder in it that one fits.
+
+Layouts that name their own folders and files (LAYOUTS) go before those of any shape (WIDE), such as a folder per class.
+If two of a kind fit, nobody is asked to trust a guess: both are named.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from kerastransfer.data.layouts import LAYOUTS, WIDE
+from kerastransfer.data.layouts.files import folders, listed
+from kerastransfer.errors import UserError
+
+# How far below the given folder a data set is looked for, and in how many folders.
+DEEPEST = 2
+MOST_FOLDERS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A layout by its name, and the folder or file that it reads."""
+
+    layout: str
+    path: Path
+
+
+def fitting(path: Path) -> list[str]:
+    """The layouts that fit a folder or file: more than one if it can be read in different ways."""
+    for wide in (False, True):
+        names = [name for name, layout in LAYOUTS.items() if (name in WIDE) == wide and layout.recognises(path)]
+        if names:
+            return names
+    return []
+
+
+def find(path: Path, layout: str = "auto") -> Found | None:
+    """What to read: `path` itself, or the only folder at most DEEPEST levels below it that `layout`, or with "auto" any
+    layout, fits. None if there is none. Raises UserError if several layouts or folders fit."""
+    level = [path]
+    for depth in range(DEEPEST + 1):
+        fits = {one: _fits(one, layout) for one in level}
+        fits = {one: names for one, names in fits.items() if names}
+        if len(fits) > 1:
+            told = listed([f"{one.relative_to(path).as_posix()} ({names[0]})" for one, names in fits.items()])
+            raise UserError(f"{path} holds {len(fits)} data sets: {told}; give one of these folders")
+        for one, names in fits.items():
+            if len(names) > 1:
+                options = " or ".join(f"--format {name}" for name in names)
+                raise UserError(f"{one} can be read as {' and as '.join(names)}; choose with {options}")
+            return Found(names[0], one)
+        if depth < DEEPEST:
+            level = [child for one in level if one.is_dir() for child in folders(one)][:MOST_FOLDERS]
+    return None
+
+
+def _fits(path: Path, layout: str) -> list[str]:
+    if layout == "auto":
+        return fitting(path)
+    return [layout] if LAYOUTS[layout].recognises(path) else []

@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from kerastransfer.data import datasets
+from kerastransfer.errors import UserError
+
+
+def coco(folder, draw):
+    draw(folder / "images/a.jpg")
+    told = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    (folder / "annotations").mkdir()
+    (folder / "annotations/instances_all.json").write_text(json.dumps(told))
+
+
+def yolo(folder, draw):
+    draw(folder / "images/a.jpg")
+    (folder / "labels").mkdir()
+    (folder / "labels/a.txt").write_text("0 0.5 0.5 0.2 0.2")
+
+
+def test_two_readings_are_both_named(tmp_path, draw):
+    coco(tmp_path, draw)
+    yolo(tmp_path, draw)
+    with pytest.raises(
+        UserError, match=r"can be read as coco and as yolo_txt; choose with --format coco or --format yolo_txt$"
+    ):
+        datasets.load(tmp_path)
+    for layout in ("coco", "yolo_txt"):
+        assert len(datasets.load(tmp_path, layout)) == 1
+
+
+@pytest.mark.parametrize("above", ["inner", "outer/inner"])
+def test_a_data_set_lower_down(tmp_path, draw, above):
+    yolo(tmp_path / above, draw)
+    (tmp_path / "README.txt").write_text("hello")
+    dataset = datasets.load(tmp_path)
+    assert (datasets.format_of(tmp_path), len(dataset), dataset.name) == ("yolo_txt", 1, "inner")
+    assert dataset.notes == (f"{above}/ is read, the only folder here in layout yolo_txt",)
+    assert len(datasets.load(tmp_path, "yolo_txt")) == 1
+
+
+def test_several_data_sets_are_named(tmp_path, draw):
+    for name in ("one", "two"):
+        yolo(tmp_path / name, draw)
+    with pytest.raises(UserError, match=r"holds 2 data sets: one \(yolo_txt\), two \(yolo_txt\); give one of these"):
+        datasets.load(tmp_path)
+
+
+def test_too_deep_is_not_found(tmp_path, draw):
+    yolo(tmp_path / "a/b/c", draw)
+    with pytest.raises(UserError, match="no known layout"):
+        datasets.load(tmp_path)
+
+
+def test_real_classes_one_level_down(shared_data):
+    dataset = datasets.load(shared_data / "caltech101", check=False)
+    assert (len(dataset), len(dataset.image_classes)) == (686, 33)
+    assert dataset.notes == ("101_ObjectCategories/ is read, the only folder here in layout folder_per_class",)
+    assert {sample.split for sample in dataset} == {"train", "test"}
+
+
+def test_coco_as_roboflow_exports_it(tmp_path, draw):
+    for split in ("train", "valid"):
+        draw(tmp_path / split / "a.jpg")
+        box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [3, 2, 6, 10], "area": 60}
+        told = {
+            "images": [{"id": 0, "file_name": "a.jpg", "height": 20, "width": 30}],
+            "annotations": [box],
+            "categories": [{"id": 0, "name": "animals"}, {"id": 1, "name": "cat"}],
+        }
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(told))
+    dataset = datasets.load(tmp_path)
+    assert datasets.format_of(tmp_path) == "coco"
+    assert {s.name: s.split for s in dataset} == {"train/a": "train", "valid/a": "val"}
+    assert dataset[0].read()["boxes"].tolist()[0] == pytest.approx([0.1, 0.1, 0.6, 0.3])
