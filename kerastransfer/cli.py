@@ -427,7 +427,7 @@ def convert(
 
 
 def _trained_on(model: str) -> tuple[str, str, str, dict[str, Any]]:
-    """data, format, split, and what was chosen of its classes, of the run that a model (RUN/models/NAME.keras) belongs to."""
+    """data, format, split and the choice of classes of the run that a model (RUN/models/NAME.keras) belongs to."""
     settings = Path(model).resolve().parent.parent / "config.toml"
     try:
         stored = tomllib.loads(settings.read_text(encoding="utf-8"))
@@ -451,8 +451,8 @@ def _parts(
 ) -> tuple["Dataset", "Dataset"]:
     """(train, test) of the samples annotated with `field`; with `all`, every sample is in both. map: which classes of
     the data have other names among a model's `labels`."""
-    from kerastransfer.data import datasets as data_sets
     from kerastransfer.data import choose_classes, derive, splits
+    from kerastransfer.data import datasets as data_sets
 
     dataset = data_sets.load(data, format, max_bad=max_bad, progress=True, **chosen)
     dataset = derive.require(choose_classes.renamed(dataset, map, labels), field)

@@ -4,9 +4,14 @@ import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from kerastransfer.data import tensors
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 Example = dict[str, np.ndarray]
 
@@ -151,6 +156,11 @@ class Dataset:
         fields = ", ".join(field for field in FIELDS if field in there)
         classes = len(self.classes or self.image_classes or self.segmentation_classes)
         return f"<Dataset {self.name}: {len(self)} samples{fields and ' with '}{fields}; {classes} classes>"
+
+    def to_tf(self) -> "tf.data.Dataset":
+        """The examples, in order, as a tf.data.Dataset of dicts, with the fields that all samples have
+        (`tensors.examples`). To batch them, bring them to one shape first; `kerastransfer.batches` trains."""
+        return tensors.examples(self.samples)
 
     def having(self, *fields: str) -> "Dataset":
         """Only the samples that are annotated with all of `fields`."""

@@ -19,7 +19,7 @@ from kerastransfer.data.layouts import LAYOUTS
 from kerastransfer.data.layouts.files import listed
 from kerastransfer.data.reading import Reader
 from kerastransfer.data.toy import DIFFICULTIES, toy
-from kerastransfer.errors import UserError
+from kerastransfer.errors import UserError, one_line
 from kerastransfer.progress import bar
 from kerastransfer.vocabulary import VOID
 
@@ -94,6 +94,7 @@ def load(
     if progress:
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
+    bad = [BadSample(one_line(one.name, LONGEST_NAME), one_line(one.reason)) for one in bad]
     dataset = dataclasses.replace(dataset, samples=tuple(samples), bad=tuple(bad), notes=tuple(notes))
     return choose_classes.chosen(dataset, classes, merge)
 

@@ -20,6 +20,8 @@ from kerastransfer.files import write_json
 
 # In pixels: COCOeval ignores objects whose area is outside all of its ranges, the widest of which ends at 1e10.
 IGNORED_AREA = 1e11
+# The least side, in pixels, of a box whose object, with a mask without a pixel, is one that nobody outlined.
+LEAST_BOX = 2
 
 IouType = Literal["bbox", "segm"]
 
@@ -80,6 +82,8 @@ def coco_truth(
 
     The area of an object, by which COCO separates small, medium and large objects, is the truth's `area`, for boxes as
     well as masks, as in COCO's own files; if it is missing, that of the mask; without a mask, that of the box. A
+    An object that has a box of more than a pixel, but a mask without any, was never outlined: for masks its box is a
+    crowd, so that masks found in it are neither right nor wrong. A
     difficult object has IGNORED_AREA and iscrowd 0, so that COCO's evaluators ignore it, but match it once and by IoU.
     """
     sizes, annotations = {}, []
@@ -107,6 +111,8 @@ def coco_truth(
                 annotation["area"] = IGNORED_AREA
             if iou_type == "segm":
                 annotation["segmentation"] = _compressed(masks[index], name, size)
+                if not annotation["iscrowd"] and _is_unmasked(masks[index], annotation["bbox"]):
+                    annotation |= {"segmentation": _box_as_mask(annotation["bbox"], size), "iscrowd": 1}
             annotations.append(annotation)
 
     ids = {name: number for number, name in enumerate(sorted(sizes), start=1)}
@@ -179,6 +185,18 @@ def _compressed(mask, name, size):
     if tuple(code["size"]) != size:
         raise ValueError(f"{name}: a mask of {tuple(code['size'])} for an image of {size} pixels")
     return code
+
+
+def _is_unmasked(mask, bbox):
+    # A polygon thinner than a pixel has no pixel either.
+    return min(bbox[2:]) >= LEAST_BOX and _area(mask) == 0
+
+
+def _box_as_mask(bbox, size):
+    from faster_coco_eval.core import mask as coder
+
+    (code,) = coder.frPyObjects([bbox], *size)
+    return {"size": list(code["size"]), "counts": code["counts"].decode()}
 
 
 def _area(mask):

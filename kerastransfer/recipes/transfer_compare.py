@@ -73,7 +73,9 @@ def once(config: Config, run: RunFolder) -> Outcome:
     result = Outcome(config, run, data, LEAD)
     source = data
     if config.pretext_data:
-        source = load_data(dataclasses.replace(config, data=config.pretext_data, format="auto"), *fields(config))
+        # --format, --classes and --merge are for --data.
+        other = {"data": config.pretext_data, "format": "auto", "classes": (), "merge": ()}
+        source = load_data(dataclasses.replace(config, **other), *fields(config))
     starts = arms(config, pretext_files(config, run, source, result))
     steps = {}
     for count in counts:

@@ -125,7 +125,8 @@ def score(
     truth = metrics.coco_truth(truths, labels, iou_type="segm")
     boxes, masks = (metrics.coco_results(found, truth, iou_type=kind) for kind in ("bbox", "segm"))
     of_masks = metrics.evaluate_coco(truth, masks, labels, iou_type="segm")
-    of_boxes = metrics.evaluate_coco(truth, boxes, labels)
+    # Objects that nobody outlined count here, but not among the masks.
+    of_boxes = metrics.evaluate_coco(metrics.coco_truth(truths, labels), boxes, labels)
     scores = of_boxes | {f"mask_{name}": value for name, value in of_masks.items()}
     return Scored(scores, truth=truth, results={"": masks, "_boxes": boxes} if keep else {})
 

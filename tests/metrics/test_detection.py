@@ -243,3 +243,20 @@ def test_written_files_give_the_score_again(tmp_path):
         scorer.accumulate()
         scorer.summarize()
     assert detection.evaluate(truths, detections, "abc", iou_type="segm")["AP"] == pytest.approx(scorer.stats[0])
+
+
+def test_an_object_that_nobody_outlined_is_neither_found_nor_missed_as_a_mask():
+    """Worked by hand: one outlined object, found; one with a box alone, in which a mask is found first."""
+    masks = np.zeros((2, 100, 100), bool)
+    masks[0, 10:30, 10:30] = True
+    boxes = np.array([[0.1, 0.1, 0.3, 0.3], [0.5, 0.5, 0.9, 0.9]], np.float32)
+    truth = {"name": "a", "size": (100, 100), "boxes": boxes, "labels": np.zeros(2, int), "masks": masks}
+    inside = np.zeros((100, 100), bool)
+    inside[55:85, 55:85] = True
+    found = {"name": "a", "boxes": boxes, "scores": np.array([0.5, 0.9]), "labels": np.zeros(2, int)}
+    found["masks"] = np.stack([masks[0], inside])
+    truths = detection.coco_truth([truth], ["cat"], iou_type="segm")
+    results = detection.coco_results([found], truths, iou_type="segm")
+    assert detection.evaluate_coco(truths, results, ["cat"], iou_type="segm")["AP50"] == pytest.approx(1)
+    of_boxes = detection.coco_truth([truth], ["cat"])
+    assert [one["iscrowd"] for one in of_boxes["annotations"]] == [0, 0]

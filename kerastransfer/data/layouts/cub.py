@@ -31,20 +31,26 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path) -> Dataset:
     paths, boxes, species, names = (_table(folder / file) for file in _LISTS)
     training = _table(folder / "train_test_split.txt") if (folder / "train_test_split.txt").is_file() else {}
+    if not all(key.isdecimal() and len(key) < 10 for key in names):
+        raise UserError(f"{folder / 'classes.txt'}: a line does not begin with the number of its class")
     label_of = {key: label for label, key in enumerate(sorted(names, key=int))}
     silhouettes = next(
         (path for path in (folder / "segmentations", folder.parent / "segmentations") if path.is_dir()), None
     )
     samples = []
-    for key, (path,) in paths.items():
+    for key, words in paths.items():
+        path = " ".join(words)
         silhouette = silhouettes / Path(path).with_suffix(".png") if silhouettes else None
         masked = silhouette is not None and silhouette.is_file()
         try:
-            box, label = [float(number) for number in boxes[key]], label_of[species[key][0]]
+            x, y, width, height = (float(number) for number in boxes[key])
+            label = label_of[species[key][0]]
         except (KeyError, ValueError) as error:
             raise UserError(f"{folder}: image {key} ({path}) has no box or species in the lists: {error}") from error
         fields = frozenset({"boxes", "label"} | ({"masks", "segmentation"} if masked else set()))
-        reader = Reader(folder / "images" / path, functools.partial(_annotations, box, label, silhouette), fields)
+        reader = Reader(
+            folder / "images" / path, functools.partial(_annotations, (x, y, width, height), label, silhouette), fields
+        )
         split = {"1": "train", "0": "test"}.get(training.get(key, [""])[0])
         samples.append(Sample(Path(path).with_suffix("").as_posix(), reader, fields, split))
     samples.sort(key=lambda sample: sample.name)
@@ -66,7 +72,11 @@ def _table(path: Path) -> dict[str, list[str]]:
 
 
 def _annotations(
-    box: list[float], label: int, silhouette: Path | None, size: tuple[int, int], wanted: frozenset[str]
+    box: tuple[float, float, float, float],
+    label: int,
+    silhouette: Path | None,
+    size: tuple[int, int],
+    wanted: frozenset[str],
 ) -> Example:
     masked = not wanted.isdisjoint({"masks", "segmentation"})
     bird = silhouette_of(read_mask(silhouette, size)) if masked else None
