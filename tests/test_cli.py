@@ -430,3 +430,37 @@ def test_a_converted_yolov1_predicts(photos, tmp_path, monkeypatch):
     for one, other in zip(net.weights, network.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     assert code_of(["predict", model, photos, "--output", tmp_path / "seen"]) == 0
+
+
+def test_classes_are_chosen_joined_and_sorted_by_their_number(tmp_path, capsys):
+    from PIL import Image
+
+    for name, count in {"man": 1, "woman": 2, "dog": 1, **{f"kind{k:02d}": 1 for k in range(20)}}.items():
+        (tmp_path / name).mkdir()
+        for k in range(count):
+            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{k}.png")
+    assert code_of(["datasets", tmp_path, "--merge", "person=man,woman", "--classes", "person", "dog"]) == 0
+    told = capsys.readouterr().out
+    assert "person" in told and "kind00" not in told and "woman" not in told
+    assert code_of(["datasets", tmp_path]) == 0
+    told = capsys.readouterr().out
+    # Of many classes the most frequent come first.
+    assert told.index("woman") < told.index("dog")
+    assert code_of(["datasets", tmp_path, "--classes", "doog"]) == 2
+    assert "the nearest is dog" in capsys.readouterr().err
+
+
+def test_evaluate_matches_names(trained_models, tmp_path, capsys):
+    model = trained_models["segmentation"][1]
+    import kerastransfer as kt
+
+    name = next(name for name in kt.load(model).about.labels if name != "background")
+    file = tmp_path / "scores.json"
+    assert code_of(["evaluate", model, "toy:10", "--merge", f"other={name}", "--output", file]) == 0
+    assert "not scored, because the model does not know them: other" in capsys.readouterr().err
+    merged = ["--merge", f"other={name}", "--map", f"other={name}"]
+    assert code_of(["evaluate", model, "toy:10", *merged, "--overwrite", "--output", file]) == 0
+    mapped = json.loads(file.read_text())["results"]
+    assert "not scored" not in capsys.readouterr().err
+    assert code_of(["evaluate", model, "toy:10", "--overwrite", "--output", file]) == 0
+    assert mapped == json.loads(file.read_text())["results"]

@@ -114,6 +114,8 @@ def format_of(data: str | os.PathLike) -> str:
             f"{data} is a file, but no COCO json, data.yaml or list of images; give the folder of the data set (unpack "
             "an archive first)"
         )
+    if next(path.rglob("*.nii*"), None):
+        raise UserError(f"{data} holds volumes (NIfTI), not images; kerastransfer run genesis reads them")
     if not any(path.iterdir()):
         raise UserError(
             f"{data} is an empty folder; put a data set there in one of these layouts: {', '.join(LAYOUTS)}"

@@ -40,6 +40,13 @@ def test_a_data_set_lower_down(tmp_path, draw, above):
     assert len(datasets.load(tmp_path, "yolo_txt")) == 1
 
 
+def test_volumes_are_no_images(tmp_path):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr/a.nii.gz").write_bytes(b"")
+    with pytest.raises(UserError, match="holds volumes .* kerastransfer run genesis reads them"):
+        datasets.load(tmp_path)
+
+
 def test_several_data_sets_are_named(tmp_path, draw):
     for name in ("one", "two"):
         yolo(tmp_path / name, draw)

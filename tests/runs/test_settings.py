@@ -340,3 +340,10 @@ def test_help_mentions_the_small_job_where_there_is_one(capsys):
         with pytest.raises(SystemExit):
             settings.parse(Recipe, ["--help"])
         assert (settings.TOY_HELP.split(",")[0] in " ".join(capsys.readouterr().out.split())) == there
+
+
+def test_the_choice_of_classes_is_kept_with_the_run(tmp_path):
+    given = settings.CommonConfig(classes=("a b", "c"), merge=("person=man,woman",), allow_outside=True)
+    (tmp_path / "config.toml").write_text(settings.to_toml(given))
+    assert settings.read(settings.CommonConfig, tmp_path / "config.toml") == given
+    assert {"classes", "merge", "allow_outside"} <= settings.fixed(given).keys()

@@ -90,19 +90,23 @@ def corners_of(masks: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
 
 
 def painted(example: Example) -> np.ndarray:
-    """Segmentation (H, W) uint8 of an example's masks: class k is k + 1; crowds and difficult objects are VOID, and so
-    is the box of an object without a mask, as far as no other mask covers it.
+    """Segmentation (H, W) uint8 of an example's masks: class k is k + 1; crowds, difficult objects, and the boxes of
+    objects without a mask are VOID.
 
-    What is void comes first and then the larger before the smaller, so that a small object on a large one stays
-    visible.
+    Crowds and difficult objects come first, and then the larger before the smaller, so that a small object on a large
+    one stays visible.
     """
     masks, labels, shown = example["masks"], example["labels"], taught(example)
     segmentation = np.zeros(masks.shape[1:], np.uint8)
-    areas = masks.sum(axis=(1, 2))
-    for y1, x1, y2, x2 in _pixels(example["boxes"][areas == 0], masks.shape[1:]):
-        segmentation[y1:y2, x1:x2] = VOID
+    boxes = _pixels(example["boxes"], masks.shape[1:])
+    pixels = masks.sum(axis=(1, 2))
+    areas = np.where(pixels > 0, pixels, np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
     for k in np.lexsort((-areas, shown)):
-        segmentation[masks[k]] = labels[k] + 1 if shown[k] else VOID
+        if pixels[k]:
+            segmentation[masks[k]] = labels[k] + 1 if shown[k] else VOID
+        else:
+            y1, x1, y2, x2 = boxes[k]
+            segmentation[y1:y2, x1:x2] = VOID
     return segmentation
 
 

@@ -7,7 +7,7 @@ gaps (COCO's 1 to 90) are fine. An empty file says that there is no object, a mi
 form of coco128, with a folder per task, the polygons are read; give the folder object_detection/ to read its boxes.
 
 Where an image has both, an object with a box alone has a mask without a pixel: it is trained on as a box, its outline
-is not, and in the segmentation it is void, for nobody knows which pixels of its box are its own.
+is not, and in the segmentation its box is void, for nobody knows which of these pixels are its own.
 """
 
 import functools

@@ -93,6 +93,15 @@ def test_polygons_beside_boxes_are_noted(tmp_path, draw):
     np.testing.assert_array_equal(example["segmentation"], expected)
 
 
+def test_a_box_on_an_outline_is_void_there(tmp_path, draw):
+    """A sign on a bus: its pixels are not those of the bus, and which they are nobody says. A box behind is covered."""
+    label(tmp_path, "a", "0 0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.6\n1 0.3 0.35 0.2 0.2\n1 0.5 0.5 1 1", draw=draw)
+    expected = np.full((20, 30), VOID, np.uint8)
+    expected[2:12, 3:15] = 1
+    expected[5:9, 6:12] = VOID
+    np.testing.assert_array_equal(datasets.load(tmp_path)[0].read()["segmentation"], expected)
+
+
 def test_a_polygon_smaller_than_a_pixel(tmp_path, draw):
     label(tmp_path, "a", "0 0.5 0.5 0.501 0.5 0.501 0.501", draw=draw)
     example = datasets.load(tmp_path).samples[0].read()
