@@ -60,8 +60,8 @@ def data(
     allow_outside: read images outside the data's folder, too, where annotations or links name such.
     Raises UserError for data that cannot be read or does not have these fields.
     """
-    chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
-    dataset = derive.require(datasets.load(name, format, **chosen), *fields)
+    dataset = datasets.load(name, format, classes=classes, merge=merge, allow_outside=allow_outside)
+    dataset = derive.require(dataset, *fields)
     return splits.split(dataset, split, fields)
 
 

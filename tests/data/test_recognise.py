@@ -43,7 +43,7 @@ def test_a_data_set_lower_down(tmp_path, draw, above):
 def test_volumes_are_no_images(tmp_path):
     (tmp_path / "imagesTr").mkdir()
     (tmp_path / "imagesTr/a.nii.gz").write_bytes(b"")
-    with pytest.raises(UserError, match="holds volumes .* kerastransfer run genesis reads them"):
+    with pytest.raises(UserError, match=r"holds volumes .* kerastransfer run genesis reads them"):
         datasets.load(tmp_path)
 
 

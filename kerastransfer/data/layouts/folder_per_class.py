@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import Dataset, Example, Sample
-from kerastransfer.data.layouts import folder_pairs, masks_beside
+from kerastransfer.data.layouts import folder_pairs, image_list, masks_beside
 from kerastransfer.data.layouts.files import folders, has_images, images_under, lines, split_of
 from kerastransfer.data.reading import Reader
 
@@ -21,7 +21,10 @@ OTHERS = (folder_pairs, masks_beside)
 
 def recognises(folder: Path) -> bool:
     names = {path.name for path in _class_folders(folder)} if folder.is_dir() else set()
-    return len(names) > 1 and not any(other.recognises(folder) for other in OTHERS)
+    if len(names) == 1 and (has_images(folder) or image_list.recognises(folder)):
+        # A folder of photos beside others, or beside the list of their labels.
+        return False
+    return bool(names) and not any(other.recognises(folder) for other in OTHERS)
 
 
 def read(folder: Path) -> Dataset:
