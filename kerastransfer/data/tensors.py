@@ -1,13 +1,13 @@
 """Examples as a tf.data.Dataset, for scripts that have a pipeline of their own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 # Of each field the arrays that every example with it has: their shape and type.
-ARRAYS = {
+ARRAYS: Mapping[str, dict[str, tuple[tuple[int | None, ...], str]]] = {
     "boxes": {"boxes": ((None, 4), "float32"), "labels": ((None,), "int32")}
     | dict.fromkeys(("crowd", "difficult"), ((None,), "bool")),
     "masks": {"masks": ((None, None, None), "bool")},
@@ -23,12 +23,12 @@ def examples(samples: Iterable[Any]) -> "tf.data.Dataset":
 
     samples = tuple(samples)
     fields = [field for field in ARRAYS if samples and all(field in sample.fields for sample in samples)]
-    arrays = {"image": ((None, None, 3), "uint8")}
+    arrays: dict[str, tuple[tuple[int | None, ...], str]] = {"image": ((None, None, 3), "uint8")}
     for field in fields:
         arrays |= ARRAYS[field]
     signature = {name: tf.TensorSpec(shape, dtype) for name, (shape, dtype) in arrays.items()}
 
-    def read():
+    def read() -> Iterator[dict[str, Any]]:
         for sample in samples:
             example = sample.read()
             yield {name: example[name] for name in arrays}
