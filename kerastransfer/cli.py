@@ -33,7 +33,7 @@ DESCRIPTION = """Boxes are cheap, masks are expensive: reuse what an object dete
 # Largest number of classes that a table lists.
 MOST_CLASSES = 20
 # Of more classes, those with most objects.
-MOST_ROWS = 40
+MOST_ROWS = 25
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Cfg = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.cfg")]
