@@ -70,7 +70,7 @@ class Sample:
             what is outside add up to the whole;
             area (N,) float32 in pixels, where it is stated or there are masks to count it in: COCO's small, medium and
             large objects go by it;
-        masks (N, H, W) bool, one for each box;
+        masks (N, H, W) bool, one for each box, without a pixel where only the box was drawn;
         segmentation (H, W) uint8, VOID where unknown;
         label () int32.
         Raises BadSampleError with the reason when the files are damaged or contradict each other.
