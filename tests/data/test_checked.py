@@ -14,10 +14,12 @@ from kerastransfer.data.images import read_photo
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     monkeypatch.setattr(checked, "folder", lambda: tmp_path / "home" / "checked")
+    random = np.random.default_rng(0)
     for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
         path = tmp_path / "photos" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((8, 9, 3), len(name), np.uint8)).save(path)
+        # Noise: pictures of a few colours in two folders of the same names would be masks.
+        Image.fromarray(random.integers(0, 256, (8, 9, 3), np.uint8)).save(path)
     sixteen = np.full((8, 9), 2000, np.uint16)
     Image.fromarray(sixteen).save(tmp_path / "photos" / "dog" / "dark.png")
     (tmp_path / "photos" / "dog" / "3.png").write_bytes(b"damaged")
