@@ -25,6 +25,7 @@ FLOORS = (
     ("runs",),
     ("phases",),
     ("recipes", "api"),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

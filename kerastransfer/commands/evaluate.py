@@ -1,0 +1,51 @@
+"""`kerastransfer evaluate`."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from kerastransfer import files
+from kerastransfer.commands import output_files, tables
+from kerastransfer.commands.arguments import Data, Model
+from kerastransfer.commands.parts import parts
+from kerastransfer.progress import bar
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    /,
+    *,
+    format: str = "auto",
+    split: Literal["auto", "owner", "every_fifth", "all"] = "auto",
+    max_bad: float = 0.01,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Score a .keras or .tflite file on the test images of a data set.
+
+    Args:
+        model: A .keras file of a run, or a .tflite file that was exported from one.
+        data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
+        format: Layout of the data; `auto` detects it.
+        split: Which images are used for testing, as in the recipes; `all` scores all images.
+        max_bad: Largest share of bad samples that is tolerated.
+        output: Write the scores to this file as well (NAME.json).
+        overwrite: Replace the file if it exists.
+    """
+    from kerastransfer.runs import trained
+    from kerastransfer.tasks import TASKS
+
+    if output is not None:
+        output_files.refuse_to_replace([output], overwrite)
+    predictor = trained.open_predictor(model)
+    task, labels = TASKS[predictor.about.task], predictor.about.labels
+    test = parts(data, format, split, max_bad, task.FIELD)[1]
+    unknown = [name for name in task.classes(test) if name not in labels]
+    scores = task.score(predictor.predict, test, labels, bar("scoring")).metrics
+    if unknown:
+        print(f"not scored, because the model does not know them: {', '.join(unknown)}", file=sys.stderr)
+    tables.table(f"{model} on {len(test)} images of {test.name}", tables.without_classes(scores))
+    if output is not None:
+        files.write_json(output, {"model": model, "data": data, "split": split, "images": len(test), "results": scores})
+        print(output)

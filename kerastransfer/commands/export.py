@@ -1,0 +1,62 @@
+"""`kerastransfer export`."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from kerastransfer.commands import output_files, tables
+from kerastransfer.commands.arguments import Model
+from kerastransfer.commands.parts import parts
+from kerastransfer.errors import UserError
+
+
+def export(
+    model: Model,
+    /,
+    *,
+    data: str | None = None,
+    format: str = "auto",
+    split: Literal["auto", "owner", "every_fifth"] = "auto",
+    output: Path = Path("exported"),
+    overwrite: bool = False,
+) -> None:
+    """Export a .keras file as SavedModel and as LiteRT files in float32, float16 and int8; each is checked on images.
+
+    Args:
+        model: A .keras file of a run.
+        data: The data set for calibration and test images; by default the one that the run was trained on.
+        format: Layout of the data; `auto` detects it.
+        split: Which images are used for testing; the others are used for calibration.
+        output: The folder to write to.
+        overwrite: Replace files of the same name in the folder.
+    """
+    from kerastransfer.runs import trained
+
+    name = Path(model).stem
+    tflite, saved_model = output / "tflite", output / "saved_model"
+    output_files.refuse_to_replace([tflite / f"{name}.json", saved_model / name], overwrite)
+    from kerastransfer.tasks import TASKS
+
+    task = TASKS[trained.stored(model)[1].task]
+    if data is None:
+        data, format, split = _trained_on(model)
+    train, test = parts(data, format, split, 0.01, task.FIELD)
+    from kerastransfer.export.parity import ParityError
+
+    try:
+        exported = trained.export(model, train, test, saved_model=saved_model, tflite=tflite)
+    except ParityError as error:
+        tables.exported(error.files)
+        raise
+    tables.exported(exported)
+    print(f"{tflite}\n{saved_model / name}")
+
+
+def _trained_on(model: str) -> tuple[str, str, str]:
+    """data, format and split of the run that a model (RUN/models/NAME.keras) belongs to."""
+    settings = Path(model).resolve().parent.parent / "config.toml"
+    try:
+        stored = tomllib.loads(settings.read_text(encoding="utf-8"))
+        return stored["data"], stored["format"], stored["split"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{model} is not in the folder of a run, so its data is not known; give --data") from error
