@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 from kerastransfer.data.letterbox import placement
 from kerastransfer.errors import UserError
 from kerastransfer.silence import silenced
-from kerastransfer.tasks import TASKS, images, metadata
+from kerastransfer.tasks import TASKS, description, images, metadata
 from kerastransfer.tasks.about import About
 from kerastransfer.tasks.prediction import Prediction
 
@@ -74,6 +74,20 @@ class Predictor(ImagePredictor):
         runner = self._interpreter.get_signature_runner()
         (self._input,) = runner.get_input_details().values()
         self._outputs = runner.get_output_details()
+        self._check(path)
+
+    def _check(self, path: str | os.PathLike) -> None:
+        """Raises UserError where the description in the file is that of another model."""
+        task, height_width = TASKS[self.about.task], tuple(self._input["shape"][1:3].tolist())
+        try:
+            if missing := task.OUTPUTS.keys() - self._outputs.keys():
+                raise ValueError(f"no output {missing.pop()}, which {self.about.task} has")
+            if height_width != self.about.image_size:
+                raise ValueError(f"images of {self.about.image_size}, but the model takes {height_width}")
+            shapes = {name: np.empty((0, *detail["shape"][-1:])) for name, detail in self._outputs.items()}
+            description.same_count(task.num_classes(shapes), self.about.labels)
+        except (ValueError, IndexError) as error:
+            raise UserError(f"{path}: describes another model ({error}); copy or export it again") from error
 
     def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
         pixels = placement(image.shape[:2], self.about.image_size, self.about.resize).image(image)

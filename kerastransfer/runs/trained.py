@@ -7,7 +7,6 @@ The .keras file holds the network itself, whose outputs are raw predictions or l
 annotations. Importing this module imports neither Keras nor TensorFlow, because .tflite files run without them.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +16,7 @@ from kerastransfer import files, presets
 from kerastransfer.detectors.detector import Start
 from kerastransfer.errors import UserError
 from kerastransfer.runs.command_line import import_keras
-from kerastransfer.tasks import TASKS
+from kerastransfer.tasks import TASKS, description
 from kerastransfer.tasks.about import About
 from kerastransfer.tasks.prediction import Prediction
 from kerastransfer.tasks.scored import Predict
@@ -77,21 +76,14 @@ def stored(path: str | Path) -> "tuple[keras.Model, About]":
     model = _network(path)
     beside = Path(path).with_suffix(".json")
     try:
-        described = json.loads(beside.read_text(encoding="utf-8"))
-        height, width = described["image_size"]
-        task = described["task"]
-        if task not in TASKS:
-            raise ValueError(f"unknown task {task!r}")
+        with beside.open("rb") as file:
+            described = description.parsed(file.read(description.LARGEST_BYTES + 1))
+        task, labels = description.task(described), description.labels(described)
+        size, resize = description.size(described.get("image_size")), described.get("resize", "stretch")
         decoder = _decoder(described)
-        if TASKS[task].DECODED and decoder is None:
-            raise KeyError("decoder")
-        return model, About(
-            task,
-            tuple(described["labels"]),
-            (int(height), int(width)),
-            resize=described.get("resize", "stretch"),
-            decoder=decoder,
-        )
+        if TASKS[task].DECODED:
+            _check_decoder(decoder, labels)
+        return model, About(task, labels, size, resize=description.resize(resize), decoder=decoder)
     except OSError as error:
         if model.name == "encoder":
             raise UserError(
@@ -101,10 +93,9 @@ def stored(path: str | Path) -> "tuple[keras.Model, About]":
         raise UserError(
             f"{beside}: cannot be read ({error.strerror}); it holds the labels and sizes, so keep it beside {path}"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{beside}: does not describe a model ({error!r}); copy it again from the run's folder"
-        ) from error
+    # What Keras raises for a damaged decoder is of many types.
+    except Exception as error:
+        raise _no_description(path, error) from error
 
 
 def exported(path: str | Path) -> "tuple[keras.Model, About]":
@@ -113,7 +104,32 @@ def exported(path: str | Path) -> "tuple[keras.Model, About]":
     Raises UserError as `stored` does.
     """
     network, about = stored(path)
-    return TASKS[about.task].graph(network, about), about
+    task = TASKS[about.task]
+    try:
+        model = task.graph(network, about)
+        description.same_count(task.num_classes(model.output), about.labels)
+    except UserError:
+        raise
+    # A description of another model may fail anywhere in its decoder.
+    except Exception as error:
+        raise _no_description(path, error) from error
+    return model, about
+
+
+def _no_description(path: str | Path, error: Exception) -> UserError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return UserError(
+        f"{Path(path).with_suffix('.json')}: does not describe a model, or not {path} ({reason[:200]}); copy it again "
+        "from the run's folder"
+    )
+
+
+def _check_decoder(decoder: Any, labels: tuple[str, ...]) -> None:
+    """Raises ValueError for anything but a decoder of this package for as many classes."""
+    if not type(decoder).__module__.startswith("kerastransfer.codecs."):
+        raise ValueError(f"its decoder is a {type(decoder).__name__}, not one of kerastransfer")
+    inner = getattr(decoder, "codec", decoder)
+    description.same_count(getattr(inner, "num_classes", None), labels)
 
 
 def encoder(path: str | Path) -> "keras.Model":

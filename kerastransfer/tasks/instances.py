@@ -8,6 +8,7 @@ import numpy as np
 
 from kerastransfer.data.dataset import Dataset
 from kerastransfer.data.letterbox import placement
+from kerastransfer.errors import UserError
 from kerastransfer.tasks import drawing, pairing
 from kerastransfer.tasks.about import About, Thresholds
 from kerastransfer.tasks.detection import Detections, clipped, found_in, sheets, truth_of
@@ -87,6 +88,8 @@ def interpret(outputs: Outputs, about: About, size: tuple[int, int], limits: Thr
     rows = np.arange(len(boxes))
     found = np.flatnonzero((rows < outputs["count"]) & (outputs["scores"] >= limits.score))
     scores = np.full((len(found), len(about.labels)), -1.0, np.float32)
+    if len(found) and outputs["labels"][found].max() >= len(about.labels):
+        raise UserError(f"the model finds a class that its {len(about.labels)} labels do not name; export it again")
     scores[np.arange(len(found)), outputs["labels"][found].astype(int)] = outputs["scores"][found]
     chosen, labels = suppress(boxes[found], scores, limits.score, limits.iou, limits.detections)
     # The whole box, even beyond the edge of the image, because the grid of the mask covers it.

@@ -8,8 +8,11 @@ import zipfile
 from pathlib import Path
 
 from kerastransfer.errors import UserError
-from kerastransfer.tasks import TASKS
+from kerastransfer.tasks import TASKS, description
 from kerastransfer.tasks.about import About, Thresholds
+
+# More rows than any of the models has.
+MOST_DETECTIONS = 1_000_000
 
 
 def attach(model: bytes, about: About) -> bytes:
@@ -50,20 +53,36 @@ def read(path: str | os.PathLike) -> About:
     if head[4:] != b"TFL3":
         raise UserError(f"{path}: not a .tflite file; make one with `kerastransfer export MODEL`")
     try:
-        with zipfile.ZipFile(path) as archive:
-            described = json.loads(archive.read("metadata.json"))
-        image = described["image"]
+        described = description.parsed(_metadata(path))
+        image, thresholds = described.get("image"), described.get("thresholds")
+        if not isinstance(image, dict) or not isinstance(thresholds, dict):
+            raise ValueError("no image, or no thresholds")
+        most = thresholds.get("detections")
+        if type(most) is not int or not 0 < most <= MOST_DETECTIONS:
+            raise ValueError(f"detections is {most!r:.60}; a whole number above 0 is needed")
         return About(
-            task=described["task"],
-            labels=tuple(described["labels"]),
-            image_size=(image["height"], image["width"]),
-            kind=described["kind"],
-            thresholds=Thresholds(**described["thresholds"]),
-            version=described["kerastransfer"],
-            resize=image.get("resize", "stretch").partition(",")[0],
+            task=description.task(described),
+            labels=description.labels(described),
+            image_size=description.size([image.get("height"), image.get("width")]),
+            kind=description.text(described, "kind"),
+            thresholds=Thresholds(description.share(thresholds, "score"), description.share(thresholds, "iou"), most),
+            version=description.text(described, "kerastransfer"),
+            resize=description.resize(str(image.get("resize", "stretch")).partition(",")[0]),
         )
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, OSError) as error:
         raise UserError(
             f"{path}: the labels and sizes at the end of the file are missing, so it is truncated or was not exported "
             "by kerastransfer; copy or export it again"
         ) from error
+    # zipfile raises many types of errors for a damaged archive.
+    except Exception as error:
+        raise UserError(
+            f"{path}: the labels and sizes at its end are damaged ({error}); copy or export it again"
+        ) from error
+
+
+def _metadata(path: str | os.PathLike) -> bytes:
+    """The content of metadata.json. Raises ValueError before anything large is unpacked."""
+    with zipfile.ZipFile(path) as archive, archive.open("metadata.json") as file:
+        # An archive may lie about the size, so it is not asked.
+        return file.read(description.LARGEST_BYTES + 1)

@@ -153,7 +153,23 @@ def test_a_model_without_an_encoder_is_refused(tmp_path):
             trained.encoder(tmp_path / f"{number}.keras")
 
 
+def described(**changes):
+    """NAME.json of a detector of two classes, with changes."""
+    codec = {"name": "yolov1", "num_classes": 2}
+    return json.dumps({"task": "detection", "labels": ["a", "b"], "image_size": [64, 64], "codec": codec} | changes)
+
+
 DAMAGED = {
+    "nested too deeply": "[" * 100_000,
+    "with a label of control codes": described(labels=["a", "\x1b[2J"]),
+    "with a word for the labels": described(labels="ab"),
+    "with too few labels": described(labels=["a"]),
+    "with negative sizes": described(image_size=[-64, 64]),
+    "with words for sizes": described(image_size=["64", 64]),
+    "with a word for the number of classes": described(codec={"name": "yolov1", "num_classes": "x"}),
+    "of a decoder that is a loss": described(
+        decoder={"module": "keras.losses", "class_name": "Huber", "config": {}, "registered_name": None}, codec=None
+    ),
     "missing": None,
     "torn": "{",
     "a list": "[]",
@@ -194,6 +210,36 @@ def test_a_description_that_is_missing_or_damaged(case, alone):
     ) as caught:
         trained.stored(path)
     assert str(path.with_suffix(".json")) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_damaged_descriptions_are_read_or_refused_in_one_line(alone, monkeypatch):
+    """200 with random damage to bytes or structure, read for prediction."""
+    network = trained._network(alone)
+    monkeypatch.setattr(trained, "_network", lambda path: network)
+    trained.write(network, alone, About("detection", ("a", "b"), (64, 64), decoder=YoloV1Codec(2)))
+    beside, rng = alone.with_suffix(".json"), np.random.default_rng(0)
+    whole, read = beside.read_text(), 0
+    odd = [None, [], {}, "", "x\n", -1, 0, True, [[]], "detection", 2**70, "os.system"]
+    for number in range(200):
+        if number % 2:
+            content = bytearray(whole.encode())
+            for _ in range(rng.integers(1, 5)):
+                content[rng.integers(len(content))] = rng.integers(256)
+            beside.write_bytes(content)
+        else:
+            changed = json.loads(whole)
+            decoder = changed["decoder"]
+            places = [(part, key) for part in (changed, decoder, decoder["config"]) for key in part]
+            where, key = places[rng.integers(len(places))]
+            where[key] = odd[rng.integers(len(odd))]
+            beside.write_text(json.dumps(changed))
+        try:
+            trained.exported(alone)
+            read += 1
+        except UserError as error:
+            assert "\n" not in str(error)
+    assert 0 < read < 100
 
 
 def test_a_file_of_another_kind(tmp_path):

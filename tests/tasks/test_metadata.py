@@ -1,7 +1,11 @@
 import dataclasses
+import io
 import json
+import re
+import tracemalloc
 import zipfile
 
+import numpy as np
 import pytest
 
 from kerastransfer.errors import UserError
@@ -72,3 +76,103 @@ def test_other_files_are_refused_in_one_line(tmp_path, content, reason):
 def test_no_file(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         metadata.read(tmp_path / "model.tflite")
+
+
+def described(**changes):
+    """The content of metadata.json, with changes; a change of None leaves the key out."""
+    with zipfile.ZipFile(io.BytesIO(metadata.attach(MODEL, ABOUT))) as archive:
+        whole = json.loads(archive.read("metadata.json")) | changes
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def with_metadata(path, content):
+    path.write_bytes(MODEL)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", content)
+    return path
+
+
+THRESHOLDS = {"score": 0.3, "iou": 0.6, "detections": 20}
+IMAGE = {"height": 64, "width": 96}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"task": "evil"}, "task is 'evil'; known are detection"),
+        ({"task": ["detection"]}, "task is"),
+        ({"task": None}, "task is missing"),
+        ({"labels": []}, "labels is"),
+        ({"labels": "abc"}, "labels is 'abc'"),
+        ({"labels": ["cat", ""]}, "label ''"),
+        ({"labels": ["cat", 3]}, "label 3"),
+        ({"labels": ["cat", "\x1b[2J"]}, "printable"),
+        ({"labels": ["cat", "a\nb"]}, "printable"),
+        ({"labels": ["cat", "a" * 5000]}, "printable"),
+        ({"image": {"height": "64", "width": 64}}, "image size"),
+        ({"image": {"height": -64, "width": 64}}, "image size"),
+        ({"image": {"height": 64.5, "width": 64}}, "image size"),
+        ({"image": {"height": True, "width": 64}}, "image size"),
+        ({"image": {"height": 10**9, "width": 64}}, "image size"),
+        ({"image": 3}, "no image"),
+        ({"image": IMAGE | {"resize": ["stretch"]}}, "resize"),
+        ({"thresholds": THRESHOLDS | {"score": "x"}}, "score is 'x'"),
+        ({"thresholds": THRESHOLDS | {"score": float("nan")}}, "score is nan"),
+        ({"thresholds": THRESHOLDS | {"iou": 2}}, "iou is 2"),
+        ({"thresholds": THRESHOLDS | {"detections": 1.5}}, "detections is 1.5"),
+        ({"thresholds": THRESHOLDS | {"detections": -1}}, "detections is -1"),
+        ({"thresholds": None}, "no thresholds"),
+        ({"kind": 8}, "kind is 8"),
+        ({"kerastransfer": "\n"}, "kerastransfer is"),
+    ],
+)
+def test_a_description_is_checked(changes, reason, tmp_path):
+    with pytest.raises(UserError, match=re.escape(reason)) as error:
+        metadata.read(with_metadata(tmp_path / "model.tflite", json.dumps(described(**changes))))
+    assert "\n" not in str(error.value) and str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"task":' * 60 + "1" + "}" * 60, "[]", "3", "nonsense", "\xff"])
+def test_other_json_is_refused(content, tmp_path):
+    with pytest.raises(UserError, match="damaged") as error:
+        metadata.read(with_metadata(tmp_path / "model.tflite", content))
+    assert "\n" not in str(error.value)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_at_once(tmp_path):
+    """Of 60 MB here; what is unpacked does not depend on it."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(MODEL)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", bytes(60_000_000))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="more than 4,000,000 bytes"):
+        metadata.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
+    """400 files with random damage to bytes, 400 with random damage to the structure."""
+    rng, path = np.random.default_rng(0), tmp_path / "model.tflite"
+    whole = metadata.attach(MODEL, ABOUT)
+    odd = [None, [], {}, "", "x\n", -1, 0, 1e400, True, [[]], "detection", 2**70]
+    for number in range(800):
+        if number % 2:
+            content = bytearray(whole)
+            for _ in range(rng.integers(1, 9)):
+                content[rng.integers(len(MODEL), len(content))] = rng.integers(256)
+            path.write_bytes(content[: rng.integers(len(MODEL), len(content) + 1)] if number % 3 == 0 else content)
+        else:
+            changed = described()
+            places = [(changed, key) for key in changed] + [
+                (changed[part], key) for part in ("image", "thresholds") for key in changed[part]
+            ]
+            for _ in range(rng.integers(1, 4)):
+                where, key = places[rng.integers(len(places))]
+                where[key] = odd[rng.integers(len(odd))]
+            with_metadata(path, json.dumps(changed))
+        try:
+            metadata.read(path)
+        except UserError as error:
+            assert "\n" not in str(error)
