@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
+from kerastransfer import lettering
 from kerastransfer.report.style import FAINT, GREY, INK, colour, styled
 
 NOT_CURVES = frozenset({"phase", "epoch", "seed", "seconds", "learning_rate"})
@@ -164,8 +165,9 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
             shade = "white" if shares[row, column] > 0.5 else INK
             axis.annotate(str(counts[row, column]), (column, row), ha="center", va="center", color=shade, fontsize=7)
     if len(classes) <= 60:
-        axis.set_xticks(range(len(classes)), classes, rotation=90)
-        axis.set_yticks(range(len(classes)), classes)
+        named = [lettering.charted(name) for name in classes]
+        axis.set_xticks(range(len(named)), named, rotation=90)
+        axis.set_yticks(range(len(named)), named)
     axis.set(xlabel="predicted", ylabel="true")
     axis.grid(visible=False)
     return figure
@@ -205,7 +207,14 @@ def lines(
         across, values = np.asarray(across, np.float64), np.asarray(values, np.float64)
         dashes = "-" if number < 6 else (0, (3, 1.5))
         few = len(across) <= 12
-        axis.plot(across, values, color=colour(number % 6), linestyle=dashes, marker="o" if few else None, label=name)
+        axis.plot(
+            across,
+            values,
+            color=colour(number % 6),
+            linestyle=dashes,
+            marker="o" if few else None,
+            label=lettering.charted(name),
+        )
         if spread is not None and not np.isnan(spread).all():
             axis.fill_between(across, values - spread, values + spread, color=colour(number % 6), alpha=0.12, lw=0)
     if logarithmic:
@@ -226,13 +235,15 @@ def maps(
     (N,). The legend has the classes that occur, if there are at most `named`."""
     figure, axes = _grid(len(points), width=4.6, height=4.4)
     found = [] if labels is None else np.unique(labels)
-    for axis, (name, places) in zip(axes, points.items(), strict=True):
+    for axis, (panel, places) in zip(axes, points.items(), strict=True):
         if labels is None:
             axis.scatter(*places.T, s=9, color=colour(0), alpha=0.7, linewidths=0)
         for label in found:
             here = places[labels == label]
-            axis.scatter(*here.T, s=9, color=colour(label), alpha=0.7, linewidths=0, label=classes[label])
-        axis.set(title=name, xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+            axis.scatter(
+                *here.T, s=9, color=colour(label), alpha=0.7, linewidths=0, label=lettering.charted(classes[label])
+            )
+        axis.set(title=panel, xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     if 0 < len(found) <= named:
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)), fontsize=8, markerscale=2)
@@ -247,7 +258,7 @@ def bars(values: Mapping[str, Sequence[float]], groups: Sequence[str], *, y: str
     for number, (name, heights) in enumerate(values.items()):
         places = np.arange(len(groups)) + (number - (len(values) - 1) / 2) * width
         axis.bar(places, np.nan_to_num(np.asarray(heights, np.float64)), 0.92 * width, color=colour(number), label=name)
-    axis.set(ylabel=y, xticks=range(len(groups)), xticklabels=list(groups))
+    axis.set(ylabel=y, xticks=range(len(groups)), xticklabels=[lettering.charted(group) for group in groups])
     axis.tick_params(axis="x", labelcolor=INK)
     axis.grid(axis="x", visible=False)
     axis.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
+from kerastransfer import lettering
 from kerastransfer.data.dataset import BadSampleError, Dataset, Example
-from kerastransfer.report.style import GREY, colour, font
+from kerastransfer.report.style import GREY, colour
 from kerastransfer.vocabulary import VOID
 
 # In pixels: the longer side of an image in a sheet, the gap between images, and the size of the text.
@@ -208,13 +209,13 @@ def sheet(tiles: Iterable[Overlay], *, columns: int, headings: Sequence[str] = (
     page = Image.new("RGBA", (columns * TILE + (columns - 1) * GAP, max(1, height)))
     pen = ImageDraw.Draw(page)
     for column, heading in enumerate(headings):
-        pen.text((column * (TILE + GAP), 0), _cut(heading, TILE), fill=GREY, font=font(LETTERS))
+        _write(pen, (column * (TILE + GAP), 0), heading)
     top = line if headings else 0
     for row, tallest, below in zip(rows, heights, lines, strict=True):
         for column, (text, tile) in enumerate(row):
             left = column * (TILE + GAP)
             page.paste(tile, (left + (TILE - tile.width) // 2, top + (tallest - tile.height) // 2))
-            pen.text((left, top + tallest + 3), _cut(text, TILE), fill=GREY, font=font(LETTERS))
+            _write(pen, (left, top + tallest + 3), text)
         top += tallest + below + GAP
     return page
 
@@ -251,7 +252,7 @@ def fitted(image: np.ndarray, size: int) -> Image.Image:
 
 def _tag(pen, corner, text, background):
     """Draw text on a coloured background above the corner of a box, moved so that it stays within the picture."""
-    letters = font(LETTERS - 2)
+    text, letters = lettering.drawn(text, LETTERS - 2)
     width, height = letters.getlength(text) + 6, sum(letters.getmetrics())
     x = min(max(0, corner[0]), max(0, pen.im.size[0] - width))
     y = corner[1] - height if corner[1] >= height else max(0, corner[1])
@@ -261,9 +262,14 @@ def _tag(pen, corner, text, background):
     pen.text((x + 3, y), text, fill="white" if dark else "black", font=letters)
 
 
-def _cut(text, width):
+def _write(pen, place, text):
+    """Write as much of the text as fits below a tile."""
+    text, letters = lettering.drawn(text, LETTERS)
+    pen.text(place, _cut(text, letters, TILE), fill=GREY, font=letters)
+
+
+def _cut(text, letters, width):
     """As much of the text as fits in `width` pixels."""
-    letters = font(LETTERS)
     if letters.getlength(text) <= width:
         return text
     while text and letters.getlength(text + "…") > width:

@@ -5,11 +5,10 @@ import functools
 import io
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
-from PIL import Image, ImageFont
+from PIL import Image
 
 from kerastransfer import files
 
@@ -65,12 +64,6 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             return draw(*args, **options)
 
     return drawn
-
-
-@functools.cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """The font of the charts, for use in pictures."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 
 def png(picture: Figure | Image.Image) -> bytes:

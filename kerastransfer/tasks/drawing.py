@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
-import PIL.ImageFont
+
+from kerastransfer import lettering
 
 
 def colour(label: int) -> tuple[int, int, int]:
@@ -18,14 +19,13 @@ def boxes(image: np.ndarray, prediction: Any) -> PIL.Image.Image:
     """`image` (H, W, 3) uint8 with the boxes, labels and scores of `tasks.detection.Detections`, the best on top."""
     picture = PIL.Image.fromarray(image)
     pen = PIL.ImageDraw.Draw(picture)
-    font = PIL.ImageFont.load_default(max(10, min(image.shape[:2]) // 25))
     width = max(1, min(image.shape[:2]) // 150)
     found = list(
         zip(prediction.pixel_boxes.tolist(), prediction.labels, prediction.names, prediction.scores, strict=True)
     )
     for (y1, x1, y2, x2), label, name, score in reversed(found):
         pen.rectangle((x1, y1, x2, y2), outline=colour(label), width=width)
-        text = f"{name} {score:.2f}"
+        text, font = lettering.drawn(f"{name} {score:.2f}", max(10, min(image.shape[:2]) // 25))
         left, top, right, bottom = pen.textbbox((x1, y1), text, font=font, anchor="lb")
         # A caption above the upper edge moves down into the image.
         shift = max(0, -top)
@@ -55,7 +55,7 @@ def caption(image: np.ndarray, text: str, label: int) -> PIL.Image.Image:
     """`image` (H, W, 3) uint8 with a line of text in its upper left corner, on the colour of a class."""
     picture = PIL.Image.fromarray(image)
     pen = PIL.ImageDraw.Draw(picture)
-    font = PIL.ImageFont.load_default(max(10, min(image.shape[:2]) // 15))
+    text, font = lettering.drawn(text, max(10, min(image.shape[:2]) // 15))
     pen.rectangle(pen.textbbox((0, 0), text, font=font), fill=colour(label))
     pen.text((0, 0), text, fill=(0, 0, 0), font=font)
     return picture
