@@ -8,5 +8,6 @@ FULL = 255
 GREY = 128
 # Suffixes of the pictures that are looked for in a folder.
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 # The drawn scenes that --data names, alone or with a number of images (toy:480).
 DRAWN = ("toy", "toy-hard")

@@ -208,7 +208,7 @@ def test_keras_and_tflite_files_predict_alike(task, trained_models, photos, tmp_
     told = []
     for model in trained_models[task]:
         output = tmp_path / model.suffix[1:]
-        assert code_of(["predict", model, photos, photos / "00000.png", "--output", output, "--score", "-10"]) == 0
+        assert code_of(["predict", model, photos, photos / "00000.png", "--output", output, "--score", "0"]) == 0
         told.append(json.loads((output / "predictions.json").read_text())["images"])
         assert [one["overlay"] for one in told[-1]] == ["00000.png", "00001.png", "00000_2.png"]
         with PIL.Image.open(output / "00000_2.png") as picture:
@@ -464,3 +464,38 @@ def test_evaluate_matches_names(trained_models, tmp_path, capsys):
     assert "not scored" not in capsys.readouterr().err
     assert code_of(["evaluate", model, "toy:10", "--overwrite", "--output", file]) == 0
     assert mapped == json.loads(file.read_text())["results"]
+
+
+def test_a_folder_of_a_run_lists_its_models(trained_models, photos, tmp_path, capsys):
+    folder = trained_models["detection"][0].parent.parent
+    for argv in (["predict", folder, photos, "--output", tmp_path], ["evaluate", folder, "toy:5"], ["export", folder]):
+        assert code_of(argv) == 2
+        error = capsys.readouterr().err
+        assert str(trained_models["detection"][0]) in error and "segmentation.tflite" in error
+        assert error.count("\n") == 1
+    weights = tmp_path / "encoder.npz"
+    weights.write_bytes(b"PK")
+    for argv in (
+        ["predict", weights, photos, "--output", tmp_path],
+        ["evaluate", weights, "toy:5"],
+        ["export", weights],
+    ):
+        assert code_of(argv) == 2
+        assert "give a .keras file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        (["predict", "{model}", "{photos}", "--output"], "file/below"),
+        (["evaluate", "{model}", "toy:5", "--output"], "file/scores.json"),
+        (["datasets", "toy:4", "--output"], "file/sheet.png"),
+        (["export", "{model}", "--output"], "file"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_found_before_the_work(command, output, photos, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    argv = [one.format(model="no.keras", photos=photos) for one in command]
+    ended = in_a_process(BARE, *argv, tmp_path / output)
+    assert ended.returncode == 2
+    assert "choose another --output" in ended.stderr and ended.stderr.count("\n") == 1

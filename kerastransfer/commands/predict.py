@@ -1,17 +1,19 @@
 """`kerastransfer predict`."""
 
+import contextlib
+import math
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from kerastransfer import files
-from kerastransfer.commands import output_files
+from kerastransfer.commands import output_files, predictions
 from kerastransfer.commands.arguments import Model
+from kerastransfer.commands.sources import CAMERA, Source, sources
 from kerastransfer.errors import UserError
-from kerastransfer.vocabulary import PICTURES
+from kerastransfer.lettering import printed
 
 Images = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
 
@@ -21,59 +23,110 @@ def predict(
     images: Images,
     /,
     *,
+    camera: int | None = None,
+    every: int = 1,
+    frames: int | None = None,
     output: Path = Path("predictions"),
     score: float | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Run a .keras or .tflite file on photos; writes an overlay for each, and predictions.json.
+    """Run a .keras or .tflite file on photos, videos or a camera; writes overlays, and predictions.json.
 
     Args:
         model: A .keras file of a run, or a .tflite file that was exported from one.
-        images: Photos, or folders of photos.
+        images: Photos, videos, folders of these (with all folders below), patterns ("img*.jpg"), or camera:0.
+        camera: Number of a camera, as camera:0; Ctrl-C ends it.
+        every: Of a video or camera, predict every so many frames.
+        frames: Of a video or camera, predict at most so many frames.
         output: The folder to write to.
-        score: Lowest score of a detection; the default is stored with the model.
+        score: Lowest score of a detection, from 0 to 1; the default is stored with the model.
         overwrite: Replace files of the same name in the folder.
     """
-    from kerastransfer.runs import trained
-    from kerastransfer.tasks import images as pictures
-
-    photos = _photos(images)
+    if score is not None and not (math.isfinite(score) and 0 <= score <= 1):
+        raise UserError(f"--score is {score:g}; give a score from 0 to 1")
+    for flag, value in (("--every", every), ("--frames", frames)):
+        if value is not None and value < 1:
+            raise UserError(f"{flag} is {value}; it must be 1 or more")
+    given = sources([*images, *([] if camera is None else [f"{CAMERA}{camera}"])], output)
     results = output / "predictions.json"
-    overlays = {name: output / f"{name}.png" for name in photos}
-    output_files.refuse_to_replace([results, *overlays.values()], overwrite)
+    overlays = {name: output / f"{name}{'.mp4' if one.moving else '.png'}" for name, one in given.items()}
+    told = [path.with_suffix(".jsonl") for path in overlays.values() if path.suffix == ".mp4"]
+    output_files.refuse_to_replace([results, *overlays.values(), *told], overwrite)
+    if any(one.moving for one in given.values()):
+        from kerastransfer.commands import video
+
+        video.require()
+    from kerastransfer.runs import trained
+
     predictor = trained.open_predictor(model)
-    told, left_out = [], 0
-    for name, photo in photos.items():
-        try:
-            image = pictures.read(photo)
-        except UserError as error:
-            print(f"left out: {error}", file=sys.stderr)
-            left_out += 1
-            continue
-        prediction = predictor.predict(image, score=score)
-        with files.replacing(overlays[name]) as temporary:
-            prediction.draw(image).save(temporary)
-        summary = prediction.summary()
-        told.append({"image": str(photo), "overlay": overlays[name].name, "predictions": summary})
-        print(f"{photo}: {prediction.in_words()}")
-    files.write_json(results, {"model": model, "images": told})
-    print(f"{results}, with overlays of {len(told)} images beside it")
+    head = {"model": model, "form": predictions.FORM, "labels": list(predictor.about.labels)}
+    done = left_out = 0
+    with predictions.document(results, head) as add:
+        for name, source in given.items():
+            entry = None
+            try:
+                if source.moving:
+                    entry = _video(predictor, source, overlays[name], score, every, frames)
+                else:
+                    entry = _photo(predictor, source, overlays[name], score)
+            except _LeftOut as error:
+                print(f"left out: {printed(error)}", file=sys.stderr)
+                left_out += 1
+                continue
+            done += 1
+            add(entry | {"overlay": overlays[name].relative_to(output).as_posix()})
+    print(f"{results}, with overlays of {done} images beside it")
     if left_out:
-        raise UserError(f"{left_out} of {len(photos)} images could not be read and were left out")
+        raise UserError(f"{left_out} of {len(given)} images could not be read and were left out")
 
 
-def _photos(given: Iterable[str]) -> dict[str, Path]:
-    """{name of the output: photo}, with all pictures of a folder. Photos of the same name are numbered."""
-    photos: dict[str, Path] = {}
-    for path in map(Path, given):
-        inside = (
-            sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES) if path.is_dir() else [path]
-        )
-        if not inside:
-            raise UserError(f"{path}: no picture in this folder; it needs files that end in {', '.join(PICTURES)}")
-        for photo in inside:
-            names = (photo.stem if number == 1 else f"{photo.stem}_{number}" for number in range(1, len(photos) + 2))
-            photos[next(name for name in names if name not in photos)] = photo
-    if not photos:
-        raise UserError("no image was given; give photos, or folders of photos, after the model")
-    return photos
+class _LeftOut(Exception):
+    """A file that is no photo or video."""
+
+
+def _photo(predictor: Any, source: Source, overlay: Path, score: float | None) -> dict[str, Any]:
+    from kerastransfer.tasks import images
+
+    try:
+        image = images.read(source.path)
+    except UserError as error:
+        raise _LeftOut(error) from error
+    prediction = predictor.predict(image, score=score)
+    with files.replacing(overlay) as temporary:
+        prediction.draw(image).save(temporary)
+    print(printed(f"{source}: {prediction.in_words()}"))
+    height, width = image.shape[:2]
+    found = predictions.told(prediction.summary(), predictor.about.labels)
+    return {"image": str(source), "height": height, "width": width, "predictions": found}
+
+
+def _video(
+    predictor: Any, source: Source, overlay: Path, score: float | None, every: int, most: int | None
+) -> dict[str, Any]:
+    import numpy as np
+
+    from kerastransfer.commands import video
+
+    lines, number, size = overlay.with_suffix(".jsonl"), 0, (0, 0)
+    with contextlib.ExitStack() as stack:
+        try:
+            rate, frames = stack.enter_context(video.opened(source))
+        except UserError as error:
+            raise _LeftOut(error) from error
+        add = stack.enter_context(predictions.lines(lines))
+        draw = stack.enter_context(video.writing(overlay, rate / every))
+        # A camera has no end.
+        with contextlib.suppress(*([KeyboardInterrupt] if source.path is None else [])):
+            for frame in frames(every):
+                prediction = predictor.predict(frame.image, score=score)
+                draw(np.asarray(prediction.draw(frame.image)))
+                found = predictions.told(prediction.summary(), predictor.about.labels)
+                add({"frame": frame.number, "seconds": round(frame.seconds, 4), "predictions": found})
+                number, size = number + 1, frame.image.shape[:2]
+                if number == most:
+                    break
+        if not number:
+            raise _LeftOut(f"{source}: no frame of it can be decoded")
+    print(printed(f"{source}: {number} frames, {overlay} and {lines}"))
+    height, width = size
+    return {"video": str(source), "height": height, "width": width, "frames": number, "predictions": lines.name}

@@ -15,6 +15,7 @@ import numpy as np
 from kerastransfer import files, presets
 from kerastransfer.detectors.detector import Start
 from kerastransfer.errors import UserError
+from kerastransfer.flags import some
 from kerastransfer.runs.command_line import import_keras
 from kerastransfer.tasks import TASKS, description
 from kerastransfer.tasks.about import About
@@ -73,6 +74,8 @@ def stored(path: str | Path) -> "tuple[keras.Model, About]":
 
     Raises UserError if either file is missing, damaged, or not from this package.
     """
+    _refuse_folder(path)
+    _refuse_bare_weights(path)
     model = _network(path)
     beside = Path(path).with_suffix(".json")
     try:
@@ -230,8 +233,20 @@ def _refuse_bare_weights(path):
         )
 
 
+def _refuse_folder(path):
+    """Raises UserError for a folder, such as that of a run, with the models in it."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return
+    found = sorted(one for one in folder.rglob("*") if one.suffix in (".keras", ".tflite") and one.stem != "encoder")
+    if not found:
+        raise UserError(f"{path} is a folder without models; give a .keras or a .tflite file")
+    raise UserError(f"{path} is a folder; give one of its models: {some([str(one) for one in found], 12)}")
+
+
 def open_predictor(path: str | Path) -> AnyPredictor:
     """The model in a .keras file that this package wrote, or in a .tflite file that it exported. Raises UserError."""
+    _refuse_folder(path)
     suffix = Path(path).suffix
     if suffix == ".tflite":
         from kerastransfer.export.predictor import Predictor
@@ -242,6 +257,7 @@ def open_predictor(path: str | Path) -> AnyPredictor:
         from kerastransfer.export.keras_predictor import KerasPredictor
 
         return KerasPredictor(model, about)
+    _refuse_bare_weights(path)
     raise UserError(f"{path}: give a .keras or a .tflite file, such as saved_models/RUN/models/NAME.keras")
 
 
