@@ -3,7 +3,7 @@
 What is slow to import is imported inside the functions, and .tflite files run without TensorFlow.
 """
 
-from kerastransfer.commands import advise, convert, datasets, evaluate, export, predict, presets, recipes
+from kerastransfer.commands import advise, compare, convert, datasets, evaluate, export, predict, presets, recipes
 
 COMMANDS = {
     "recipes": recipes.recipes,
@@ -12,6 +12,7 @@ COMMANDS = {
     "advise": advise.advise,
     "evaluate": evaluate.evaluate,
     "predict": predict.predict,
+    "compare": compare.compare,
     "export": export.export,
     "convert": convert.convert,
 }

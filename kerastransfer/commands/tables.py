@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kerastransfer.lettering import printed
+
 if TYPE_CHECKING:
     from kerastransfer.export.parity import ExportedFile
 
@@ -56,6 +58,20 @@ def encoders(rows: Iterable[tuple[str, list[float | None]]], columns: Iterable[s
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if value < 1 else f"{value:.1f}"
+
+
+def numbers(corner: str, columns: Iterable[str], rows: Iterable[tuple[str, list[float]]]) -> None:
+    """A table with a heading for each column, and a name and numbers in each row."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    table.add_column(corner, overflow="fold")
+    for title in columns:
+        table.add_column(title, justify="right")
+    for name, values in rows:
+        table.add_row(printed(name), *(_written(value) for value in values))
+    Console(markup=False, highlight=False).print(table)
 
 
 def exported(exported: Iterable["ExportedFile"]) -> None:

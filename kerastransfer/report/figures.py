@@ -85,6 +85,33 @@ def _draw_curves(axis, title, curves):
 
 
 @styled
+def side_by_side(runs: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure | None:
+    """The losses of several runs by epoch, {run: rows of its history.csv}: a panel for each phase that two or more runs
+    have, a colour for each run, `val_loss` dashed. None without such a phase."""
+    having: dict[str, list[str]] = {}
+    for name, rows in runs.items():
+        for phase in dict.fromkeys(row["phase"] for row in rows):
+            having.setdefault(phase, []).append(name)
+    shared = {phase: names for phase, names in having.items() if len(names) > 1}
+    if not shared:
+        return None
+    figure, axes = _grid(len(shared), width=4.2, height=3.0)
+    for axis, (phase, names) in zip(axes, shared.items(), strict=True):
+        for number, name in enumerate(runs):
+            rows = [row for row in runs[name] if row["phase"] == phase]
+            for metric, dashes in (("loss", "-"), ("val_loss", (0, (3, 1.5)))):
+                for across, values in _curves(rows, metric) if name in names else ():
+                    label = name if metric == "loss" else f"{name}, validation"
+                    few = "o" if len(across) == 1 else None
+                    axis.plot(across, values, color=colour(number), linestyle=dashes, marker=few,
+                              label=lettering.charted(label))  # fmt: skip
+        axis.set(title=f"{phase}: loss", xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none")
+    return figure
+
+
+@styled
 def distribution(scores: Mapping[str, np.ndarray], *, metric: str = "IoU of an image") -> Figure:
     """Scores per image, {model: (N,)}: a dot for each image, a bar for the middle half, and the median. NaNs are left
     out."""
