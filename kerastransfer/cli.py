@@ -17,7 +17,8 @@ from kerastransfer.runs import command_line
 
 DESCRIPTION = """Boxes are cheap, masks are expensive: reuse what an object detector has learnt for dense prediction.
 
-`kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` shows its flags."""
+`kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` shows its flags.
+`kerastransfer --version` tells the version."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         elif argv == ["--version"]:
             print(f"kerastransfer {__version__}")
         else:
-            tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="kerastransfer", description=DESCRIPTION, args=argv)
+            tyro.extras.subcommand_cli_from_dict(
+                {"run": _run, **COMMANDS}, prog="kerastransfer", description=DESCRIPTION, args=argv
+            )
 
 
 def run(argv: Sequence[str]) -> None:
@@ -46,6 +49,10 @@ def run(argv: Sequence[str]) -> None:
         raise UserError(f"kerastransfer run needs a recipe, one of {', '.join(names)}; {told}")
     page = importlib.import_module(f"kerastransfer.recipes.{recipe}")
     command_line.run(page.main, page.Config, flags, prog=f"kerastransfer run {recipe}")
+
+
+def _run() -> None:
+    """Train: kerastransfer run RECIPE [--FLAG VALUE ...]; kerastransfer run --help lists the recipes."""
 
 
 def _folder_of_config(flags: Sequence[str]) -> str:

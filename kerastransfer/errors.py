@@ -18,3 +18,7 @@ def one_line(text: str, most: int = LONGEST) -> str:
     """A text for a terminal: without line breaks, and without control characters, which could change what it shows."""
     text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
+class DiskFullError(UserError):
+    """The disk is full. The command line adds --resume to the message where there is such a flag."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kerastransfer.errors import UserError
+from kerastransfer.errors import DiskFullError, UserError
 
 _NOT_WRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
@@ -35,7 +35,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{path}: the disk is full; free some space, then run again with --resume") from error
+            raise DiskFullError(f"{path}: the disk is full; free some space, then run again") from error
         if error.errno in _NOT_WRITABLE:
             raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --output") from error
         raise

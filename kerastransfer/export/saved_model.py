@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from kerastransfer.errors import UserError
+from kerastransfer.errors import DiskFullError, UserError
 from kerastransfer.silence import silenced
 
 
@@ -41,14 +41,26 @@ def write(
     stale = fresh.with_suffix(".old")
     try:
         with silenced():
-            archive.write_out(str(fresh), verbose=False)
+            _write_out(archive, fresh, folder)
         # There is no portable system call that exchanges two folders, so for a moment there is neither.
         if folder.exists():
             folder.rename(stale)
         fresh.rename(folder)
-    except (tf.errors.OpError, OSError) as error:
-        reason = getattr(error, "message", None) or error.strerror or str(error)
-        raise UserError(f"{folder}: cannot be written ({reason}); free some space or choose another folder") from error
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(stale, ignore_errors=True)
+
+
+def _write_out(archive: keras.export.ExportArchive, fresh: Path, folder: Path) -> None:
+    """Raises UserError, which `silenced` prints without what TensorFlow says."""
+    try:
+        archive.write_out(str(fresh), verbose=False)
+    except (tf.errors.OpError, OSError) as error:
+        text = str(error)
+        if "No space left" in text or "Disk quota" in text:
+            raise DiskFullError(f"{folder}: the disk is full; free some space, then run again") from error
+        # TensorFlow's own words end with the reason of the system.
+        reason = getattr(error, "strerror", None) or text.rstrip(" [Op:SaveV2]").rpartition("; ")[2][:80]
+        raise UserError(f"{folder}: cannot be written ({reason}); choose another folder") from error

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kerastransfer.errors import UserError
+from kerastransfer.errors import DiskFullError, UserError
 from kerastransfer.runs.settings import parse
 from kerastransfer.silence import silenced
 
@@ -20,7 +20,7 @@ def run(
 ) -> None:
     """Parse the command line, call `main`, and report errors in one line with an exit code (see `one_line_errors`)."""
     prog = prog or f"python -m kerastransfer.recipes.{Path(main.__code__.co_filename).stem}"
-    with one_line_errors():
+    with one_line_errors(resumable=True):
         argv = sys.argv[1:] if argv is None else argv
         settings = parse(Config, argv, prog=prog, description=main.__globals__["__doc__"])
         import_keras()
@@ -37,11 +37,13 @@ def import_keras() -> None:
 
 
 @contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(*, resumable: bool = False) -> Iterator[None]:
     """A context in which an expected failure ends the program with one line on stderr and without a traceback.
 
     Exit codes: 2 for what the user can fix (bad input, a full disk, too little memory), 1 for an exported file out of
     tolerance, 130 for Ctrl-C. Any other error is a bug and keeps its traceback.
+
+    resumable: whether what runs has --resume, which the messages then name.
     """
     # TensorFlow also logs as errors what is none: that a machine has no GPU, or that oneDNN cannot compute something
     # itself. Errors proper are raised too.
@@ -49,7 +51,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _exit("stopped; run a recipe again with --resume to continue from its last complete epoch", 130)
+        again = "run the recipe again with --resume to continue from its last complete epoch"
+        _exit(f"stopped; {again if resumable else 'files that were finished are kept'}", 130)
     except BrokenPipeError:
         # The reader of our output has exited, as `head` does. 141 is the exit code that shells report for this.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,6 +60,9 @@ def one_line_errors() -> Iterator[None]:
     except Exception as error:
         # Compared by name, because importing the classes would import TensorFlow.
         name = type(error).__name__
+        again = " with --resume" if resumable else ""
+        if isinstance(error, DiskFullError):
+            _exit(f"{error}{again}", 2)
         if isinstance(error, UserError):
             _exit(str(error), 2)
         if name == "ParityError":
@@ -65,11 +71,12 @@ def one_line_errors() -> Iterator[None]:
             _exit(f"{error}, although it was sound when the data were checked; mend the data, then use --resume", 2)
         # HDF5 does not set errno.
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
-            _exit("the disk is full; free some space, then run again with --resume", 2)
+            _exit(f"the disk is full; free some space, then run again{again}", 2)
         if name in ("UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError") or _lost(error):
             _exit("another worker has ended or cannot be reached; start all of them again with --resume", 2)
         if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
-            _exit("out of memory; choose a smaller --batch-size or --image-size, or a smaller model", 2)
+            sizes = "a smaller --batch-size or --image-size, or " if resumable else ""
+            _exit(f"out of memory; choose {sizes}a smaller model", 2)
         if _among_jax_processes():
             traceback.print_exc()
             _leave(1)

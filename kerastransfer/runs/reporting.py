@@ -205,7 +205,9 @@ def _charts(
         drawn = figures.paired(*values, (a, b), difference=_difference(per_image, a, b), metric=outcome.models[a].each)
         yield "paired", Figure(f"The same images: {a} and {b}", "", b"", chart=True), drawn
     if rows:
-        yield "curves", Figure("Training", "Loss by epoch.", b"", chart=True), figures.learning_curves(rows)
+        validated = any(name.startswith("val_") for row in rows for name in row)
+        caption = "Loss by epoch." + (" Dashed: on the validation images." if validated else "")
+        yield "curves", Figure("Training", caption, b"", chart=True), figures.learning_curves(rows)
     if records:
         drawn = figures.exported_files(
             [record["path"] for record in records],

@@ -36,6 +36,7 @@ import tyro
 
 from kerastransfer.errors import UserError
 from kerastransfer.flags import flag, nearest, require_positive
+from kerastransfer.runs import other_words
 from kerastransfer.runs.flag_help import explain
 from kerastransfer.vocabulary import DRAWN
 
@@ -176,6 +177,8 @@ def parse(Config: type, argv: Sequence[str], *, prog: str | None = None, descrip
     if unknown:
         names = [flag(name) for name in flat(config)] + ["--config"]
         name = unknown[0].partition("=")[0]
+        if told := other_words.advice(name, names):
+            raise UserError(f"unknown {unknown[0]!r}; {told}; see --help")
         nested = [known for known in names if known.endswith(f".{name.removeprefix('--')}")]
         raise UserError(
             f"unknown {unknown[0]!r}; the nearest flag is {(nested or [nearest(name, names)])[0]}; see --help"

@@ -33,17 +33,19 @@ def test_the_folder_is_replaced_whole(networks, tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_failure_leaves_the_old_folder(networks, tmp_path, monkeypatch):
+def test_a_failure_leaves_the_old_folder(networks, tmp_path, monkeypatch, capfd):
     folder = tmp_path / "detector"
     folder.mkdir()
     (folder / "old").touch()
 
     def full(*_, **__):
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        print("{{function_node __wrapped__SaveV2}} and much more")
+        raise tf.errors.ResourceExhaustedError(None, None, "{{function_node SaveV2}} a; No space left on device")
 
     monkeypatch.setattr(type(keras.export.ExportArchive()), "write_out", full)
-    with pytest.raises(UserError, match="No space left"):
+    with pytest.raises(UserError, match=r"detector: the disk is full; free some space, then run again$"):
         saved_model.write(networks["detection"], folder)
+    assert capfd.readouterr() == ("", "")
     assert [path.name for path in tmp_path.rglob("*")] == ["detector", "old"]
 
 

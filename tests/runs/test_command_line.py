@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from kerastransfer.errors import UserError
+from kerastransfer.errors import DiskFullError, UserError
 from kerastransfer.runs import command_line, settings
 
 
@@ -47,6 +47,20 @@ def test_a_foreseen_failure_is_one_line_and_an_exit_code(error, code, told, caps
     err = capsys.readouterr().err
     assert told in err
     assert err.count("\n") == 1
+
+
+def test_what_a_command_without_resume_is_told(capsys):
+    for error, told in (
+        (KeyboardInterrupt(), "stopped; files that were finished are kept"),
+        (OSError(errno.ENOSPC, "No space left on device"), "then run again"),
+        (DiskFullError("a.png: the disk is full; free some space, then run again"), "then run again"),
+    ):
+        for resumable in (False, True):
+            with pytest.raises(SystemExit), command_line.one_line_errors(resumable=resumable):
+                raise error
+            said = capsys.readouterr().err
+            assert ("--resume" in said) == resumable
+            assert resumable or told in said
 
 
 def test_a_bug_keeps_its_traceback():

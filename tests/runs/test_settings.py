@@ -121,7 +121,7 @@ def test_a_file_that_is_missing_or_not_text(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--epoch", "3"], "'--epoch'; the nearest flag is --epochs"),
+        (["--epoch", "3"], "'--epoch'; the flag here is --epochs"),
         (["--learning-rte", "3"], "--learning-rate"),
         (["--confg", "x.toml"], "--config"),
         (["--batch-size", "0"], "--batch-size is 0"),

@@ -1,0 +1,47 @@
+"""Flags of other tools are answered with ours."""
+
+import importlib
+
+import pytest
+
+from kerastransfer.errors import UserError
+from kerastransfer.recipes import pages
+from kerastransfer.runs import other_words, settings
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flag", "told"),
+    [
+        ("detector", "--epochs", "the flag here is --detector-epochs"),
+        ("yolo_unet", "--epochs", "--decoder-epochs"),
+        ("detector", "--weights=a.pt", "the flag here is --start"),
+        ("yolo_unet", "--weights", "the flag here is --encoder"),
+        ("detector", "--imgsz", "the flag here is --image-size"),
+        ("detector", "--batch", "the flag here is --batch-size"),
+        ("detector", "--lr0", "the flag here is --learning-rate"),
+        ("detector", "--device", "CUDA_VISIBLE_DEVICES"),
+        ("detector", "--project", "the flag here is --output"),
+        ("detector", "--name", "the flag here is --output"),
+        ("detector", "--data_dir", "the flag here is --data"),
+        ("detector", "--patience", "the flag here is --early-stopping"),
+        ("detector", "--workers", "leave it out"),
+        ("detector", "--dta", "the nearest flag is --data"),
+    ],
+)
+def test_the_advice_knows_other_words(recipe, flag, told):
+    Config = importlib.import_module(f"kerastransfer.recipes.{recipe}").Config
+    with pytest.raises(UserError) as caught:
+        settings.parse(Config, [flag, "3"])
+    assert told in str(caught.value) and "warmup" not in str(caught.value)
+
+
+def test_what_is_advised_is_a_flag_of_some_recipe():
+    flags = set()
+    for name in pages():
+        flags |= {
+            settings.flag(field)
+            for field in settings.flat(importlib.import_module(f"kerastransfer.recipes.{name}").Config())
+        }
+    unused = {ours for names in other_words.FLAGS.values() for ours in names if f"--{ours}" not in flags}
+    # Settings of choices that no recipe begins with, and --config, which is no field.
+    assert unused <= {"net.encoder", "optim.momentum", "config", "net.cfg"}
