@@ -14,7 +14,7 @@ import kerastransfer
 from kerastransfer import cli
 from kerastransfer.data.toy import CLASSES, toy
 from kerastransfer.recipes import pages
-from kerastransfer.runs import command_line
+from kerastransfer.runs import command_line, early
 
 # Keras 3.15 saving a model under NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -120,6 +120,7 @@ def started(monkeypatch):
 
         monkeypatch.setattr(page, "main", main)
     monkeypatch.setattr(command_line, "import_keras", lambda: None)
+    monkeypatch.setattr(early, "check", lambda recipe, config: None)
     return seen
 
 
@@ -499,3 +500,24 @@ def test_an_output_that_cannot_be_written_is_found_before_the_work(command, outp
     ended = in_a_process(BARE, *argv, tmp_path / output)
     assert ended.returncode == 2
     assert "choose another --output" in ended.stderr and ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--data", "{tmp}/nowhere"], "no such file or folder"),
+        (["--data", "{tmp}/empty"], "is an empty folder"),
+        (["--output", "{tmp}/mine"], "holds files that are not from a run"),
+        (["--output", "{tmp}/run"], "already holds a run"),
+        (["--output", "{tmp}/mine/file"], "is a file"),
+        (["--output", "{tmp}/none", "--resume"], "has no run to resume"),
+    ],
+)
+def test_mistakes_in_folders_and_data_are_found_before_tensorflow_is_imported(flags, told, tmp_path):
+    for name in ("empty", "mine", "run"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    (tmp_path / "run" / "config.toml").write_text("# kerastransfer\n")
+    ended = in_a_process(BARE, "run", "detector", *(one.format(tmp=tmp_path) for one in flags))
+    assert ended.returncode == 2 and told in ended.stderr, ended.stderr
+    assert ended.stderr.count("\n") == 1

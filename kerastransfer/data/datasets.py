@@ -99,6 +99,14 @@ def load(
     return choose_classes.chosen(dataset, classes, merge)
 
 
+def require(data: str | os.PathLike, format: str = "auto") -> None:
+    """Raises UserError, as `load` does, for what is not there or in no layout; reads no image and no annotation."""
+    if format == "auto":
+        format_of(data)
+    elif format not in NAMED.values():
+        _existing(os.fspath(data))
+
+
 def format_of(data: str | os.PathLike) -> str:
     """The format by which `auto` reads `data`. Raises UserError where nothing is there or no layout fits."""
     data = os.fspath(data)

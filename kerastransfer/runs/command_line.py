@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastransfer.errors import DiskFullError, UserError
+from kerastransfer.runs import early
 from kerastransfer.runs.settings import parse
 from kerastransfer.silence import silenced
 
@@ -23,6 +24,7 @@ def run(
     with one_line_errors(resumable=True):
         argv = sys.argv[1:] if argv is None else argv
         settings = parse(Config, argv, prog=prog, description=main.__globals__["__doc__"])
+        early.check(Path(main.__code__.co_filename).stem, settings)
         import_keras()
         main(settings)
 

@@ -179,6 +179,7 @@ class RunFolder:
             files.write_json(path, {**files.read_json(path, {}), model: report})
 
     def _claim(self) -> io.TextIOBase:
+        _refuse_in_use(self.path)
         self._refuse_unless_free()
         lock = _lock(self.path)
         try:
@@ -191,20 +192,7 @@ class RunFolder:
         return lock
 
     def _refuse_unless_free(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--output {self.path} is a file; give a folder")
-        empty = not self.path.exists() or all(_ignored(entry.name) for entry in self.path.iterdir())
-        if self.config.resume and (empty or not is_run(self.path)):
-            raise UserError(f"--output {self.path} has no run to resume; leave out --resume, or change --output")
-        if empty:
-            return
-        if not is_run(self.path):
-            raise UserError(f"--output {self.path} holds files that are not from a run; choose another --output")
-        if not (self.config.resume or self.config.overwrite):
-            raise UserError(
-                f"--output {self.path} already holds a run; continue it with --resume, "
-                "remove it with --overwrite, or choose another --output"
-            )
+        refuse_unless_free(self.path, self.config)
 
     def _enter(self) -> None:
         if self.config.resume:
@@ -238,6 +226,33 @@ class RunFolder:
             )
 
 
+def refuse_unless_free(path: Path, config: settings.RunConfig) -> None:
+    """Raises UserError unless a run with these settings may begin, or go on, in the folder at `path`."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--output {path} is a file; give a folder")
+    empty = not path.exists() or all(_ignored(entry.name) for entry in path.iterdir())
+    if config.resume and (empty or not is_run(path)):
+        raise UserError(f"--output {path} has no run to resume; leave out --resume, or change --output")
+    if empty:
+        return
+    if not is_run(path):
+        raise UserError(f"--output {path} holds files that are not from a run; choose another --output")
+    if not (config.resume or config.overwrite):
+        raise UserError(
+            f"--output {path} already holds a run; continue it with --resume, "
+            "remove it with --overwrite, or choose another --output"
+        )
+
+
+def check(recipe: str, config: settings.RunConfig) -> None:
+    """Raises UserError, before anything slow is imported, for an output folder that cannot be used."""
+    # Workers share a folder, which the first of them has claimed before the others look.
+    if config.strategy in ("none", "mirrored"):
+        path = Path(config.output or default_output(recipe, config.data))
+        _refuse_in_use(path)
+        refuse_unless_free(path, config)
+
+
 def default_output(recipe: str, data: str) -> str:
     """saved_models/RECIPE-DATA, where DATA is the last part of a path, or NAME of `tfds:NAME`."""
     name = data.removeprefix("tfds:")
@@ -246,6 +261,25 @@ def default_output(recipe: str, data: str) -> str:
         path = Path(data).resolve()
         name = path.stem if path.is_file() else path.name
     return f"saved_models/{recipe}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+
+
+def _refuse_in_use(folder: Path) -> None:
+    """Raises UserError while another process has the folder: a run there can be neither resumed nor removed."""
+    if not fcntl or not (folder / LOCK).is_file():
+        return
+    try:
+        with (folder / LOCK).open("r+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _in_use(folder) from None
+    except OSError:
+        # Whatever is wrong with the folder is said when it is locked.
+        return
+
+
+def _in_use(folder: Path) -> UserError:
+    owner = (folder / LOCK).read_text(encoding="utf-8").strip()
+    return UserError(f"--output {folder} is in use by process {owner}; wait for it, or choose another --output")
 
 
 def _lock(folder: Path) -> io.TextIOBase:
@@ -259,12 +293,8 @@ def _lock(folder: Path) -> io.TextIOBase:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip()
             file.close()
-            raise UserError(
-                f"--output {folder} is in use by process {owner}; wait for it, or choose another --output"
-            ) from None
+            raise _in_use(folder) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
