@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,12 +77,14 @@ class Sample:
     fields: what is annotated for this image, of {"boxes", "masks", "segmentation", "label"}. An image without objects
         has the field with N = 0; an image that nobody annotated lacks the field.
     split: the owner's split ("train", "val", "test") or None.
+    owner: (id, file name) of the image in the owner's COCO json, or None; what is written in COCO's form keeps them.
     """
 
     name: str
     read: Callable[[], Example] = dataclasses.field(repr=False)
     fields: frozenset[str]
     split: str | None = None
+    owner: tuple[int | str, str] | None = None
 
     def example(self, *fields: str) -> Example:
         """The example with its image, and of the annotated fields at least those asked for: others cost nothing where
@@ -128,6 +130,7 @@ class Dataset:
 
     classes: names of `labels`; segmentation_classes: names of the values in `segmentation`, the first is
     "background"; image_classes: names of `label`. An empty tuple where the layout has no such field.
+    category_ids: {class: its id in the owner's COCO json}; empty where there is none.
     bad: samples that were left out. notes: what a person should know of those that were not, a line each.
     """
 
@@ -138,6 +141,7 @@ class Dataset:
     image_classes: tuple[str, ...] = ()
     bad: tuple[BadSample, ...] = ()
     notes: tuple[str, ...] = ()
+    category_ids: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -1,7 +1,7 @@
 """Scores detections and instance masks by the COCO protocol (Lin et al. 2014), with faster-coco-eval.
 
     truth       name, size (H, W), boxes (N, 4), labels (N,), for masks also masks (N, H, W); optionally
-                crowd (N,), difficult (N,) bool, area (N,) in pixels
+                crowd (N,), difficult (N,) bool, area (N,) in pixels, owner (id, file name) in the owner's json
     detection   name, boxes (M, 4), scores (M,), labels (M,), for masks also masks (M, H, W)
 
 There is one dict for each image, with boxes as fractions of the image. A label below 0 is padding. An image for which
@@ -69,16 +69,23 @@ def evaluate_coco(
     scores = dict(zip(STATISTICS, scorer.stats, strict=True))
     # (recalls, classes) at IoU 0.50, for all areas and 100 detections.
     precision = scorer.eval["precision"][0, :, :, 0, -1]
-    for name, of_class in zip(classes, precision.T, strict=True):
-        scores[f"AP50/{name}"] = of_class.mean()
+    # In the order of the ids.
+    rank = np.argsort(np.argsort([category["id"] for category in truth["categories"]]))
+    for name, place in zip(classes, rank, strict=True):
+        scores[f"AP50/{name}"] = precision[:, place].mean()
     return {name: float("nan") if score < 0 else float(score) for name, score in scores.items()}
 
 
 def coco_truth(
-    truths: Iterable[Mapping[str, Any]], classes: Sequence[str], *, iou_type: IouType = "bbox"
+    truths: Iterable[Mapping[str, Any]],
+    classes: Sequence[str],
+    *,
+    iou_type: IouType = "bbox",
+    category_ids: Mapping[str, int] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """The ground truth in COCO's format. Ids start at 1: images in the order of their names, categories in the order of
-    `classes`.
+    `classes`. Where all images have an `owner`, with ids that are whole numbers and differ, they keep the owner's ids
+    and file names; classes keep those of `category_ids`, {class: id}, and others get ids above these.
 
     The area of an object, by which COCO separates small, medium and large objects, is the truth's `area`, for boxes as
     well as masks, as in COCO's own files; if it is missing, that of the mask; without a mask, that of the box. A
@@ -86,19 +93,21 @@ def coco_truth(
     crowd, so that masks found in it are neither right nor wrong. A
     difficult object has IGNORED_AREA and iscrowd 0, so that COCO's evaluators ignore it, but match it once and by IoU.
     """
-    sizes, annotations = {}, []
+    sizes, annotations, owners = {}, [], {}
+    numbers = _category_ids(classes, category_ids or {})
     for truth in truths:
         name, size = truth["name"], tuple(int(length) for length in truth["size"])
         if name in sizes:
             raise ValueError(f"truth of {name!r}: given twice")
         sizes[name] = size
+        owners[name] = truth.get("owner")
         boxes, labels = _xywh(truth["boxes"], size), np.asarray(truth["labels"])
         crowd, difficult = (truth.get(flag, np.zeros(len(labels), bool)) for flag in ("crowd", "difficult"))
         masks = truth.get("masks")
         for index in np.flatnonzero(labels >= 0):
             annotation = {
                 "image_id": name,
-                "category_id": int(labels[index]) + 1,
+                "category_id": numbers[labels[index]],
                 "bbox": boxes[index],
                 "area": boxes[index][2] * boxes[index][3],
                 "iscrowd": int(crowd[index]),
@@ -117,10 +126,28 @@ def coco_truth(
 
     ids = {name: number for number, name in enumerate(sorted(sizes), start=1)}
     images = [{"id": ids[name], "file_name": name, "height": sizes[name][0], "width": sizes[name][1]} for name in ids]
+    owned = [owner[0] for owner in owners.values() if owner and type(owner[0]) is int]
+    if len(set(owned)) == len(sizes):
+        ids = {name: owners[name][0] for name in ids}
+        images = [
+            {**one, "name": name, "id": ids[name], "file_name": owners[name][1]}
+            for one, name in zip(images, ids, strict=True)
+        ]
     for number, annotation in enumerate(annotations, start=1):
         annotation |= {"id": number, "image_id": ids[annotation["image_id"]]}
-    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    categories = [{"id": number, "name": name} for number, name in zip(numbers, classes, strict=True)]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _category_ids(classes: Sequence[str], known: Mapping[str, int]) -> list[int]:
+    """The known ids, and above them others for classes without one, or with that of a class before it."""
+    numbers, free = [], max(known.values(), default=0) + 1
+    for name in classes:
+        number = known.get(name)
+        if number is None or number in numbers:
+            number, free = free, free + 1
+        numbers.append(number)
+    return numbers
 
 
 def coco_results(
@@ -131,7 +158,8 @@ def coco_results(
     For "segm" an entry has a mask but no box: if both are there, COCO tools take the object's area from the box, which
     would move objects between small, medium and large.
     """
-    images = {image["file_name"]: image for image in truth["images"]}
+    images = {image.get("name", image["file_name"]): image for image in truth["images"]}
+    numbers = [category["id"] for category in truth["categories"]]
     results, seen = [], set()
     for detection in detections:
         name = detection["name"]
@@ -143,7 +171,7 @@ def coco_results(
         for index in np.flatnonzero(labels >= 0):
             result = {
                 "image_id": images[name]["id"],
-                "category_id": int(labels[index]) + 1,
+                "category_id": numbers[labels[index]],
                 "score": float(detection["scores"][index]),
             }
             if iou_type == "segm":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerastransfer.data.dataset import Dataset
+from kerastransfer.data.dataset import Dataset, Sample
 from kerastransfer.data.letterbox import placement
 from kerastransfer.tasks import drawing, pairing
 from kerastransfer.tasks.about import About, Thresholds
@@ -140,18 +140,19 @@ def score(
     truths, detections = [], []
     for sample in progress(samples):
         example = sample.read()
-        truths.append(truth_of(sample.name, example, number))
+        truths.append(truth_of(sample, example, number))
         detections.append(found_in(sample.name, predict(example["image"], score=LOWEST_SCORE)))
-    truth = metrics.coco_truth(truths, labels)
+    truth = metrics.coco_truth(truths, labels, category_ids=dataset.category_ids)
     results = metrics.coco_results(detections, truth)
     return Scored(metrics.evaluate_coco(truth, results, labels), truth=truth, results={"": results} if keep else {})
 
 
-def truth_of(name: str, example: Mapping[str, np.ndarray], number: np.ndarray) -> dict[str, Any]:
+def truth_of(sample: Sample, example: Mapping[str, np.ndarray], number: np.ndarray) -> dict[str, Any]:
     """An example in the form that `metrics.detection` takes, without its masks."""
     fields = [field for field in ("boxes", "crowd", "difficult", "area") if field in example]
     size = example["image"].shape[:2]
-    return {"name": name, "size": size, "labels": number[example["labels"]]} | {f: example[f] for f in fields}
+    known = {"name": sample.name, "owner": sample.owner}
+    return known | {"size": size, "labels": number[example["labels"]]} | {f: example[f] for f in fields}
 
 
 def found_in(name: str, found: Detections) -> dict[str, Any]:

@@ -123,9 +123,9 @@ def score(
         example = sample.read()
         one = predict(example["image"], score=LOWEST_SCORE)
         # Compressed image by image: all masks at full size would not fit into memory.
-        truths.append({**truth_of(sample.name, example, number), "masks": metrics.compressed(example["masks"])})
+        truths.append({**truth_of(sample, example, number), "masks": metrics.compressed(example["masks"])})
         found.append({**found_in(sample.name, one), "masks": metrics.compressed(one.masks)})
-    truth = metrics.coco_truth(truths, labels, iou_type="segm")
+    truth = metrics.coco_truth(truths, labels, iou_type="segm", category_ids=dataset.category_ids)
     boxes, masks = (metrics.coco_results(found, truth, iou_type=kind) for kind in ("bbox", "segm"))
     of_masks = metrics.evaluate_coco(truth, masks, labels, iou_type="segm")
     # Objects that nobody outlined count here, but not among the masks.

@@ -112,14 +112,14 @@ def score(
         truth, prediction = value[example["segmentation"]], predict(example["image"]).segmentation
         each.append(segmentation.per_image([truth], [prediction], len(labels)))
         if keep:
-            truths.append(_regions(sample.name, truth, len(labels)))
+            truths.append(_regions(sample.name, truth, len(labels)) | {"owner": sample.owner})
             found.append(_regions(sample.name, prediction, len(labels)))
     scores = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
     per_image = dict(zip([sample.name for sample in samples], scores["iou"].tolist(), strict=True))
     metrics = segmentation.summarise(scores, labels)
     if not keep:
         return Scored(metrics, per_image)
-    truth = detection.coco_truth(truths, labels[1:], iou_type="segm")
+    truth = detection.coco_truth(truths, labels[1:], iou_type="segm", category_ids=dataset.category_ids)
     return Scored(metrics, per_image, truth, {"": detection.coco_results(found, truth, iou_type="segm")})
 
 

@@ -295,7 +295,7 @@ HOLD = textwrap.dedent("""
 def test_one_process_at_a_time_and_none_after_a_kill(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "ours\n"
-        for how in ({"resume": True}, {"overwrite": True}):
+        for how in ({}, {"resume": True}, {"overwrite": True}):
             with pytest.raises(UserError, match=f"in use by process {other.pid}"):
                 RunFolder("detector", settings.CommonConfig(output=str(tmp_path), **how))
         os.kill(other.pid, signal.SIGKILL)

@@ -67,13 +67,14 @@ def read(folder: Path) -> Dataset:
             if file.is_relative_to(home) and not file.is_relative_to(root):
                 name = Path(home.name, file.relative_to(home))
             reader = Reader(file, functools.partial(_annotations, image, found, label_of), frozenset(fields))
-            samples.append(
-                Sample(name.with_suffix("").as_posix(), reader, reader.fields, split_of([path.stem, path.parent.name]))
-            )
+            owner = (image["id"], image["file_name"])
+            split = split_of([path.stem, path.parent.name])
+            samples.append(Sample(name.with_suffix("").as_posix(), reader, reader.fields, split, owner))
     classes = tuple(categories[category] for category in label_of)
     painted_classes = ("background", *classes) if any("segmentation" in s.fields for s in samples) else ()
     samples.sort(key=lambda sample: sample.name)
-    return Dataset(folder.stem, tuple(samples), classes, painted_classes, bad=tuple(bad))
+    ids = {name: category for category, name in categories.items()}
+    return Dataset(folder.stem, tuple(samples), classes, painted_classes, bad=tuple(bad), category_ids=ids)
 
 
 def _files(folder: Path) -> list[Path]:
