@@ -521,3 +521,23 @@ def test_mistakes_in_folders_and_data_are_found_before_tensorflow_is_imported(fl
     ended = in_a_process(BARE, "run", "detector", *(one.format(tmp=tmp_path) for one in flags))
     assert ended.returncode == 2 and told in ended.stderr, ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_the_data_of_a_run_that_is_not_here_is_named_with_its_settings(trained_models, tmp_path, capsys):
+    model = trained_models["segmentation"][0]
+    copied = tmp_path / "run" / "models" / model.name
+    copied.parent.mkdir(parents=True)
+    for suffix in (".keras", ".json"):
+        copied.with_suffix(suffix).write_bytes(model.with_suffix(suffix).read_bytes())
+    (tmp_path / "run" / "config.toml").write_text('data = "photos"\nformat = "auto"\nsplit = "auto"\n')
+    assert code_of(["export", copied, "--output", tmp_path / "out"]) == 2
+    error = capsys.readouterr().err
+    assert "config.toml: the run was trained on photos, which is not there" in error and "give --data" in error
+
+
+def test_a_picture_of_too_many_pixels_is_left_out_in_one_line(trained_models, tmp_path):
+    PIL.Image.new("1", (12000, 12000)).save(tmp_path / "huge.png")
+    code = "from kerastransfer import cli; cli.main()"
+    ended = in_a_process(code, "predict", trained_models["segmentation"][1], tmp_path, "--output", tmp_path / "out")
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 2 and "huge.png" in ended.stderr and "Warning" not in ended.stderr

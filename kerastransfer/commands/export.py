@@ -8,6 +8,7 @@ from kerastransfer.commands import output_files, tables
 from kerastransfer.commands.arguments import Model
 from kerastransfer.commands.parts import parts
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import DRAWN
 
 
 def export(
@@ -57,6 +58,9 @@ def _trained_on(model: str) -> tuple[str, str, str]:
     settings = Path(model).resolve().parent.parent / "config.toml"
     try:
         stored = tomllib.loads(settings.read_text(encoding="utf-8"))
-        return stored["data"], stored["format"], stored["split"]
+        data, format, split = stored["data"], stored["format"], stored["split"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{model} is not in the folder of a run, so its data is not known; give --data") from error
+    if data.partition(":")[0] not in (*DRAWN, "tfds") and not Path(data).expanduser().exists():
+        raise UserError(f"{settings}: the run was trained on {data}, which is not there as seen from here; give --data")
+    return data, format, split

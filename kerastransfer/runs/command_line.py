@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def one_line_errors(*, resumable: bool = False) -> Iterator[None]:
     # TensorFlow also logs as errors what is none: that a machine has no GPU, or that oneDNN cannot compute something
     # itself. Errors proper are raised too.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Such a picture is refused, in one line.
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")
     try:
         yield
     except KeyboardInterrupt:
