@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +11,7 @@ import numpy as np
 
 from kerastransfer import files
 from kerastransfer.data.dataset import Dataset
+from kerastransfer.errors import UserError
 from kerastransfer.runs import trained, under_tensorflow
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
@@ -97,9 +99,17 @@ class Outcome:
                 files.write_json(self.run.predictions / f"{name}{ending}.json", results)
             if scored.truth is not None:
                 files.write_json(self.run.predictions / f"truth_{task}.json", scored.truth)
-            return {"metrics": scored.metrics, "per_image": scored.per_image, "details": scored.details}
+            of = {"metrics": scored.metrics, "per_image": scored.per_image, "details": scored.details}
+            return of | {"test_images": images}
 
+        images = hashlib.sha256("\n".join(sample.name for sample in test.samples).encode()).hexdigest()
         found = self.run.phase(f"score_{name}", work)
+        # Runs of version 0.1 did not say.
+        if found.get("test_images", images) != images:
+            raise UserError(
+                f"the {len(test)} test images are not those that {name} was scored on; put the data back as it was, or "
+                "start again with --overwrite"
+            )
         module = TASKS[task]
         result = self.add(name, found["metrics"], found["per_image"], module.MAIN, module.EACH, role)
         result.task, result.test, result.details = task, test, found.get("details", {})

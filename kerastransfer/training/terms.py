@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from kerastransfer.errors import UserError
 from kerastransfer.training.resting import Rests
 
 Weight = float | Callable
@@ -83,6 +84,8 @@ class TermModel(keras.Model):
         return self.network(inputs, training=training)
 
     def compile(self, *args, **kwargs):
+        if kwargs.get("loss") is not None or len(args) > 1:
+            raise UserError(f"{self.name} has a loss of its own, made of terms; compile it with only an optimizer")
         super().compile(*args, **kwargs)
         if not (self._resting or self._rates):
             return

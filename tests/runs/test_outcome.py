@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 
+from kerastransfer.errors import UserError
 from kerastransfer.export.parity import ParityError
 from kerastransfer.runs import outcome as outcomes
 from kerastransfer.runs.folder import RunFolder
@@ -73,6 +74,15 @@ def test_scores_are_the_same_before_and_after_a_resume(outcome, models, config, 
         np.testing.assert_equal(second.metrics, first.metrics)
         assert second.main == "iou_mean" and second.each == "IoU" and second.role == "control"
         assert resumed.shown("segmentation") == {}, "controls are not drawn"
+
+
+def test_scores_of_other_test_images_are_not_told_again(outcome, models):
+    models(boxes="detection")
+    test = outcome.data.parts["masks"][1]
+    outcome.score("boxes", "detection", test)
+    outcome.score("boxes", "detection", test)
+    with pytest.raises(UserError, match="are not those that boxes was scored on"):
+        outcome.score("boxes", "detection", test[:-1])
 
 
 def test_a_missing_number_is_nan(outcome):

@@ -8,6 +8,7 @@ from keras import ops
 
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.encoders.yolov1 import POOL, yolov1_encoder
+from kerastransfer.errors import UserError
 from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
 from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.training.terms import TermModel
@@ -260,3 +261,9 @@ def test_what_is_saved_is_the_network(tmp_path):
         model.save(tmp_path / f"{name}.keras")
         found = keras.saving.load_model(tmp_path / f"{name}.keras")
         np.testing.assert_array_equal(found(X), expected(X))
+
+
+def test_a_loss_of_keras_is_refused():
+    model = TermModel(line(), distances, {"square": 0.5, "absolute": 2.0})
+    with pytest.raises(UserError, match="compile it with only an optimizer"):
+        model.compile("adam", loss="mse")
