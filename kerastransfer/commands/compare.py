@@ -31,7 +31,9 @@ def compare(runs: Runs, /, *, output: Path | None = None, overwrite: bool = Fals
     found = comparing.read(runs)
     apart = comparing.differences(found)
     for metrics, rows in _tables(found):
-        tables.numbers("run: model", metrics, rows)
+        # A row for each metric: there are more of them than models, and a terminal is narrow.
+        values = [(metric, [of[number] for _, of in rows]) for number, metric in enumerate(metrics)]
+        tables.numbers("metric", [name for name, _ in rows], values)
     for one in apart:
         print(printed(_sentence(one)))
     if not apart:

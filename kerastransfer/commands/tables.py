@@ -66,9 +66,9 @@ def numbers(corner: str, columns: Iterable[str], rows: Iterable[tuple[str, list[
     from rich.table import Table
 
     table = Table()
-    table.add_column(corner, overflow="fold")
+    table.add_column(corner, no_wrap=True)
     for title in columns:
-        table.add_column(title, justify="right")
+        table.add_column(printed(title), justify="right", overflow="fold")
     for name, values in rows:
         table.add_row(printed(name), *(_written(value) for value in values))
     Console(markup=False, highlight=False).print(table)

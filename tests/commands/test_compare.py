@@ -43,6 +43,7 @@ def test_the_same_test_images_are_paired(ious, tmp_path, capsys):
     page = tmp_path / "page.html"
     compare(tuple(runs), output=page)
     told = capsys.readouterr().out
+    assert "│ iou_mean  │" in told
     assert "a: unet minus b: unet is +0.105" in told and "paired" in told
     assert page.read_text().count("data:image/png") == 3
     with pytest.raises(UserError, match="--overwrite"):
