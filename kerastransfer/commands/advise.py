@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from kerastransfer.commands import output_files, tables
+from kerastransfer.commands.arguments import repeated
 from kerastransfer.errors import UserError
 from kerastransfer.flags import flag
 from kerastransfer.progress import bar
@@ -15,6 +16,9 @@ def advise(
     encoders: tuple[str, ...],
     *,
     format: str = "auto",
+    classes: tuple[str, ...] = (),
+    merge: tuple[str, ...] = (),
+    allow_outside: bool = False,
     image_size: int = 224,
     masks: int = 64,
     target_dice: float | None = None,
@@ -30,6 +34,9 @@ def advise(
         data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
         encoders: Files (RUN/models/encoder.keras), names of published weights, or of random weights (`small`).
         format: Layout of the data; `auto` detects it.
+        classes: Use only the classes of these names; the default is all. What is left out counts as background.
+        merge: Join classes under a new name, before --classes chooses: `person=man,woman`.
+        allow_outside: Read images that annotations or links name outside the data's folder, too.
         image_size: Side in pixels of the square that images are stretched to.
         masks: Use at most so many photos with a mask.
         target_dice: Say how many masks this dice would take.
@@ -51,7 +58,8 @@ def advise(
     command_line.import_keras()
     from kerastransfer.analysis import advice as advices
 
-    dataset, given = advising.load(data, format), short_names(encoders, 2)
+    chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
+    dataset, given = advising.load(data, format, **chosen), short_names(encoders, 2)
     found = advices.advise(
         {name: advising.opener(encoder) for name, encoder in given.items()},
         dataset,
@@ -69,6 +77,7 @@ def advise(
         advising.write_json(found, output, data, given, settings)
     if report is not None:
         command = ["kerastransfer", "advise", "--data", data, "--encoders", *encoders]
+        command += repeated(chosen)
         for name, value in settings.items():
             command += [flag(name), str(value)] if value is not None else []
         advising.write_page(found, dataset, report, shlex.join(command), settings)

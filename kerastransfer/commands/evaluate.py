@@ -17,6 +17,10 @@ def evaluate(
     /,
     *,
     format: str = "auto",
+    classes: tuple[str, ...] = (),
+    merge: tuple[str, ...] = (),
+    allow_outside: bool = False,
+    map: tuple[str, ...] = (),
     split: Literal["auto", "owner", "every_fifth", "all"] = "auto",
     max_bad: float = 0.01,
     output: Path | None = None,
@@ -28,6 +32,10 @@ def evaluate(
         model: A .keras file of a run, or a .tflite file that was exported from one.
         data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
         format: Layout of the data; `auto` detects it.
+        classes: Use only the classes of these names; the default is all. What is left out counts as background.
+        merge: Join classes under a new name, before --classes chooses: `person=man,woman`.
+        allow_outside: Read images that annotations or links name outside the data's folder, too.
+        map: Classes that the model calls otherwise, as `motorcycle=motorbike`: the data's name, then the model's.
         split: Which images are used for testing, as in the recipes; `all` scores all images.
         max_bad: Largest share of bad samples that is tolerated.
         output: Write the scores to this file as well (NAME.json).
@@ -40,7 +48,8 @@ def evaluate(
         output_files.refuse_to_replace([output], overwrite)
     predictor = trained.open_predictor(model)
     task, labels = TASKS[predictor.about.task], predictor.about.labels
-    test = parts(data, format, split, max_bad, task.FIELD)[1]
+    chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
+    test = parts(data, format, split, max_bad, task.FIELD, map=map, labels=labels, **chosen)[1]
     unknown = [name for name in task.classes(test) if name not in labels]
     scores = task.score(predictor.predict, test, labels, bar("scoring")).metrics
     if unknown:

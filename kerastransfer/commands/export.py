@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kerastransfer.commands import output_files, tables
 from kerastransfer.commands.arguments import Model
@@ -17,6 +17,9 @@ def export(
     *,
     data: str | None = None,
     format: str = "auto",
+    classes: tuple[str, ...] = (),
+    merge: tuple[str, ...] = (),
+    allow_outside: bool = False,
     split: Literal["auto", "owner", "every_fifth"] = "auto",
     output: Path = Path("exported"),
     overwrite: bool = False,
@@ -27,6 +30,9 @@ def export(
         model: A .keras file of a run.
         data: The data set for calibration and test images; by default the one that the run was trained on.
         format: Layout of the data; `auto` detects it.
+        classes: Use only the classes of these names; the default is all. What is left out counts as background.
+        merge: Join classes under a new name, before --classes chooses: `person=man,woman`.
+        allow_outside: Read images that annotations or links name outside the data's folder, too.
         split: Which images are used for testing; the others are used for calibration.
         output: The folder to write to.
         overwrite: Replace files of the same name in the folder.
@@ -40,8 +46,10 @@ def export(
 
     task = TASKS[trained.stored(model)[1].task]
     if data is None:
-        data, format, split = _trained_on(model)
-    train, test = parts(data, format, split, 0.01, task.FIELD)
+        data, format, split, chosen = _trained_on(model)
+    else:
+        chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
+    train, test = parts(data, format, split, 0.01, task.FIELD, **chosen)
     from kerastransfer.export.parity import ParityError
 
     try:
@@ -53,14 +61,16 @@ def export(
     print(f"{tflite}\n{saved_model / name}")
 
 
-def _trained_on(model: str) -> tuple[str, str, str]:
-    """data, format and split of the run that a model (RUN/models/NAME.keras) belongs to."""
+def _trained_on(model: str) -> tuple[str, str, str, dict[str, Any]]:
+    """data, format, split and the choice of classes of the run that a model (RUN/models/NAME.keras) belongs to."""
     settings = Path(model).resolve().parent.parent / "config.toml"
     try:
         stored = tomllib.loads(settings.read_text(encoding="utf-8"))
         data, format, split = stored["data"], stored["format"], stored["split"]
+        # Runs of older versions chose no classes.
+        chosen = {name: stored[name] for name in ("classes", "merge", "allow_outside") if name in stored}
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{model} is not in the folder of a run, so its data is not known; give --data") from error
     if data.partition(":")[0] not in (*DRAWN, "tfds") and not Path(data).expanduser().exists():
         raise UserError(f"{settings}: the run was trained on {data}, which is not there as seen from here; give --data")
-    return data, format, split
+    return data, format, split, chosen

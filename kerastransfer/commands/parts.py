@@ -1,17 +1,30 @@
 """The data that a subcommand scores or calibrates on."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerastransfer.data.dataset import Dataset
 
 
-def parts(data: str, format: str, split: str, max_bad: float, field: str) -> tuple["Dataset", "Dataset"]:
-    """(train, test) of the samples annotated with `field`; with `all`, every sample is in both."""
+def parts(
+    data: str,
+    format: str,
+    split: str,
+    max_bad: float,
+    field: str,
+    *,
+    map: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    **chosen: Any,
+) -> tuple["Dataset", "Dataset"]:
+    """(train, test) of the samples annotated with `field`; with `all`, every sample is in both. map: which classes of
+    the data have other names among a model's `labels`."""
+    from kerastransfer.data import choose_classes, derive, splits
     from kerastransfer.data import datasets as data_sets
-    from kerastransfer.data import derive, splits
 
-    dataset = derive.require(data_sets.load(data, format, max_bad=max_bad, progress=True), field)
+    dataset = data_sets.load(data, format, max_bad=max_bad, progress=True, **chosen)
+    dataset = derive.require(choose_classes.renamed(dataset, map, labels), field)
     if split == "all":
         return dataset.having(field), dataset.having(field)
     return splits.split(dataset, split, (field,))

@@ -10,10 +10,25 @@ if TYPE_CHECKING:
 
 # Largest number of classes that a table lists.
 MOST_CLASSES = 20
+# Of more classes, those with most objects.
+MOST_ROWS = 25
 
 
 def counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
+def most(counts: Mapping[str, float]) -> dict[str, Any]:
+    """Counts of classes for a table: where there are many, the largest first, and in a last row what is not shown."""
+    if len(counts) <= MOST_CLASSES:
+        return dict(counts)
+    there = sorted((name for name, count in counts.items() if count), key=lambda name: -counts[name])
+    shown = {name: counts[name] for name in there[:MOST_ROWS]}
+    if len(there) > len(shown):
+        shown[f"({len(there) - len(shown)} more)"] = sum(counts[name] for name in there[len(shown) :])
+    if len(there) < len(counts):
+        shown[f"({len(counts) - len(there)} without any)"] = 0
+    return shown
 
 
 def without_classes(scores: Mapping[str, float]) -> dict[str, float]:

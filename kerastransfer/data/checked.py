@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,16 @@ def of(data: str, layout: str, dataset: Dataset, samples: Sequence[Sample]) -> C
     name = _digest([str(path), layout, *content])
     home = path if path.is_dir() else path.parent
     below = sorted(_below(home))
-    outside = [
-        _state(str(image), image.stat())
-        for image in (getattr(sample.read, "image", None) for sample in samples)
-        if isinstance(image, Path) and not image.is_relative_to(home) and image.exists()
-    ]
+    outside = [*_outside(home, (getattr(sample.read, "image", None) for sample in samples))]
     return Check(folder() / f"{name}.json", _digest([FORMAT, __version__, below, outside]), samples)
+
+
+def _outside(home: Path, images: Iterable[Any]) -> Iterator[tuple]:
+    """The state of the images that lie elsewhere. Those that are not there are found out by the check."""
+    for image in images:
+        if isinstance(image, Path) and not image.is_relative_to(home):
+            with contextlib.suppress(OSError):
+                yield _state(str(image), image.stat())
 
 
 def _below(folder: Path) -> Iterator[tuple]:
