@@ -2,9 +2,9 @@
 
     import kerastransfer as kt
 
-provides kt.data, kt.encoder, kt.detector, kt.segmenter, kt.classifier, kt.batches, kt.PixelLoss, kt.save, kt.load,
-kt.evaluate, kt.export, kt.push and kt.from_preset, which docs/api.md describes. Importing the package imports neither
-TensorFlow nor Keras; the first use of one of these names does.
+provides kt.data, kt.encoder, kt.detector, kt.segmenter, kt.classifier, kt.batches, kt.validation_batches, kt.PixelLoss,
+kt.save, kt.load, kt.evaluate, kt.export, kt.push and kt.from_preset, which docs/api.md describes. Importing the package
+imports neither TensorFlow nor Keras; the first use of one of these names does.
 
 The vocabulary of all docstrings in the package:
 
@@ -25,7 +25,7 @@ import importlib
 __version__ = "0.2.0"
 __all__ = (
     *("PixelLoss", "batches", "classifier", "data", "detector", "encoder", "evaluate", "export", "from_preset"),
-    *("load", "push", "save", "segmenter"),
+    *("load", "push", "save", "segmenter", "validation_batches"),
 )
 
 

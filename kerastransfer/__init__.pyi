@@ -37,5 +37,8 @@ from kerastransfer.api import (
 from kerastransfer.api import (
     segmenter as segmenter,
 )
+from kerastransfer.api import (
+    validation_batches as validation_batches,
+)
 
 __version__: str

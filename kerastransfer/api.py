@@ -8,15 +8,15 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
 from kerastransfer import detectors, presets
 from kerastransfer.data import datasets, derive, splits, views
 from kerastransfer.data.dataset import Dataset
-from kerastransfer.data.decoded import decode
-from kerastransfer.data.pipeline import steps_per_epoch, training_batches
+from kerastransfer.data.decoded import Decoded, decode
+from kerastransfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches, without_padding
 from kerastransfer.data.transforms import Augmentation
 from kerastransfer.detectors.detector import Purpose
 from kerastransfer.encoders import ENCODERS
@@ -199,17 +199,18 @@ def batches(
     augmentation: Augmentation | None = None,
     annotated: bool = False,
     seed: int = 0,
+    cache: Literal["memory", "none"] = "memory",
 ) -> Batches:
-    """Batches (image (B, H, W, 3), target) for `fit`; decoded images are kept in memory.
+    """Augmented batches (image (B, H, W, 3), target) for `fit`.
 
     field: "segmentation" for targets (B, H, W), "label" for (B,), "boxes" for {"boxes": (B, N, 4), "labels": (B, N)},
         or "masks" for these and {"masks": (B, N, m, m), "frames": (B, N, 4)}, crops of masks over frames.
     augmentation: by default mirroring, cropping, zooming and changes of colour (`data.transforms.Augmentation`).
     annotated: give {"image": ..., "boxes": ..., "labels": ...} in place of the image, for models that read annotations
         while they train: `detector("faster_rcnn", ...)` with "boxes", `detector("mask_rcnn", ...)` with "masks".
+    cache: decoded images are kept in memory, or with "none" decoded whenever they are asked for.
     """
-    stored = round(STORED * image_size)
-    decoded = decode(dataset, ["boxes", "masks"] if field == "masks" else [field], (stored, stored))
+    decoded = _decoded(dataset, field, round(STORED * image_size), cache)
     made = training_batches(
         decoded,
         size=(image_size, image_size),
@@ -220,6 +221,39 @@ def batches(
     if field in ("segmentation", "label"):
         made = made.map(lambda image, targets: (image, targets[field]))
     return Batches(made, steps_per_epoch(len(decoded), batch_size))
+
+
+def validation_batches(
+    dataset: Dataset,
+    field: str,
+    *,
+    image_size: int = 224,
+    batch_size: int = 16,
+    annotated: bool = False,
+    cache: Literal["memory", "none"] = "memory",
+) -> Any:
+    """Batches (image (B, H, W, 3), target) of each image once, in order and unchanged, for
+    `fit(validation_data=...)` and `evaluate`, as a tf.data.Dataset. The last batch may be smaller.
+
+    field, annotated, cache: as for `batches`.
+    """
+    made = evaluation_batches(
+        _decoded(dataset, field, image_size, cache),
+        size=(image_size, image_size),
+        batch_size=batch_size,
+        view=(views.annotated if annotated else views.augmented)(views.STILL),
+    )
+    made = without_padding(made)
+    if field in ("segmentation", "label"):
+        made = made.map(lambda image, targets: (image, targets[field]))
+    return made
+
+
+def _decoded(dataset: Dataset, field: str, size: int, cache: str) -> Decoded:
+    if cache not in ("memory", "none"):
+        raise UserError(f"cache {cache!r}: give 'memory' or 'none'")
+    fields = ["boxes", "masks"] if field == "masks" else [field]
+    return decode(dataset, fields, (size, size), on_demand=cache == "none")
 
 
 def save(model: keras.Model, path: str | Path, about: About | None = None) -> None:

@@ -69,6 +69,39 @@ def test_batches_of_each_field(scenes):
     assert not np.array_equal(first, second), "the next batch, whatever the number"
 
 
+def test_validation_batches_have_each_image_once(scenes):
+    train, test = scenes
+    found = {
+        cache: list(kt.validation_batches(test, "segmentation", image_size=SIZE, batch_size=4, cache=cache))
+        for cache in ("memory", "none")
+    }
+    assert sum(len(image) for image, _ in found["memory"]) == len(test)
+    for (image, target), (other, _) in zip(*found.values(), strict=True):
+        assert image.shape[1:] == (SIZE, SIZE, 3) and target.shape == image.shape[:3]
+        np.testing.assert_array_equal(image, other)
+    kept, late = (kt.batches(train, "boxes", image_size=SIZE, batch_size=4, cache=cache) for cache in found)
+    np.testing.assert_array_equal(kept[0][0], late[0][0])
+    with pytest.raises(UserError, match="cache 'disk': give 'memory' or 'none'"):
+        kt.batches(train, "boxes", cache="disk")
+
+
+@pytest.mark.slow
+def test_fit_validates(scenes):
+    """The loss of padding does not count: it is that of the images one by one."""
+    train, test = scenes
+    model = kt.segmenter(kt.encoder("small"), "segnet", train.segmentation_classes, image_size=SIZE)
+    model.compile("adam", loss=kt.PixelLoss())
+    history = model.fit(
+        kt.batches(train, "segmentation", image_size=SIZE, batch_size=4),
+        validation_data=kt.validation_batches(test, "segmentation", image_size=SIZE, batch_size=4),
+        verbose=0,
+    )
+    single = kt.validation_batches(test, "segmentation", image_size=SIZE, batch_size=1)
+    loss = kt.PixelLoss()
+    expected = np.mean([float(loss(target, model(image))) for image, target in single])
+    assert history.history["val_loss"][0] == pytest.approx(expected, rel=1e-3)
+
+
 def test_a_model_says_what_it_is_for():
     encoder = kt.encoder("small")
     model = kt.segmenter(encoder, "segnet", ("background", "cat"), image_size=SIZE)

@@ -100,6 +100,17 @@ def evaluation_batches(
     return ahead(batches.map(make, num_parallel_calls=parallel, deterministic=True), threads)
 
 
+def without_padding(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """(inputs, targets) of `evaluation_batches` without images of weight 0, for a plain `fit`: Keras divides losses by
+    the number of images, whatever their weight."""
+
+    def kept(inputs, targets, weights):
+        count = tf.math.count_nonzero(weights, dtype="int32")
+        return tf.nest.map_structure(lambda value: value[:count], (inputs, targets))
+
+    return batches.map(kept)
+
+
 def rows_of_epochs(count: int, batch_size: int, seed: int, first: int, last: int = END) -> tf.data.Dataset:
     """(epoch, step, rows (batch_size,)) of the epochs from `first` up to `last`: each is a permutation of `count`
     samples that is a function of (seed, epoch) alone."""
