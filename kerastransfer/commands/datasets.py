@@ -33,8 +33,7 @@ def datasets(
     if output is not None:
         output_files.refuse_to_replace([output], overwrite)
     chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
-    with data_sets.outside_allowed(allow_outside):
-        layout = data_sets.format_of(data) if format == "auto" else format
+    layout = data_sets.format_of(data, allow_outside=allow_outside) if format == "auto" else format
     dataset = data_sets.load(data, layout, max_bad=1, progress=True, **chosen)
     found = data_sets.summary(dataset)
     tables.table(

@@ -56,7 +56,7 @@ def load(
     """
     data = os.fspath(data)
     with remarks() as notes, outside_allowed(allow_outside):
-        layout = format_of(data) if format == "auto" else format
+        layout = format_of(data, allow_outside=allow_outside) if format == "auto" else format
         dataset = _read(data, layout)
     _check_names(data, dataset)
     bad = [*dataset.bad, *_repeated(dataset)]
@@ -99,22 +99,23 @@ def load(
     return choose_classes.chosen(dataset, classes, merge)
 
 
-def require(data: str | os.PathLike, format: str = "auto") -> None:
+def require(data: str | os.PathLike, format: str = "auto", *, allow_outside: bool = False) -> None:
     """Raises UserError, as `load` does, for what is not there or in no layout; reads no image and no annotation."""
     if format == "auto":
-        format_of(data)
+        format_of(data, allow_outside=allow_outside)
     elif format not in NAMED.values():
         _existing(os.fspath(data))
 
 
-def format_of(data: str | os.PathLike) -> str:
+def format_of(data: str | os.PathLike, *, allow_outside: bool = False) -> str:
     """The format by which `auto` reads `data`. Raises UserError where nothing is there or no layout fits."""
     data = os.fspath(data)
     kind = data.partition(":")[0]
     if kind in NAMED and not Path(data).exists():
         return NAMED[kind]
     path = _existing(data)
-    found = recognise.find(path)
+    with outside_allowed(allow_outside):
+        found = recognise.find(path)
     if found:
         return found.layout
     if path.is_file():

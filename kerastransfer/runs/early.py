@@ -13,4 +13,4 @@ def check(recipe: str, config: Any) -> None:
         return
     folder.check(recipe, config)
     if isinstance(config, CommonConfig):
-        datasets.require(config.data, config.format)
+        datasets.require(config.data, config.format, allow_outside=config.allow_outside)

@@ -1,6 +1,11 @@
 """What annotations and links may reach, tried on YOLO txt, which lists a folder."""
 
+import pytest
+
 from kerastransfer.data import datasets, inside
+from kerastransfer.errors import UserError
+from kerastransfer.runs import early
+from kerastransfer.runs.settings import CommonConfig
 
 
 def folder_of(path, draw):
@@ -36,3 +41,16 @@ def test_a_link_in_a_circle_is_a_bad_sample(tmp_path, draw):
     folder_of(tmp_path, draw)
     (tmp_path / "images/b.jpg").symlink_to("b.jpg")
     assert [one.name for one in datasets.load(tmp_path).bad] == ["b"]
+
+
+def test_a_source_outside_is_allowed_before_a_run_too(tmp_path, draw):
+    folder_of(tmp_path / "data", draw)
+    yaml = tmp_path / "home/data.yaml"
+    yaml.parent.mkdir()
+    yaml.write_text("train: ../data/images\nnames: [cat]\n")
+    config = CommonConfig(data=str(yaml), output=str(tmp_path / "run"))
+    with pytest.raises(UserError, match="--allow-outside"):
+        early.check("detector", config)
+    config.allow_outside = True
+    early.check("detector", config)
+    assert datasets.format_of(yaml, allow_outside=True) == "yolo_txt"
