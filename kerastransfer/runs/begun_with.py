@@ -21,8 +21,10 @@ def names(config: CommonConfig) -> frozenset[str] | None:
     return frozenset(map(str, found)) if isinstance(found, list) else None
 
 
-def settle(config: CommonConfig, dataset: Dataset, before: frozenset[str] | None) -> None:
-    """Write the names of the samples of a new run; of one that is resumed, raise UserError if they are others."""
+def settle(config: CommonConfig, dataset: Dataset, before: frozenset[str] | None, *, leads: bool = True) -> None:
+    """Write the names of the samples of a new run; of one that is resumed, raise UserError if they are others.
+
+    leads: False for all but the first worker of a run with several processes, which write nothing."""
     now = {sample.name for sample in dataset.samples}
     if before is not None and before != now:
         changes = [
@@ -34,7 +36,7 @@ def settle(config: CommonConfig, dataset: Dataset, before: frozenset[str] | None
             f"--data {config.data} has changed since the run began: of its images {', '.join(changes)}; put it back, "
             f"or start again with --overwrite (to go on all the same, remove {Path(config.output) / FILE})"
         )
-    if before is None and config.output and Path(config.output).is_dir():
+    if leads and before is None and config.output and Path(config.output).is_dir():
         path = Path(config.output) / FILE
         stored = files.read_json(path, {})
         files.write_json(path, {**stored, config.data: sorted(now)})

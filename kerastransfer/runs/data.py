@@ -38,7 +38,7 @@ def load_data(config: CommonConfig, *fields: str) -> Data:
         allow_outside=config.allow_outside,
         trusted=before or (),
     )
-    begun_with.settle(config, dataset, before)
+    begun_with.settle(config, dataset, before, leads=_leads(config))
     if dataset.bad:
         first = f"{dataset.bad[0].name}: {dataset.bad[0].reason}"
         print(f"warning: {len(dataset.bad)} bad samples are left out ({first}); the report lists all", file=sys.stderr)
@@ -49,3 +49,12 @@ def load_data(config: CommonConfig, *fields: str) -> Data:
         train, test = splits.split(dataset, rule, (field,))
         parts[field] = (splits.fraction(train, config.fraction, config.seed), test)
     return Data(dataset, rule, parts)
+
+
+def _leads(config: CommonConfig) -> bool:
+    """Whether this is the first of the run's workers, or the only one."""
+    if config.strategy in ("none", "mirrored"):
+        return True
+    from kerastransfer.training import strategy
+
+    return strategy.worker(config.strategy)[0] == 0

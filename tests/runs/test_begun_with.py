@@ -59,3 +59,14 @@ def test_a_failed_start_leaves_nothing(tmp_path, config):
         load_data(new, "label")
         raise UserError("later")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("worker", "written"), [(0, True), (1, False)])
+def test_only_the_first_worker_writes(tmp_path, config, monkeypatch, worker, written):
+    from kerastransfer.training import strategy
+
+    monkeypatch.setattr(strategy, "worker", lambda name: (worker, 2))
+    (tmp_path / "other").mkdir()
+    new = dataclasses.replace(config, resume=False, output=str(tmp_path / "other"), strategy="multi_worker")
+    assert len(load_data(new, "label").dataset) == 10
+    assert (tmp_path / "other" / "data.json").exists() == written
