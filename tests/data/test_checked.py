@@ -126,3 +126,11 @@ def test_what_is_drawn_is_not_remembered():
 def test_trusted_samples_stay(photos):
     found = datasets.load(photos, max_bad=0.5, trusted={"dog/3"})
     assert "dog/3" in [sample.name for sample in found.samples] and not found.bad
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_no_text(photos, decoded):
+    (photos / "dog" / "3.png").rename(os.fsdecode(os.fsencode(photos / "dog") + b"/\xff.png"))
+    first = load(photos)
+    assert [one.name for one in first[1]] == ["dog/?"]
+    assert load(photos) == first and len(decoded) == 6
