@@ -1,6 +1,7 @@
 """Writes a model as a SavedModel folder, for TensorFlow Serving and as the input of the LiteRT converter."""
 
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -62,5 +63,5 @@ def _write_out(archive: keras.export.ExportArchive, fresh: Path, folder: Path) -
         if "No space left" in text or "Disk quota" in text:
             raise DiskFullError(f"{folder}: the disk is full; free some space, then run again") from error
         # TensorFlow's own words end with the reason of the system.
-        reason = getattr(error, "strerror", None) or text.rstrip(" [Op:SaveV2]").rpartition("; ")[2][:80]
+        reason = getattr(error, "strerror", None) or re.sub(r" \[Op:\w+\]$", "", text).rpartition("; ")[2][:80]
         raise UserError(f"{folder}: cannot be written ({reason}); choose another folder") from error

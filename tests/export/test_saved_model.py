@@ -49,6 +49,16 @@ def test_a_failure_leaves_the_old_folder(networks, tmp_path, monkeypatch, capfd)
     assert [path.name for path in tmp_path.rglob("*")] == ["detector", "old"]
 
 
+@pytest.mark.parametrize("reason", ["Read-only file system", "No such device or address", "No such file or Op"])
+def test_the_reason_of_the_system_is_told_whole(networks, tmp_path, monkeypatch, reason):
+    def fails(*_, **__):
+        raise tf.errors.UnknownError(None, None, "{{function_node SaveV2}} a/b.tmp; " + reason + " [Op:SaveV2]")
+
+    monkeypatch.setattr(type(keras.export.ExportArchive()), "write_out", fails)
+    with pytest.raises(UserError, match=rf"cannot be written \({reason}\); choose another folder"):
+        saved_model.write(networks["detection"], tmp_path / "detector")
+
+
 def test_nameless_outputs_are_refused(tmp_path):
     image = keras.Input((8, 8, 3), name="image")
     with pytest.raises(UserError, match="dict of outputs"):
