@@ -108,8 +108,15 @@ def test_what_is_no_encoder_is_named():
 def test_an_image_that_does_not_fit_the_strides_is_refused(encoder, decoder):
     """70 pixels would give logits of 64 or of 96, or a message about a concatenation deep inside."""
     model = segmenter(encoder, decoder, 2)
-    with pytest.raises(ValueError, match="the images are 64 x 70 pixels, and the network needs multiples of 32"):
+    words = (
+        r"^the images are 64 x 70 pixels, and the network needs multiples of 32; resize them to 64 x 64, or pad them "
+        r"to 64 x 96 and cut the result$"
+    )
+    with pytest.raises(UserError, match=words):
         model(np.zeros((1, 64, 70, 3), "float32"))
+    with pytest.raises(UserError, match=r"^the images are 64 x 70 pixels, .* the result$"):
+        model.predict(np.zeros((1, 64, 70, 3), "float32"), verbose=0)
+    # A script may catch what Keras raises.
     with pytest.raises(ValueError, match="multiples of 32"):
         model.predict(np.zeros((1, 70, 64, 3), "float32"), verbose=0)
     with pytest.raises(ValueError, match="multiples of 32"):
