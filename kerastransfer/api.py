@@ -70,7 +70,8 @@ def encoder(
 ) -> keras.Model:
     """An encoder, from image (B, H, W, 3) in 0..255 to taps {"c1": (B, h, w, D), ...}.
 
-    source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector); the name of published weights, such
+    source: a .keras file with an encoder (RUN/models/encoder.keras, or a detector), a folder that `push` filled, or
+        hf://OWNER/NAME; the name of published weights, such
         as "yolov3-tiny" (`presets.PRESETS`), which are downloaded once; the name of an encoder with random weights,
         such as "small" or "resnet50" (`encoders.ENCODERS`; "resnet-50" with a hyphen has weights of ImageNet); or any
         image model, such as one of keras.applications, whose layers are copied; a model that gives taps already is
@@ -268,7 +269,7 @@ def load(path: str | Path) -> trained.AnyPredictor:
 
     Raises UserError for other files.
     """
-    return trained.open_predictor(sharing.local(path))
+    return trained.open_predictor(path)
 
 
 def from_preset(source: str | Path) -> keras.Model:
@@ -277,7 +278,7 @@ def from_preset(source: str | Path) -> keras.Model:
 
     Raises UserError for other files.
     """
-    model, about = trained.stored(sharing.local(source))
+    model, about = trained.stored(source)
     model.about = about
     return model
 
@@ -291,8 +292,9 @@ def push(model: keras.Model | str | Path, to: str | Path, about: About | None = 
     Returns where it is. Raises UserError for a folder with files of a model, and where Hugging Face refuses.
     """
     if not isinstance(model, keras.Model):
-        trained.stored(model)
-        return sharing.push(Path(model), model_card.of_model(Path(model), sharing.MODEL), to)
+        path = sharing.local(model)
+        trained.stored(path)
+        return sharing.push(path, model_card.of_model(path, sharing.MODEL), to)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{model.name}.keras"
         save(model, path, about)

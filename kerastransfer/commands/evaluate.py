@@ -29,7 +29,7 @@ def evaluate(
     """Score a .keras or .tflite file on the test images of a data set.
 
     Args:
-        model: A .keras file of a run, or a .tflite file that was exported from one.
+        model: A .keras file of a run, a .tflite file that was exported from one, or `hf://OWNER/NAME`.
         data: A folder or an annotation file in a known layout, `tfds:NAME`, or drawn scenes (`toy`, `toy-hard`).
         format: Layout of the data; `auto` detects it.
         classes: Use only the classes of these names; the default is all. What is left out counts as background.

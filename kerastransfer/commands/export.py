@@ -27,7 +27,7 @@ def export(
     """Export a .keras file as SavedModel and as LiteRT files in float32, float16 and int8; each is checked on images.
 
     Args:
-        model: A .keras file of a run.
+        model: A .keras file of a run, or `hf://OWNER/NAME`.
         data: The data set for calibration and test images; by default the one that the run was trained on.
         format: Layout of the data; `auto` detects it.
         classes: Use only the classes of these names; the default is all. What is left out counts as background.

@@ -33,7 +33,7 @@ def predict(
     """Run a .keras or .tflite file on photos, videos or a camera; writes overlays, and predictions.json.
 
     Args:
-        model: A .keras file of a run, or a .tflite file that was exported from one.
+        model: A .keras file of a run, a .tflite file that was exported from one, or `hf://OWNER/NAME`.
         images: Photos, videos, folders of these (with all folders below), patterns ("img*.jpg"), or camera:0.
         camera: Number of a camera, as camera:0; Ctrl-C ends it.
         every: Of a video or camera, predict every so many frames.

@@ -10,7 +10,7 @@ from kerastransfer.analysis.material import Classified, Detected, Features, Mate
 from kerastransfer.errors import UserError
 from kerastransfer.phases import study_material
 from kerastransfer.phases.studies import StudiesConfig
-from kerastransfer.runs import trained
+from kerastransfer.runs import sharing, trained
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.tasks import TASKS
@@ -92,7 +92,7 @@ def task(path: str | Path) -> str | None:
     """The task of a whole model; None for an encoder alone."""
     if trained.is_name(path):
         return "detection" if str(path) in presets.DETECTORS else None
-    if not Path(path).with_suffix(".json").is_file():
+    if not sharing.local(path).with_suffix(".json").is_file():
         return None
     return trained.stored(path)[1].task
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastransfer import __version__, files, presets
+from kerastransfer.runs import sharing
 
 PIPELINES = {
     "detection": "object-detection",
@@ -51,7 +52,7 @@ def card(title: str, models: Mapping[Path, Mapping[str, Any]], file: str | None 
     return "\n".join(
         [
             *_front(tasks),
-            f"# {title}",
+            f"# {plain(title)}",
             "",
             f"Made with kerastransfer {__version__} (Keras 3).",
             "",
@@ -102,8 +103,13 @@ def _data(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[s
     # The name of a folder, not where it is on the owner's disk.
     yield f"- data: {plain(Path(str(metrics['data'])).name)}, split by rule `{settings.get('split', 'auto')}`"
     yield f"- seed: {', '.join(map(str, seeds))}"
-    yield from (f"- `--{name} {settings[name]}`" for name in STARTS if settings.get(name))
+    yield from (f"- `--{name} {_start(settings[name])}`" for name in STARTS if settings.get(name))
     yield ""
+
+
+def _start(source: str) -> str:
+    """A name or an address as it is, of a file its name alone."""
+    return source if source.startswith((presets.HUB, sharing.HUGGING_FACE)) else Path(source).name
 
 
 def _scores(models: Mapping[Path, Mapping[str, Any]], metrics: Mapping[str, Any]) -> Iterator[str]:

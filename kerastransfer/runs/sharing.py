@@ -18,20 +18,35 @@ FILES = (MODEL, "model.json", "README.md")
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+def is_address(source: str | Path) -> bool:
+    """Whether this names a repository of Hugging Face. A `Path` keeps only one of the slashes."""
+    return _posix(source).startswith(HUGGING_FACE[:-1])
+
+
+def is_shared(source: str | Path) -> bool:
+    """Whether this is an address, or a folder that `push` filled. Raises UserError, before anything is downloaded, for
+    an address that cannot be one."""
+    if is_address(source):
+        _repository(source)
+        _hub()
+        return True
+    return (Path(source) / MODEL).is_file()
+
+
 def push(model: Path, card: str, to: str | Path) -> str:
     """Copy NAME.keras and NAME.json, with a model card, to the folder or the repository `to`; returns where they are.
 
     The repository is created if there is none. Raises UserError for a folder that holds one of the files already, and
     where Hugging Face refuses.
     """
-    if not str(to).startswith(HUGGING_FACE):
+    if not is_address(to):
         folder = Path(to).expanduser()
         there = [name for name in FILES if (folder / name).exists()]
         if there:
             raise UserError(f"{folder / there[0]} would be replaced; choose another folder, or remove it first")
         _fill(folder, model, card)
         return str(folder)
-    repository = _repository(str(to))
+    repository = _repository(to)
     hub = _hub()
     with tempfile.TemporaryDirectory() as temporary:
         _fill(Path(temporary), model, card)
@@ -49,10 +64,10 @@ def push(model: Path, card: str, to: str | Path) -> str:
 def local(source: str | Path) -> Path:
     """The .keras file of `source`: itself, or that in a folder that `push` filled, or in a repository of Hugging Face,
     which is downloaded once. Raises UserError."""
-    if not str(source).startswith(HUGGING_FACE):
+    if not is_address(source):
         path = Path(source)
         return path / MODEL if (path / MODEL).is_file() else path
-    repository = _repository(str(source))
+    repository = _repository(source)
     hub = _hub()
     try:
         folder = hub.snapshot_download(repository, allow_patterns=list(FILES))
@@ -75,10 +90,14 @@ def _fill(folder: Path, model: Path, card: str) -> None:
     files.write_text(folder / "README.md", card)
 
 
-def _repository(address: str) -> str:
-    name = address.removeprefix(HUGGING_FACE)
+def _posix(source: str | Path) -> str:
+    return source.as_posix() if isinstance(source, Path) else str(source)
+
+
+def _repository(address: str | Path) -> str:
+    name = _posix(address).removeprefix(HUGGING_FACE[:-1]).removeprefix("/")
     if not REPOSITORY.fullmatch(name):
-        raise UserError(f"{address}: is not the address of a repository; give {HUGGING_FACE}OWNER/NAME")
+        raise UserError(f"{address} is not the address of a repository; give {HUGGING_FACE}OWNER/NAME")
     return name
 
 

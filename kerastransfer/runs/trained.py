@@ -4,7 +4,8 @@
      "decoder": {"class_name": "YoloV1Codec", "config": {"num_classes": 2, ...}, ...}}
 
 The .keras file holds the network itself, whose outputs are raw predictions or logits; the decoder turns them into
-annotations. Importing this module imports neither Keras nor TensorFlow, because .tflite files run without them.
+annotations. In place of such a file, a folder that `sharing.push` filled is taken everywhere, and hf://OWNER/NAME.
+Importing this module imports neither Keras nor TensorFlow, because .tflite files run without them.
 """
 
 from pathlib import Path
@@ -16,6 +17,7 @@ from kerastransfer import files, presets
 from kerastransfer.detectors.detector import Start
 from kerastransfer.errors import UserError
 from kerastransfer.flags import some
+from kerastransfer.runs import sharing
 from kerastransfer.runs.command_line import import_keras
 from kerastransfer.tasks import TASKS, description
 from kerastransfer.tasks.about import About
@@ -74,6 +76,7 @@ def stored(path: str | Path) -> "tuple[keras.Model, About]":
 
     Raises UserError if either file is missing, damaged, or not from this package.
     """
+    path = sharing.local(path)
     _refuse_folder(path)
     _refuse_bare_weights(path)
     model = _network(path)
@@ -106,6 +109,7 @@ def exported(path: str | Path) -> "tuple[keras.Model, About]":
 
     Raises UserError as `stored` does.
     """
+    path = sharing.local(path)
     network, about = stored(path)
     task = TASKS[about.task]
     try:
@@ -149,6 +153,7 @@ def encoder(path: str | Path) -> "keras.Model":
         found = pretrained.encoder(str(path))
         _thaw(found)
         return found
+    path = sharing.local(path)
     _refuse_bare_weights(path)
     model = _network(path)
     _thaw(model)
@@ -206,21 +211,21 @@ def is_name(path: str | Path) -> bool:
 
 
 def require(path: str, flag: str) -> None:
-    """Raises UserError, before anything is read, unless this is a file or the name of published weights."""
+    """Raises UserError, before anything is read, unless this is a model or the name of published weights."""
     if is_name(path):
         presets.detector(path)
-    elif not Path(path).is_file():
+    elif not sharing.is_shared(path) and not Path(path).is_file():
         raise UserError(f"{flag} {path}: no such file; give RUN/models/yolov3.keras, or a name ({NAMES})")
 
 
 def require_encoder(path: str, flag: str = "--encoder") -> None:
-    """Raises UserError, before anything is read, unless this is a file or the name of published weights."""
+    """Raises UserError, before anything is read, unless this is a model or the name of published weights."""
     if is_name(path):
         if not path.startswith(presets.HUB):
             presets.preset(path)
         return
     _refuse_bare_weights(path)
-    if not Path(path).is_file():
+    if not sharing.is_shared(path) and not Path(path).is_file():
         names = ", ".join(presets.PRESETS)
         raise UserError(f"{flag} {path}: no such file; give RUN/models/encoder.keras, or a name ({names})")
 
@@ -246,6 +251,7 @@ def _refuse_folder(path):
 
 def open_predictor(path: str | Path) -> AnyPredictor:
     """The model in a .keras file that this package wrote, or in a .tflite file that it exported. Raises UserError."""
+    path = sharing.local(path)
     _refuse_folder(path)
     suffix = Path(path).suffix
     if suffix == ".tflite":

@@ -2,11 +2,12 @@
 
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 from kerastransfer.errors import UserError
-from kerastransfer.runs import model_card, sharing
+from kerastransfer.runs import model_card, sharing, trained
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,33 @@ def test_hugging_face_gives_the_model_back(segmenter, hub, tmp_path):
     assert same(kt.from_preset("hf://me/net"), segmenter)
 
 
+@pytest.mark.slow
+def test_other_recipes_take_what_was_pushed(segmenter, hub, tmp_path, monkeypatch):
+    import kerastransfer as kt
+
+    monkeypatch.chdir(tmp_path)
+    for to in ("hf://me/net", "shared"):
+        kt.push(segmenter, to)
+        # Recipes make a path of it.
+        for source in (to, Path(to)):
+            trained.require(source, "--start")
+            trained.require_encoder(source)
+            assert same(trained.encoder(source), segmenter.get_layer("encoder"))
+            assert trained.open_predictor(source).about.labels == segmenter.about.labels
+            assert same(kt.encoder(source), segmenter.get_layer("encoder"))
+    kt.push("shared", "again")
+    assert same(kt.from_preset("again"), segmenter)
+
+
+def test_an_address_is_checked_before_anything_is_downloaded(hub):
+    for require in (lambda source: trained.require(source, "--start"), trained.require_encoder):
+        with pytest.raises(UserError, match="hf://net is not the address of a repository"):
+            require("hf://net")
+        require("hf://me/net")
+
+
 def test_mistakes_have_one_line(hub, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"hf://net: is not the address .* give hf://OWNER/NAME"):
+    with pytest.raises(UserError, match=r"hf://net is not the address .* give hf://OWNER/NAME"):
         sharing.local("hf://net")
     with pytest.raises(UserError, match=r"hf://me/none: cannot be downloaded \(404\); check"):
         sharing.local("hf://me/none")
@@ -96,11 +122,14 @@ def test_a_card_says_what_the_model_is_for_and_its_licence(tmp_path):
     files.write_json(
         tmp_path / "metrics.json", {"recipe": "detector", "data": "/home/me/photos", "seed": 3, "results": results}
     )
-    (tmp_path / "config.toml").write_text('start = "yolov3-tiny"\nencoder = ""\nsplit = "owner"\n')
+    (tmp_path / "config.toml").write_text(
+        'start = "yolov3-tiny"\nencoder = "/home/me/runs/encoder.keras"\nsplit = "owner"\n'
+    )
     card = model_card.of_run(tmp_path)
     assert card.startswith("---\nlibrary_name: keras\npipeline_tag: object-detection\n")
     row = "| `yolov3.keras` | finds objects in boxes | 64 x 96 pixels, RGB in 0..255, letterbox | \\<b\\>, x\\_y |"
     assert row in card
+    assert "- `--encoder encoder.keras`" in card
     assert "- data: photos, split by rule `owner`" in card and "/home" not in card
     assert "| yolov3 | AP50 | 0.5123 |" in card and "other" not in card and "AP50/" not in card
     from kerastransfer.presets import PRESETS
