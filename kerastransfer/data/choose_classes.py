@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kerastransfer.data.dataset import FIELDS, Dataset, Example, Sample
+from kerastransfer.data.dataset import FIELDS, BadSampleError, Dataset, Example, Sample
 from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest, some
 from kerastransfer.vocabulary import VOID
@@ -130,11 +130,20 @@ def _sample(sample: Sample, tables: dict[str, np.ndarray]) -> Sample | None:
     fields = sample.fields
     table = tables["image_classes"]
     # Only where some label is left out is there a need to read it.
-    if "label" in fields and LEFT_OUT in table and table[int(sample.annotations("label")["label"])] == LEFT_OUT:
+    if "label" in fields and LEFT_OUT in table and _left_out(sample, table):
         fields = fields - {"label"}
     if not fields and sample.fields:
         return None
     return dataclasses.replace(sample, read=_Renumbered(sample, fields, tables), fields=fields)
+
+
+def _left_out(sample: Sample, table: np.ndarray) -> bool:
+    """Whether the label of an image is one that `table` leaves out."""
+    try:
+        return bool(table[int(sample.annotations("label")["label"])] == LEFT_OUT)
+    except BadSampleError:
+        # It was damaged since the run that goes on began, which had it, so its label is one of the chosen.
+        return False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -148,10 +157,16 @@ class _Renumbered:
     def __call__(self) -> Example:
         return self._renumbered(self.sample.read())
 
-    def annotations(self, fields: frozenset[str]) -> Example:
+    def example(self, fields: frozenset[str]) -> Example:
+        return self._renumbered(self.sample.example(*self._needed(fields)))
+
+    def _needed(self, fields: frozenset[str]) -> frozenset[str]:
         wanted = fields & self.fields
         # The labels tell which masks stay.
-        boxed = wanted | {"boxes"} if "masks" in wanted else wanted
+        return wanted | {"boxes"} if "masks" in wanted else wanted
+
+    def annotations(self, fields: frozenset[str]) -> Example:
+        wanted, boxed = fields & self.fields, self._needed(fields)
         example = self._renumbered(self.sample.annotations(*boxed))
         return example if boxed == wanted or "boxes" in fields else _without(example, FIELDS["boxes"])
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from kerastransfer.data.dataset import FIELDS, Dataset, Example, Sample, part, taught
+from kerastransfer.data.dataset import FIELDS, BadSampleError, Dataset, Example, Sample, part, taught
 from kerastransfer.data.layouts.objects import corners_of, objects, painted
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
@@ -124,13 +124,21 @@ class _Labelled:
     def __call__(self) -> Example:
         return self.sample.read() | {"label": self._label()}
 
+    def example(self, fields: frozenset[str]) -> Example:
+        label = {"label": self._label()} if "label" in fields else {}
+        return self.sample.example(*(fields - {"label"})) | label
+
     def annotations(self, fields: frozenset[str]) -> Example:
         label = {"label": self._label()} if "label" in fields else {}
         return self.sample.annotations(*(fields - {"label"})) | label
 
     def found(self) -> bool:
         """Whether there is an object to take the label from."""
-        return bool(taught(self.sample.annotations("boxes")).any())
+        try:
+            return bool(taught(self.sample.annotations("boxes")).any())
+        except BadSampleError:
+            # It was damaged since the run that goes on began, and keeps its place.
+            return True
 
     def _label(self) -> np.ndarray:
         example = self.sample.annotations("boxes")
@@ -147,6 +155,9 @@ class _Painted:
     def __call__(self) -> Example:
         example = self.sample.read()
         return example | {"segmentation": painted(example)}
+
+    def example(self, fields: frozenset[str]) -> Example:
+        return self() if "segmentation" in fields else self.sample.example(*fields)
 
     def annotations(self, fields: frozenset[str]) -> Example:
         if "segmentation" not in fields:

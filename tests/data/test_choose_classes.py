@@ -3,7 +3,7 @@ import pytest
 
 from kerastransfer.data import datasets
 from kerastransfer.data.choose_classes import chosen, renamed
-from kerastransfer.data.dataset import Dataset, Sample
+from kerastransfer.data.dataset import FIELDS, Dataset, Sample, part
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
@@ -131,3 +131,39 @@ def test_classes_of_a_folder(tmp_path, draw):
     dataset = datasets.load(tmp_path, merge=["person=man,woman"])
     assert dataset.image_classes == ("dog", "person")
     assert {s.name: int(s.annotations("label")["label"]) for s in dataset} == {"dog/1": 0, "man/1": 1, "woman/1": 1}
+
+
+class Asked:
+    """Reads `example()`, and remembers the fields that were asked for."""
+
+    def __init__(self):
+        self.fields = []
+
+    def __call__(self):
+        return self.example(frozenset(("boxes", "masks", "segmentation")))
+
+    def example(self, fields):
+        self.fields.append(fields)
+        return {"image": example()["image"]} | part(example(), fields)
+
+
+@pytest.mark.parametrize(
+    ("asked", "read"), [("boxes", {"boxes"}), ("masks", {"boxes", "masks"}), ("segmentation", {"segmentation"})]
+)
+def test_what_is_not_asked_for_is_not_read(asked, read):
+    reader = Asked()
+    sample = Sample("a", reader, frozenset(("boxes", "masks", "segmentation")))
+    dataset = chosen(Dataset("set", (sample,), NAMES, ("background", *NAMES)), ["dog", "man"])
+    found, whole = dataset[0].example(asked), dataset[0].read()
+    assert reader.fields[0] == read
+    for name in FIELDS[asked]:
+        np.testing.assert_array_equal(found.get(name, ()), whole.get(name, ()))
+
+
+def test_a_damaged_image_of_a_run_that_goes_on_keeps_its_place(tmp_path, draw):
+    for name in ("man/1", "man/2", "woman/1", "dog/1"):
+        draw(tmp_path / f"{name}.jpg")
+    names = [sample.name for sample in datasets.load(tmp_path, classes=["man", "dog"])]
+    (tmp_path / "man/1.jpg").write_bytes(b"damaged")
+    again = datasets.load(tmp_path, classes=["man", "dog"], trusted=names)
+    assert [sample.name for sample in again] == names
