@@ -14,9 +14,10 @@ SHARE_OF_MEMORY = 0.5
 SHARE_OF_DISK = 0.8
 # Samples whose objects are counted, to tell how much room masks take.
 COUNTED = 100
+# Of versions 2 and 1: the limit, what is used, and of what.
 CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    tuple(f"/sys/fs/cgroup/memory.{name}" for name in ("max", "current", "stat")),
+    tuple(f"/sys/fs/cgroup/memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")),
 )
 
 
@@ -64,14 +65,26 @@ def chosen(cache: str, needed: int, folder: Path, *, kept: bool = False) -> tupl
 def free_memory() -> int | None:
     """Bytes that can be taken without swapping, within the limit of a container; None where the system does not say."""
     free = _available()
-    for limit, used in CGROUPS:
+    for limit, used, parts in CGROUPS:
         try:
-            left = int(Path(limit).read_text()) - int(Path(used).read_text())
+            left = int(Path(limit).read_text()) - int(Path(used).read_text()) + _files(Path(parts))
         except (OSError, ValueError):
             # No such group, or "max", which is no limit.
             continue
         free = max(0, left) if free is None else max(0, min(free, left))
     return free
+
+
+def _files(parts: Path) -> int:
+    """Bytes of a container's memory that hold the content of files, as those that were read to check the data: the
+    system gives them to whoever asks."""
+    try:
+        values = dict(line.split() for line in parts.read_text().splitlines())
+        # Version 1 counts what is below the group under the longer names.
+        kinds = ("active_file", "inactive_file")
+        return sum(int(values.get(f"total_{kind}", values.get(kind, 0))) for kind in kinds)
+    except (OSError, ValueError):
+        return 0
 
 
 def _available() -> int | None:

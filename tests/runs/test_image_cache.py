@@ -65,8 +65,13 @@ def test_what_was_asked_for(free, tmp_path):
 def test_a_container_has_a_limit_of_its_own(monkeypatch, tmp_path):
     (tmp_path / "max").write_text("3000\n")
     (tmp_path / "current").write_text("1000\n")
-    monkeypatch.setattr(image_cache, "CGROUPS", ((str(tmp_path / "max"), str(tmp_path / "current")),))
+    monkeypatch.setattr(image_cache, "CGROUPS", (tuple(str(tmp_path / name) for name in ("max", "current", "stat")),))
     assert image_cache.free_memory() == 2000
+    # What was read of files does not stand in the way.
+    (tmp_path / "stat").write_text("anon 300\ninactive_file 500\nactive_file 100\n")
+    assert image_cache.free_memory() == 2600
+    (tmp_path / "stat").write_text("inactive_file 1\ntotal_inactive_file 500\ntotal_active_file 0\n")
+    assert image_cache.free_memory() == 2500
     (tmp_path / "max").write_text("max\n")
     assert image_cache.free_memory() == image_cache._available() or np.isfinite(image_cache.free_memory())
     monkeypatch.setattr(image_cache, "_available", lambda: None)
