@@ -49,7 +49,7 @@ def evaluate(
     predictor = trained.open_predictor(model)
     task, labels = TASKS[predictor.about.task], predictor.about.labels
     chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
-    test = parts(data, format, split, max_bad, task.FIELD, map=map, labels=labels, **chosen)[1]
+    test = parts(data, format, split, task.FIELD, max_bad=max_bad, map=map, labels=labels, **chosen)[1]
     unknown = [name for name in task.classes(test) if name not in labels]
     scores = task.score(predictor.predict, test, labels, bar("scoring")).metrics
     if unknown:

@@ -49,7 +49,7 @@ def export(
         data, format, split, chosen = _trained_on(model)
     else:
         chosen = {"classes": classes, "merge": merge, "allow_outside": allow_outside}
-    train, test = parts(data, format, split, 0.01, task.FIELD, **chosen)
+    train, test = parts(data, format, split, task.FIELD, **chosen)
     from kerastransfer.export.parity import ParityError
 
     try:
@@ -62,13 +62,14 @@ def export(
 
 
 def _trained_on(model: str) -> tuple[str, str, str, dict[str, Any]]:
-    """data, format, split and the choice of classes of the run that a model (RUN/models/NAME.keras) belongs to."""
+    """data, format, split and what else chose its samples, of the run that a model (RUN/models/NAME.keras) is of."""
     settings = Path(model).resolve().parent.parent / "config.toml"
     try:
         stored = tomllib.loads(settings.read_text(encoding="utf-8"))
         data, format, split = stored["data"], stored["format"], stored["split"]
         # Runs of older versions chose no classes.
-        chosen = {name: stored[name] for name in ("classes", "merge", "allow_outside") if name in stored}
+        names = ("classes", "merge", "allow_outside", "max_bad")
+        chosen = {name: stored[name] for name in names if name in stored}
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{model} is not in the folder of a run, so its data is not known; give --data") from error
     if data.partition(":")[0] not in (*DRAWN, "tfds") and not Path(data).expanduser().exists():
