@@ -4,6 +4,7 @@ import ast
 import graphlib
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,13 @@ def imported(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "kerastransfer")
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+
+
+def test_the_table_of_floors_in_the_documentation_is_this_one():
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", text, re.MULTILINE)
+    told = {int(number): set(re.findall(r"`(\w+)`", rooms)) for number, rooms in rows}
+    assert told == {number: set(rooms) for number, rooms in enumerate(FLOORS, start=1)}
 
 
 @pytest.mark.parametrize("path", MODULES.values(), ids=lambda p: str(p.relative_to(PACKAGE)))

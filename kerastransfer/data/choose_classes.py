@@ -4,7 +4,7 @@ Names mean the classes of boxes, of the segmentation and of images alike. Each o
 of the chosen names. Classes keep their order; merged ones stand in the place of the first of them.
 
 What is left out is as if nobody had annotated it. An object is removed, and its image stays, without objects if these
-were all: it shows what the detector shall not find. In a segmentation a left out class becomes background, not void:
+were all: it shows what the detector should not find. In a segmentation a left out class becomes background, not void:
 its pixels are none of the chosen classes, which is what background says, and a model that never saw them as background
 would find the chosen classes there. An image whose own label is left out has no label.
 """
