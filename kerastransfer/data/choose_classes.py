@@ -28,6 +28,9 @@ def chosen(dataset: Dataset, classes: Sequence[str] = (), merge: Sequence[str] =
     merge: "NEW=OLD,OLD,...", each. Raises UserError for names that the data does not have, for a class in two merges,
     and if a segmentation or the labels of images would keep a single class, which nothing can be told from.
     """
+    for name, given in (("classes", classes), ("merge", merge)):
+        if isinstance(given, str):
+            raise UserError(f"{name} {given!r}: give a sequence of names, as in [{given!r}]")
     if not classes and not merge:
         return dataset
     return _changed(dataset, _merges(dataset, merge), tuple(classes))

@@ -23,6 +23,7 @@ so that `--help` answers immediately.
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import tomllib
@@ -110,6 +111,7 @@ class RunConfig:
                 raise UserError(
                     f"the settings in {name} are not those of {flag(by)} {getattr(self, by)}; leave them out"
                 )
+        _refuse_text(self)
         require_positive(self, "batch_size")
         for seed in (self.seed, *self.seeds):
             if not 0 <= seed <= LARGEST_SEED:
@@ -248,7 +250,7 @@ def _defaults(Config: type) -> dict[str, Any]:
 
 def _fields(Config: type, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The values of a file, or of a table in it, with the types of the fields of `Config`. Raises UserError."""
-    kinds = typing.get_type_hints(Config)
+    kinds = _kinds(Config)
     names = [field.name for field in dataclasses.fields(Config) if field.name not in getattr(Config, "CHOSEN", {})]
     typed = {}
     for name, value in values.items():
@@ -293,6 +295,24 @@ def to_toml(config: Any) -> str:
 
 def _lines(values: Mapping[str, Any]) -> str:
     return "".join(f"{name} = {_toml(value)}\n" for name, value in values.items() if value is not None)
+
+
+def _refuse_text(config: Any) -> None:
+    """Raises UserError for text in place of a number, or of several values, whose letters would be taken for them."""
+    kinds = _kinds(type(config))
+    for name, value in vars(config).items():
+        if not isinstance(value, str):
+            continue
+        kind = kinds[name]
+        if typing.get_origin(kind) is tuple:
+            raise UserError(f"{name} is {value!r}; it must be several values, as in ({value!r},)")
+        try:
+            _typed(value, kind)
+        except TypeError as error:
+            raise UserError(f"{name} is {value!r}; it must be {error}") from error
+
+
+_kinds = functools.cache(typing.get_type_hints)
 
 
 def _typed(value: Any, kind: Any) -> Any:

@@ -95,6 +95,8 @@ def test_images_whose_label_is_left_out():
         (["man"], ["person=man,woman"], "--classes man: --merge makes it person; choose that"),
         ([], ["background=man,woman,dog"], "leave one class, background, of 4 in the segmentation; keep two"),
         (["background"], [], "leave one class, background, of 4 in the segmentation"),
+        ("dog", [], r"classes 'dog': give a sequence of names, as in \['dog'\]"),
+        ([], "person=man", r"merge 'person=man': give a sequence"),
     ],
 )
 def test_mistakes(classes, merge, message):

@@ -347,3 +347,18 @@ def test_the_choice_of_classes_is_kept_with_the_run(tmp_path):
     (tmp_path / "config.toml").write_text(settings.to_toml(given))
     assert settings.read(settings.CommonConfig, tmp_path / "config.toml") == given
     assert {"classes", "merge", "allow_outside"} <= settings.fixed(given).keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"batch_size": "3"}, "batch_size is '3'; it must be a whole number"),
+        ({"fraction": "0.5"}, "fraction is '0.5'; it must be a number"),
+        ({"quiet": "yes"}, "quiet is 'yes'; it must be true or false"),
+        ({"split": "owners"}, "split is 'owners'; it must be one of 'auto', 'owner', 'every_fifth'"),
+        ({"classes": "person"}, r"classes is 'person'; it must be several values, as in \('person',\)"),
+    ],
+)
+def test_text_in_place_of_other_values(given, message):
+    with pytest.raises(UserError, match=message):
+        settings.CommonConfig(**given)
