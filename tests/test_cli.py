@@ -158,7 +158,7 @@ def test_run_finds_the_recipe_by_the_folder_of_its_settings(flags, started, tmp_
         (["predict", "{tmp}/no.keras", "{photos}"], "no such file"),
         (["predict", "{tmp}/no.tflite", "{photos}"], "cannot be read"),
         (["predict", "model.pt", "{photos}"], "give a .keras or a .tflite file"),
-        (["predict", "model.keras", "{tmp}"], "no picture in this folder"),
+        (["predict", "model.keras", "{tmp}"], "no pictures or videos in this folder"),
         (["evaluate", "{tmp}/no.tflite", "toy"], "cannot be read"),
         (["evaluate", "model.pt", "toy"], "give a .keras or a .tflite file"),
         (["export", "{tmp}/no.keras"], "no such file"),
@@ -532,7 +532,7 @@ def test_the_data_of_a_run_that_is_not_here_is_named_with_its_settings(trained_m
     (tmp_path / "run" / "config.toml").write_text('data = "photos"\nformat = "auto"\nsplit = "auto"\n')
     assert code_of(["export", copied, "--output", tmp_path / "out"]) == 2
     error = capsys.readouterr().err
-    assert "config.toml: the run was trained on photos, which is not there" in error and "give --data" in error
+    assert "config.toml: the run was trained on photos, which does not exist here" in error and "give --data" in error
 
 
 def test_a_picture_of_too_many_pixels_is_left_out_in_one_line(trained_models, tmp_path):

@@ -24,7 +24,7 @@ def compare(runs: Runs, /, *, output: Path | None = None, overwrite: bool = Fals
     """
     if output is not None:
         if output.suffix != ".html":
-            raise UserError(f"--output {output} is no page; give a name that ends in .html")
+            raise UserError(f"--output {output} is not a page; give a name that ends in .html")
         output_files.refuse_to_replace([output], overwrite)
     from kerastransfer.runs import comparing
 
@@ -37,7 +37,7 @@ def compare(runs: Runs, /, *, output: Path | None = None, overwrite: bool = Fals
     for one in apart:
         print(printed(_sentence(one)))
     if not apart:
-        print("no two models of these runs have the same task, so there is no difference to tell")
+        print("no two models of these runs have the same task, so there is no difference to show")
     if output is not None:
         _write_page(found, apart, output, shlex.join(["kerastransfer", "compare", *runs]))
         print(output)

@@ -73,5 +73,5 @@ def _trained_on(model: str) -> tuple[str, str, str, dict[str, Any]]:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{model} is not in the folder of a run, so its data is not known; give --data") from error
     if data.partition(":")[0] not in (*DRAWN, "tfds") and not Path(data).expanduser().exists():
-        raise UserError(f"{settings}: the run was trained on {data}, which is not there as seen from here; give --data")
+        raise UserError(f"{settings}: the run was trained on {data}, which does not exist here; give --data")
     return data, format, split, chosen

@@ -75,7 +75,7 @@ def predict(
                 continue
             done += 1
             add(entry | {"overlay": overlays[name].relative_to(output).as_posix()})
-    print(f"{results}, with overlays of {done} images beside it")
+    print(f"{results}, with {done} overlay{'' if done == 1 else 's'} beside it")
     if left_out:
         raise UserError(f"{left_out} of {len(given)} images could not be read and were left out")
 

@@ -80,7 +80,7 @@ def _inside(folder: Path, output: Path) -> list[tuple[str, Source]]:
     ]
     if not found:
         endings = ", ".join((*PICTURES, *VIDEOS))
-        raise UserError(f"{folder}: no picture in this folder, nor a video; it needs files that end in {endings}")
+        raise UserError(f"{folder}: no pictures or videos in this folder; it needs files that end in {endings}")
     return found
 
 

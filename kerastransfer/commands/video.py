@@ -86,7 +86,7 @@ def writing(path: str | os.PathLike, rate: float) -> Iterator[Callable[[np.ndarr
             if writer is not None:
                 writer.release()
         if written != _count(cv2, temporary):
-            raise UserError(f"{path}: the video could not be written whole; look whether the disk is full")
+            raise UserError(f"{path}: the video could not be written completely; check whether the disk is full")
 
 
 def _count(cv2: Any, path: Path) -> int:

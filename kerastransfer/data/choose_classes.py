@@ -114,7 +114,7 @@ def _require_two(dataset: Dataset, table: tuple[tuple[str, ...], dict], old: tup
     if len(names) == 1 < len(old):
         raise UserError(
             f"{dataset.name}: --classes and --merge leave one class, {names[0]}, of {len(old)} in the {what}; keep "
-            "two, for one cannot be told from anything"
+            "two, because one alone cannot be told from anything"
         )
 
 

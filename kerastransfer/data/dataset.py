@@ -32,7 +32,7 @@ _listener: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("li
 
 
 def remark(text: str) -> None:
-    """Say what a person should know of the sample that is being read, which is used all the same. `datasets.load`
+    """Say what a person should know of the sample that is being read, which is used anyway. `datasets.load`
     collects these by their text, so it names no sample."""
     heard = _listener.get()
     if heard is not None:

@@ -49,7 +49,7 @@ def load(
     remembered (see `checked`), so the next call decodes nothing unless a file has changed.
     trusted: names of samples that stay, also if they are bad.
     classes, merge: which classes are read, and which are one (`choose_classes`). allow_outside: read images that
-    annotations name, or links lead to, outside the data set's folder; they are bad samples else.
+    annotations name, or links lead to, outside the data set's folder; otherwise they are bad samples.
 
     Raises UserError where there is no such data or format, nothing good is left, or more than the share `max_bad` of
     the samples is bad; a single bad sample among good ones never stops.
@@ -120,8 +120,8 @@ def format_of(data: str | os.PathLike, *, allow_outside: bool = False) -> str:
         return found.layout
     if path.is_file():
         raise UserError(
-            f"{data} is a file, but no COCO json, data.yaml or list of images; give the folder of the data set (unpack "
-            "an archive first)"
+            f"{data} is a file, but not a COCO json, a data.yaml or a list of images; give the folder of the data set "
+            "(unpack an archive first)"
         )
     if next(path.rglob("*.nii*"), None):
         raise UserError(f"{data} holds volumes (NIfTI), not images; kerastransfer run genesis reads them")
@@ -131,7 +131,7 @@ def format_of(data: str | os.PathLike, *, allow_outside: bool = False) -> str:
         )
     raise UserError(
         f"{data} is in no known layout ({', '.join(LAYOUTS)}); give the folder that holds the annotations, "
-        "or name the layout with --format to hear what it lacks"
+        "or name the layout with --format to learn what it lacks"
     )
 
 

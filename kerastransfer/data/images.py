@@ -137,7 +137,7 @@ def _indices(image: Image.Image) -> np.ndarray:
             raise BadSampleError("it has colours where one index per pixel is needed; store it grey or with a palette")
         values = colours[..., 0]
     if values.dtype.kind not in "ui" or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-        raise BadSampleError("its values are no indices between 0 and 65535")
+        raise BadSampleError("its values are not indices between 0 and 65535")
     return values if values.dtype == np.uint8 else values.astype(np.uint16)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kerastransfer.data.dataset import BadSampleError
 
-REASON = "its file lies outside the folder of the data set; --allow-outside reads it all the same"
+REASON = "its file lies outside the folder of the data set; --allow-outside reads it anyway"
 
 _anywhere: contextvars.ContextVar[bool] = contextvars.ContextVar("anywhere", default=False)
 

@@ -21,7 +21,7 @@ def found(folder: Path) -> dict[str, tuple[Path, Path | None]]:
         return _pairs(folder, "imagesTr", "labelsTr", nifti.SUFFIXES)
     if (folder / "images").is_dir():
         return _pairs(folder, "images", "labels", (".npy",))
-    missing = "has neither imagesTr/ nor images/" if folder.is_dir() else "is no folder"
+    missing = "has neither imagesTr/ nor images/" if folder.is_dir() else "is not a folder"
     raise UserError(f"--data {folder} {missing}; volumes need {LAYOUTS}, or toy")
 
 

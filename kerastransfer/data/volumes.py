@@ -115,7 +115,7 @@ def normalised(image: np.ndarray) -> np.ndarray:
 def _toy(data):
     count = data.partition(":")[2] or str(TOY_COUNT)
     if not count.isdecimal() or not int(count):
-        raise UserError(f"--data {data}: {count!r} is no number of volumes; give toy, or toy:{TOY_COUNT}")
+        raise UserError(f"--data {data}: {count!r} is not a number of volumes; give toy, or toy:{TOY_COUNT}")
     drawn = [toy_volume(index) for index in range(int(count))]
     volumes = tuple(Volume(f"{index:04d}", normalised(image), labels) for index, (image, labels) in enumerate(drawn))
     return Volumes("toy", volumes, CLASSES)

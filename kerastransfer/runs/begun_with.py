@@ -28,13 +28,13 @@ def settle(config: CommonConfig, dataset: Dataset, before: frozenset[str] | None
     now = {sample.name for sample in dataset.samples}
     if before is not None and before != now:
         changes = [
-            f"{len(some)} {what} ({listed(sorted(some))})"
-            for what, some in (("are gone", before - now), ("are new", now - before))
+            f"{len(some)} {'is' if len(some) == 1 else 'are'} {what} ({listed(sorted(some))})"
+            for what, some in (("gone", before - now), ("new", now - before))
             if some
         ]
         raise UserError(
-            f"--data {config.data} has changed since the run began: of its images {', '.join(changes)}; put it back, "
-            f"or start again with --overwrite (to go on all the same, remove {Path(config.output) / FILE})"
+            f"--data {config.data} has changed since the run began: of its images, {' and '.join(changes)}; put it "
+            f"back, or start again with --overwrite (to go on anyway, remove {Path(config.output) / FILE})"
         )
     if leads and before is None and config.output and Path(config.output).is_dir():
         path = Path(config.output) / FILE

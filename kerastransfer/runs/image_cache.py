@@ -56,10 +56,10 @@ def chosen(cache: str, needed: int, folder: Path, *, kept: bool = False) -> tupl
     if memory is None or needed <= SHARE_OF_MEMORY * memory:
         return "memory", None
     room = free_disk(folder)
-    why = f"decoded images take {_size(needed)}, and of memory {_size(memory)} are free"
+    why = f"decoded images take {_size(needed)}, and {_size(memory)} of memory are free"
     if kept or needed <= SHARE_OF_DISK * room:
         return "disk", f"{why}; they are kept on the disk (--cache disk)"
-    return "none", f"{why}, of the disk {_size(room)}; they are decoded while training (--cache none)"
+    return "none", f"{why}, {_size(room)} of the disk; they are decoded while training (--cache none)"
 
 
 def free_memory() -> int | None:

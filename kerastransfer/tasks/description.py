@@ -26,7 +26,7 @@ def parsed(content: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(described, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     level = [described]
     for _ in range(DEEPEST):
         level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
@@ -51,7 +51,7 @@ def labels(described: Mapping[str, Any]) -> tuple[str, ...]:
         raise ValueError(f"labels is {_short(found)}; a list of names is needed")
     for name in found:
         if not isinstance(name, str) or not name or not name.isprintable() or len(name) > LONGEST_NAME:
-            raise ValueError(f"the label {_short(name)} is no printable name of at most {LONGEST_NAME} letters")
+            raise ValueError(f"the label {_short(name)} is not a printable name of at most {LONGEST_NAME} letters")
     return tuple(found)
 
 

@@ -243,7 +243,7 @@ def test_bad_arrays(arrays):
 
 
 def test_folders_that_hold_no_volumes(tmp_path):
-    with pytest.raises(UserError, match="is no folder; volumes need imagesTr"):
+    with pytest.raises(UserError, match="is not a folder; volumes need imagesTr"):
         volumes.load(tmp_path / "nowhere")
     with pytest.raises(UserError, match="has neither imagesTr/ nor images/"):
         volumes.load(tmp_path)
@@ -295,7 +295,7 @@ def test_drawn_volumes_are_always_the_same():
         shares = np.bincount(one.labels.ravel(), minlength=3) / one.labels.size
         assert shares[0] > 0.85 and shares[1:].min() > 0.003
     for data in ("toy:0", "toy:x"):
-        with pytest.raises(UserError, match="is no number of volumes"):
+        with pytest.raises(UserError, match="is not a number of volumes"):
             volumes.load(data)
     with pytest.raises(UserError, match="drawn volumes have no millimetres"):
         volumes.load("toy", spacing=(1.0, 1.0, 1.0))

@@ -35,8 +35,8 @@ def test_images_that_are_gone_or_new(config, tmp_path):
     (tmp_path / "photos/cat/2.png").rename(tmp_path / "photos/cat/99.png")
     (tmp_path / "photos/dog/3.png").unlink()
     words = (
-        r"has changed since the run began: of its images 2 are gone \(cat/2, dog/3\), 1 are new \(cat/99\); put it "
-        r"back, or start again with --overwrite \(to go on all the same, remove .*data.json\)"
+        r"has changed since the run began: of its images, 2 are gone \(cat/2, dog/3\) and 1 is new \(cat/99\); put it "
+        r"back, or start again with --overwrite \(to go on anyway, remove .*data.json\)"
     )
     with pytest.raises(UserError, match=words):
         load_data(config, "label")

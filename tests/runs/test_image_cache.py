@@ -38,9 +38,9 @@ def test_what_is_needed_is_what_is_kept(fields):
             6 * GB,
             9 * GB,
             "disk",
-            "decoded images take 4.0 GB, and of memory 6.0 GB are free; they are kept on the disk",
+            "decoded images take 4.0 GB, and 6.0 GB of memory are free; they are kept on the disk",
         ),
-        (6 * GB, 4 * GB, "none", "of memory 6.0 GB are free, of the disk 4.0 GB; they are decoded while training"),
+        (6 * GB, 4 * GB, "none", "6.0 GB of memory are free, 4.0 GB of the disk; they are decoded while training"),
     ],
 )
 def test_auto_takes_the_first_with_room_and_says_so(free, tmp_path, memory, disk, where, words):

@@ -44,7 +44,7 @@ def read(path: Path) -> DataYaml:
             found = next((one for one in (source, lower) if one is not None and one.exists()), None)
             if found is None and source is None:
                 raise UserError(
-                    f"{path}: {key}: {entry} lies outside the folder of the file; --allow-outside reads it all the same"
+                    f"{path}: {key}: {entry} lies outside the folder of the file; --allow-outside reads it anyway"
                 )
             if found is not None:
                 sources.append((split, found))
@@ -103,7 +103,7 @@ def _base(path: Path, text: str) -> Path:
         return path.parent
     if (inside := _inside(path, base, path.parent)) is None:
         raise UserError(
-            f"{path}: path: {stated[0]} lies outside the folder of the file; --allow-outside reads it all the same"
+            f"{path}: path: {stated[0]} lies outside the folder of the file; --allow-outside reads it anyway"
         )
     return inside
 
