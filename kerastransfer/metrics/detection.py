@@ -88,10 +88,10 @@ def coco_truth(
     and file names; classes keep those of `category_ids`, {class: id}, and others get ids above these.
 
     The area of an object, by which COCO separates small, medium and large objects, is the truth's `area`, for boxes as
-    well as masks, as in COCO's own files; if it is missing, that of the mask; without a mask, that of the box. A
-    An object that has a box of more than a pixel, but a mask without any, was never outlined: for masks its box is a
-    crowd, so that masks found in it are neither right nor wrong. A
-    difficult object has IGNORED_AREA and iscrowd 0, so that COCO's evaluators ignore it, but match it once and by IoU.
+    well as masks, as in COCO's own files; if it is missing, that of the mask; without a mask, that of the box. An
+    object that has a box of more than a pixel, but a mask without any, was never outlined: for masks its box is a
+    crowd, so that masks found in it are neither right nor wrong. A difficult object has IGNORED_AREA and iscrowd 0, so
+    that COCO's evaluators ignore it, but match it once and by IoU.
     """
     sizes, annotations, owners = {}, [], {}
     numbers = _category_ids(classes, category_ids or {})

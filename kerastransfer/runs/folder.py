@@ -10,7 +10,6 @@ report.html, transfer_report.json, claims.json, and the folders named in `FOLDER
 
 import csv
 import io
-import os
 import re
 import shutil
 import time
@@ -22,13 +21,7 @@ from typing import Any, Self
 from kerastransfer import __version__, files
 from kerastransfer.errors import UserError
 from kerastransfer.flags import flag
-from kerastransfer.runs import settings
-
-try:
-    import fcntl
-except ImportError:
-    # On Windows, two runs in the same folder are not noticed.
-    fcntl = None
+from kerastransfer.runs import lock, settings
 
 FOLDERS = ("figures", "models", "saved_model", "tflite", "predictions", "logs", "checkpoints")
 FILES = (
@@ -41,7 +34,6 @@ FILES = (
     "claims.json",
     "data.json",
 )
-LOCK = ".lock"
 # The beginning of config.toml, by which the folder of a run is recognised.
 HEADER = "# kerastransfer"
 # What `files.replacing` and `export.saved_model` leave behind when they are killed.
@@ -106,7 +98,7 @@ class RunFolder:
 
     def _leave_no_trace(self) -> None:
         """Remove the folder of a new run that failed before it had trained anything."""
-        before_training = ("grid.json", "config.toml", "data.json", LOCK)
+        before_training = ("grid.json", "config.toml", "data.json", lock.FILE)
         if {entry.name for entry in self.path.iterdir()} <= set(before_training):
             for name in before_training:
                 _remove(self.path / name)
@@ -179,17 +171,17 @@ class RunFolder:
             files.write_json(path, {**files.read_json(path, {}), model: report})
 
     def _claim(self) -> io.TextIOBase:
-        _refuse_in_use(self.path)
+        lock.refuse_in_use(self.path)
         self._refuse_unless_free()
-        lock = _lock(self.path)
+        held = lock.take(self.path)
         try:
             # Checked again, because another process may have used the folder before the lock was ours.
             self._refuse_unless_free()
             self._enter()
         except BaseException:
-            lock.close()
+            held.close()
             raise
-        return lock
+        return held
 
     def _refuse_unless_free(self) -> None:
         refuse_unless_free(self.path, self.config)
@@ -249,7 +241,7 @@ def check(recipe: str, config: settings.RunConfig) -> None:
     # Workers share a folder, which the first of them has claimed before the others look.
     if config.strategy in ("none", "mirrored"):
         path = Path(config.output or default_output(recipe, config.data))
-        _refuse_in_use(path)
+        lock.refuse_in_use(path)
         refuse_unless_free(path, config)
 
 
@@ -263,47 +255,9 @@ def default_output(recipe: str, data: str) -> str:
     return f"saved_models/{recipe}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
 
 
-def _refuse_in_use(folder: Path) -> None:
-    """Raises UserError while another process has the folder: a run there can be neither resumed nor removed."""
-    if not fcntl or not (folder / LOCK).is_file():
-        return
-    try:
-        with (folder / LOCK).open("r+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise _in_use(folder) from None
-    except OSError:
-        # Whatever is wrong with the folder is said when it is locked.
-        return
-
-
-def _in_use(folder: Path) -> UserError:
-    owner = (folder / LOCK).read_text(encoding="utf-8").strip()
-    return UserError(f"--output {folder} is in use by process {owner}; wait for it, or choose another --output")
-
-
-def _lock(folder: Path) -> io.TextIOBase:
-    """Lock the folder's lock file. The kernel releases the lock when the process dies, so no lock is ever stale."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a+", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--output {folder} cannot be written ({error.strerror}); choose another --output") from error
-    if fcntl:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise _in_use(folder) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-    return file
-
-
 def _ignored(name: str) -> bool:
     """Whether a file in the folder is irrelevant: the lock, or a leftover of a killed write."""
-    return name == LOCK or TEMPORARY.fullmatch(name) is not None
+    return name == lock.FILE or TEMPORARY.fullmatch(name) is not None
 
 
 def is_run(folder: Path) -> bool:
@@ -324,7 +278,7 @@ def _clear(folder: Path) -> None:
     for inner in cells:
         if is_run(inner):
             _clear(inner)
-            if {entry.name for entry in inner.iterdir()} <= {"config.toml", LOCK}:
+            if {entry.name for entry in inner.iterdir()} <= {"config.toml", lock.FILE}:
                 _remove(inner)
 
 
