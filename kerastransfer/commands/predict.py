@@ -63,7 +63,6 @@ def predict(
     done = left_out = 0
     with predictions.document(results, head) as add:
         for name, source in given.items():
-            entry = None
             try:
                 if source.moving:
                     entry = _video(predictor, source, overlays[name], score, every, frames)
@@ -74,7 +73,10 @@ def predict(
                 left_out += 1
                 continue
             done += 1
-            add(entry | {"overlay": overlays[name].relative_to(output).as_posix()})
+            overlay = overlays[name].relative_to(output)
+            if source.moving:
+                entry["predictions"] = overlay.with_suffix(".jsonl").as_posix()
+            add(entry | {"overlay": overlay.as_posix()})
     print(f"{results}, with {done} overlay{'' if done == 1 else 's'} beside it")
     if left_out:
         raise UserError(f"{left_out} of {len(given)} images could not be read and were left out")
@@ -129,4 +131,4 @@ def _video(
             raise _LeftOut(f"{source}: no frame of it can be decoded")
     print(printed(f"{source}: {number} frames, {overlay} and {lines}"))
     height, width = size
-    return {"video": str(source), "height": height, "width": width, "frames": number, "predictions": lines.name}
+    return {"video": str(source), "height": height, "width": width, "frames": number}

@@ -70,6 +70,16 @@ def test_a_video_is_annotated_frame_by_frame(clip, tmp_path, capsys):
     assert np.ptp(frame[30, 60].astype(int)) > 30 or np.ptp(frame[:, 38:44].astype(int), axis=-1).max() > 60
 
 
+def test_videos_of_one_name_in_two_folders_keep_their_folders(clip, tmp_path):
+    for folder in ("left", "right"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        (tmp_path / "in" / folder / "clip.mp4").write_bytes(clip.read_bytes())
+    predict("model.keras", (str(tmp_path / "in"),), output=tmp_path / "out", frames=1)
+    told = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert [one["predictions"] for one in told] == ["left/clip.jsonl", "right/clip.jsonl"]
+    assert all((tmp_path / "out" / one[key]).is_file() for one in told for key in ("predictions", "overlay"))
+
+
 def test_a_file_that_is_no_video_is_left_out(tmp_path, capfd):
     (tmp_path / "torn.mp4").write_bytes(b"no video")
     with pytest.raises(UserError, match="1 of 1 images could not be read"):
