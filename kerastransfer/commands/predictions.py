@@ -4,7 +4,8 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from kerastransfer import files
 
@@ -12,14 +13,17 @@ FORM = (
     "pixels from the upper left corner; box is [y1, x1, y2, x2], bbox is COCO's [x, y, width, height]; class is the "
     "place of the label in labels"
 )
-# Names of files may hold what is no text; JSON reads the escapes back.
-TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}
+
+
+def _opened(path: Path) -> TextIO:
+    # Names of files may hold what is not text; JSON reads the escapes back.
+    return path.open("w", encoding="utf-8", errors="backslashreplace")
 
 
 @contextlib.contextmanager
 def document(path: str | os.PathLike, head: Mapping[str, Any]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that adds an entry to the list "images" of a JSON file, after the keys of `head`."""
-    with files.replacing(path) as temporary, temporary.open("w", **TEXT) as file:
+    with files.replacing(path) as temporary, _opened(temporary) as file:
         file.write(json.dumps(head, indent=2, ensure_ascii=False)[:-2] + ',\n  "images": [')
         between = "\n    "
 
@@ -35,7 +39,7 @@ def document(path: str | os.PathLike, head: Mapping[str, Any]) -> Iterator[Calla
 @contextlib.contextmanager
 def lines(path: str | os.PathLike) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that adds an entry to a file with a JSON object in each line."""
-    with files.replacing(path) as temporary, temporary.open("w", **TEXT) as file:
+    with files.replacing(path) as temporary, _opened(temporary) as file:
         yield lambda entry: file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
