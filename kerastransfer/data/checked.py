@@ -1,8 +1,9 @@
 """What the check of a data set found, remembered in the cache folder, so that a second start decodes nothing for it.
 
 A data set is known again by what it holds (names, fields and classes of its samples) and by name, size and time of
-change of every file below its folder and of every image outside it. A file that is damaged, or of another version, is
-as good as none; so is a cache folder that cannot be written.
+change of every file below its folder, and of every image outside it with its own file of annotations. What was
+remembered is ignored where it is damaged or of another version, and nothing is remembered where the cache folder cannot
+be written.
 """
 
 import contextlib
@@ -72,16 +73,17 @@ def of(data: str, layout: str, dataset: Dataset, samples: Sequence[Sample]) -> C
     name = _digest([str(path), layout, *content])
     home = path if path.is_dir() else path.parent
     below = sorted(_below(home))
-    outside = [*_outside(home, (getattr(sample.read, "image", None) for sample in samples))]
+    named = (getattr(sample.read, name, None) for sample in samples for name in ("image", "beside"))
+    outside = [*_outside(home, named)]
     return Check(folder() / f"{name}.json", _digest([FORMAT, __version__, below, outside]), samples)
 
 
-def _outside(home: Path, images: Iterable[Any]) -> Iterator[tuple]:
-    """The state of the images that lie elsewhere. Those that are not there are found out by the check."""
-    for image in images:
-        if isinstance(image, Path) and not image.is_relative_to(home):
+def _outside(home: Path, files: Iterable[Any]) -> Iterator[tuple]:
+    """The state of the files that lie elsewhere. Those that are not there are found out by the check."""
+    for file in files:
+        if isinstance(file, Path) and not file.is_relative_to(home):
             with contextlib.suppress(OSError):
-                yield _state(str(image), image.stat())
+                yield _state(str(file), file.stat())
 
 
 def _below(folder: Path) -> Iterator[tuple]:

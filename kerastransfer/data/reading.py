@@ -9,6 +9,7 @@ shown. Only where the annotations fit nothing but the stored pixels is the photo
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 from kerastransfer.data.dataset import BadSampleError, Example, part, remark
 from kerastransfer.data.images import Source, read_header, read_photo, upright
@@ -22,12 +23,13 @@ Annotate = Callable[[tuple[int, int], frozenset[str]], Example]
 class Reader:
     """What a layout gives as `Sample.read`: it reads the whole example when called, and annotations alone on demand.
 
-    fields: those of the sample.
+    fields: those of the sample. beside: a file of annotations of this image alone, where there is one.
     """
 
     image: Source
     annotate: Annotate
     fields: frozenset[str]
+    beside: Path | None = None
 
     def __call__(self) -> Example:
         """The whole example. Raises BadSampleError."""

@@ -134,3 +134,20 @@ def test_a_name_that_is_no_text(photos, decoded):
     first = load(photos)
     assert [one.name for one in first[1]] == ["dog/?"]
     assert load(photos) == first and len(decoded) == 6
+
+
+def test_labels_outside_are_looked_at_again(tmp_path, monkeypatch, draw):
+    monkeypatch.setattr(checked, "folder", lambda: tmp_path / "home")
+    for name in "ab":
+        draw(tmp_path / f"photos/images/{name}.jpg")
+        (tmp_path / "photos/labels").mkdir(exist_ok=True)
+        (tmp_path / f"photos/labels/{name}.txt").write_text("0 0.5 0.5 0.2 0.2")
+    yaml = tmp_path / "set/data.yaml"
+    yaml.parent.mkdir()
+    yaml.write_text("train: ../photos/images\nnames: [cat]\n")
+    label = tmp_path / "photos/labels/b.txt"
+    label.write_text("7 0.5 0.5 0.2 0.2")
+    assert len(datasets.load(yaml, allow_outside=True, max_bad=0.5).bad) == 1
+    label.write_text("0 0.5 0.5 0.2 0.2")
+    os.utime(label, ns=(1, 1))
+    assert not datasets.load(yaml, allow_outside=True).bad

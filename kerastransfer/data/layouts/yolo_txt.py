@@ -62,7 +62,7 @@ def read(folder: Path) -> Dataset:
         fields = frozenset() if found is None else frozenset({"boxes"})
         if masked and found is not None and (polygons[name] or not found):
             fields |= {"masks", "segmentation"} if len(names) < 255 else {"masks"}
-        reader = Reader(pair.image, functools.partial(_annotations, found, label_of), fields)
+        reader = Reader(pair.image, functools.partial(_annotations, found, label_of), fields, pair.labels)
         samples.append(Sample(name, reader, fields, pair.split))
     classes = tuple(names[class_id] for class_id in label_of)
     painted_classes = ("background", *classes) if any("segmentation" in s.fields for s in samples) else ()
