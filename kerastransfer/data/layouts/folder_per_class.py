@@ -13,6 +13,7 @@ from kerastransfer.data.dataset import Dataset, Example, Sample
 from kerastransfer.data.layouts import folder_pairs, image_list, masks_beside
 from kerastransfer.data.layouts.files import folders, has_images, images_under, lines, split_of
 from kerastransfer.data.reading import Reader
+from kerastransfer.errors import UserError
 
 FORM = "a folder of images per class, at the top or inside train/, validation/ and test/"
 # Whose folders of images are no classes.
@@ -48,8 +49,14 @@ def _splits(folder: Path) -> dict[str, str]:
     splits = {}
     for home in (folder.parent, folder):
         for name in ("train", "val", "test"):
-            if (home / f"{name}.txt").is_file():
+            if not (home / f"{name}.txt").is_file():
+                continue
+            try:
                 splits |= {line: split_of([name]) for line in lines(home / f"{name}.txt")}
+            except UserError:
+                # A file above the data set need not belong to it.
+                if home == folder:
+                    raise
     return splits
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from kerastransfer.data import datasets, recognise
+from kerastransfer.errors import UserError
 
 
 def test_the_real_folder(shared_data):
@@ -57,3 +58,13 @@ def test_classes_with_such_names(tmp_path, draw, folders):
     for folder in folders:
         draw(tmp_path / folder / "1.png")
     assert datasets.load(tmp_path).image_classes == tuple(sorted(folders))
+
+
+def test_a_list_above_the_folders_that_is_no_text_is_ignored(tmp_path, draw):
+    for name in ("cat/1", "dog/1"):
+        draw(tmp_path / f"photos/{name}.jpg")
+    (tmp_path / "train.txt").write_bytes(b"\xff")
+    assert {sample.split for sample in datasets.load(tmp_path / "photos")} == {None}
+    (tmp_path / "photos/train.txt").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"train\.txt cannot be read as a list of lines"):
+        datasets.load(tmp_path / "photos")
