@@ -20,8 +20,8 @@ def drawn(text: str, size: int):
 
 
 def charted(text: str) -> str:
-    """`text` for Matplotlib's charts: letters that DejaVu Sans lacks become code points."""
-    return _lettered(printed(text), _dejavu())
+    """`text`, of one or several lines, for Matplotlib: letters that DejaVu Sans lacks become code points."""
+    return "\n".join(_lettered(printed(line), _dejavu()) for line in str(text).split("\n"))
 
 
 def _escaped(letter):

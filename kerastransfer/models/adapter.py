@@ -46,7 +46,9 @@ def encoder_of(
     image = keras.Input((None, None, 3) if any_size else model.input.shape[1:], name="image")
     maps = copies.run(prepare(image), until=last)
     outputs = {name: maps[number][1] for name, number in found.items()}
-    return quick_to_follow(restored(keras.Model(image, outputs, name="encoder")))
+    encoder = restored(keras.Model(image, outputs, name="encoder"))
+    quick_to_follow(encoder)
+    return encoder
 
 
 def _traced_larger(copies, sides):

@@ -76,11 +76,10 @@ def thaw(part: keras.Model) -> None:
     quick_to_follow(part)
 
 
-def quick_to_follow(part: keras.Model) -> keras.Model:
-    """The same part, whose batch statistics follow within a few dozen steps of training. Returns it."""
+def quick_to_follow(part: keras.Model) -> None:
+    """Have the batch statistics of a part follow within a few dozen steps of training."""
     for layer in batch_norms(part):
         layer.momentum = min(layer.momentum, MOMENTUM)
-    return part
 
 
 def batch_norms(part: keras.Model) -> list[keras.layers.BatchNormalization]:

@@ -172,11 +172,11 @@ def start(config: PretextConfig) -> "keras.Model":
     from kerastransfer.encoders import ENCODERS
     from kerastransfer.models.parts import quick_to_follow
 
-    if config.encoder == "unet":
-        return quick_to_follow(ENCODERS["unet"](config.width))
-    if config.encoder in ENCODERS:
-        return quick_to_follow(ENCODERS[config.encoder]())
-    return opened(config.encoder, random=config.random)
+    if config.encoder not in ENCODERS:
+        return opened(config.encoder, random=config.random)
+    encoder = ENCODERS["unet"](config.width) if config.encoder == "unet" else ENCODERS[config.encoder]()
+    quick_to_follow(encoder)
+    return encoder
 
 
 def opened(path: str | Path, *, random: bool = False) -> "keras.Model":

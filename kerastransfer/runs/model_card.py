@@ -29,6 +29,8 @@ LONGEST_LIST = 20
 def of_run(run: Path) -> str | None:
     """The card of all whole models in RUN/models, or None where there are none."""
     models = {path: found for path in sorted((run / "models").glob("*.keras")) if (found := described(path))}
+    # Models of volumes are described in another way, by their recipe.
+    models = {path: about for path, about in models.items() if about.get("task") in WHAT}
     return card(run.name, models) if models else None
 
 

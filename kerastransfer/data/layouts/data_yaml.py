@@ -99,7 +99,12 @@ def _base(path: Path, text: str) -> Path:
     if not stated:
         return path.parent
     base = path.parent / stated[0]
-    if not base.is_dir():
+    try:
+        there = base.is_dir()
+    except (OSError, ValueError):
+        # A name that no file system takes.
+        there = False
+    if not there:
         return path.parent
     if (inside := _inside(path, base, path.parent)) is None:
         raise UserError(
