@@ -10,6 +10,12 @@ from kerastransfer.data.layouts.objects import corners_of, objects, painted
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
+FOLLOWS_FROM = {
+    "boxes": {"boxes", "masks", "segmentation"},
+    "masks": {"masks", "segmentation"},
+    "segmentation": {"segmentation", "masks"},
+    "label": {"label", "boxes"},
+}
 # A share of the image, 60 pixels at 352 x 352. Smaller components are specks of a brush or of JPEG.
 SMALLEST = 5e-4
 
@@ -35,11 +41,17 @@ def require(dataset: Dataset, *fields: str) -> Dataset:
         cure = {
             "boxes": "boxes need a box per object, masks of objects, or a segmentation",
             "masks": "masks need an outline or a mask per object; boxes alone do not tell one",
-            "segmentation": "a segmentation needs class masks or a mask per object; boxes alone do not tell one",
+            "segmentation": "a segmentation needs class masks or a mask per object; boxes alone do not tell one "
+            "(yolo_segnet --masks from-boxes makes masks from them)",
             "label": "a label needs a class per image",
         }
         raise UserError(f"{dataset.name} has {has}, but {' and '.join(lacking)} needed: {cure[lacking[0]]}")
     return dataset
+
+
+def tells(dataset: Dataset, field: str) -> bool:
+    """Whether a sample has `field`, or something that it follows from."""
+    return any(not FOLLOWS_FROM[field].isdisjoint(sample.fields) for sample in dataset.samples)
 
 
 def boxes_from_segmentation(dataset: Dataset, smallest: float = SMALLEST) -> Dataset:

@@ -15,7 +15,7 @@ from typing import ClassVar
 from kerastransfer import detectors
 from kerastransfer.errors import UserError
 from kerastransfer.flags import flag, require_positive
-from kerastransfer.phases import dense_maps
+from kerastransfer.phases import dense_maps, from_boxes
 from kerastransfer.phases.detector import DetectorConfig, detector
 from kerastransfer.runs import command_line, grid
 from kerastransfer.runs.data import load_data
@@ -92,8 +92,9 @@ def main(config: Config) -> dict:
 
 def once(config: Config, run: RunFolder) -> Outcome:
     """One seed: the detector (unless one is given), all maps, the segmenter, and the models of --beside."""
-    data = load_data(config, "boxes", "segmentation")
-    result = Outcome(config, run, data, LEAD)
+    data = load_data(config, "boxes", if_there=["segmentation"])
+    data, remark = from_boxes.where_there_are_none(data, "boxes", run, config.quiet)
+    result = Outcome(config, run, data, f"{LEAD} {remark}".strip())
     path = config.detector
     if path is None:
         path = run.models / f"{detector(config, run, data, result)}.keras"

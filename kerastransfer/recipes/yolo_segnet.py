@@ -93,9 +93,12 @@ def once(config: Config, run: RunFolder) -> Outcome:
     """One seed: the detector (unless an encoder is given), then all decoders, then the controls."""
     boxes = config.encoder is None or "from-boxes" in config.masks
     field = detectors.field_of(config.model)
-    data = load_data(config, *([field] if boxes else []), "segmentation")
+    # Without true masks to train on, they may lack in the test images as well.
+    needed = (*([field] if boxes else []), *(["segmentation"] if "true" in config.masks else []))
+    data = load_data(config, *needed, if_there=["segmentation"])
     require_decoders(config.decoders)
-    result = Outcome(config, run, data, GIVEN if config.encoder else LEAD)
+    data, remark = from_boxes.where_there_are_none(data, field, run, config.quiet)
+    result = Outcome(config, run, data, f"{GIVEN if config.encoder else LEAD} {remark}".strip())
     if config.encoder:
         encoder = Path(config.encoder)
     else:

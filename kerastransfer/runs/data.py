@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 
 from kerastransfer.data import datasets, derive, splits
 from kerastransfer.data.dataset import Dataset
@@ -22,8 +23,10 @@ class Data:
     parts: dict[str, tuple[Dataset, Dataset]]
 
 
-def load_data(config: CommonConfig, *fields: str) -> Data:
+def load_data(config: CommonConfig, *fields: str, if_there: Sequence[str] = ()) -> Data:
     """Read --data, derive annotations that follow from others, split, and take --fraction of the training samples.
+
+    if_there: further fields, which `parts` lacks where the data neither have them nor tell them.
 
     A run that is resumed keeps images that were damaged since it began (see `data.on_demand`). Raises UserError if
     images were added or removed."""
@@ -42,6 +45,7 @@ def load_data(config: CommonConfig, *fields: str) -> Data:
     if dataset.bad:
         first = f"{dataset.bad[0].name}: {dataset.bad[0].reason}"
         print(f"warning: {len(dataset.bad)} bad samples are left out ({first}); the report lists all", file=sys.stderr)
+    fields = tuple(dict.fromkeys((*fields, *(field for field in if_there if derive.tells(dataset, field)))))
     dataset = derive.require(dataset, *fields)
     rule = splits.resolved(dataset, config.split)
     parts = {}

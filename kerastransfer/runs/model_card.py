@@ -62,7 +62,7 @@ def card(title: str, models: Mapping[Path, Mapping[str, Any]], file: str | None 
             "",
             *_models(models, file),
             *_data(metrics, settings),
-            *_scores(models, metrics),
+            *_scores(models, metrics, _remarks(run) if metrics else ""),
             *_licence(settings),
             *_use(file or first.name),
         ]
@@ -114,7 +114,7 @@ def _start(source: str) -> str:
     return source if source.startswith((presets.HUB, sharing.HUGGING_FACE)) else Path(source).name
 
 
-def _scores(models: Mapping[Path, Mapping[str, Any]], metrics: Mapping[str, Any]) -> Iterator[str]:
+def _scores(models: Mapping[Path, Mapping[str, Any]], metrics: Mapping[str, Any], remarks: str) -> Iterator[str]:
     found = {path.stem: metrics.get("results", {}).get(path.stem, {}) for path in models}
     rows = [
         (name, metric, value)
@@ -124,10 +124,16 @@ def _scores(models: Mapping[Path, Mapping[str, Any]], metrics: Mapping[str, Any]
     ]
     if not rows:
         return
-    yield from ("## Scores", "", "On test images, which were not trained on.", "")
+    yield from ("## Scores", "", f"On test images, which were not trained on. {remarks}".strip(), "")
     yield from ("| model | score | value |", "| --- | --- | --- |")
     yield from (f"| {name} | {metric} | {value:.4g} |" for name, metric, value in rows)
     yield ""
+
+
+def _remarks(run: Path) -> str:
+    """What phases of the run say that its scores must not be read without."""
+    results = [phase.get("result") or {} for phase in files.read_json(run / "phases.json", {}).values()]
+    return " ".join(dict.fromkeys(result["remark"] for result in results if "remark" in result))
 
 
 def _licence(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -97,7 +97,7 @@ def test_require_derives_what_it_can():
 @pytest.mark.parametrize(
     ("has", "needs", "message"),
     [
-        (["boxes"], ["boxes", "segmentation"], "d has boxes, but segmentation needed: .*boxes alone do not tell"),
+        (["boxes"], ["boxes", "segmentation"], "d has boxes, but segmentation needed: .*--masks from-boxes"),
         (["boxes"], ["masks"], "d has boxes, but masks needed"),
         (["label"], ["boxes"], "d has label, but boxes needed: boxes need a box per object"),
         ([], ["boxes", "masks"], "d has images only, but boxes and masks needed"),

@@ -104,6 +104,59 @@ def test_decoders_from_boxes_alone(finished, tmp_path):
     assert values <= {0, 1, 2, 3, 4, 255} and len(values) > 2
 
 
+@pytest.fixture
+def labelled(tmp_path):
+    """Ten scenes as LabelImg leaves them: boxes, and no mask anywhere."""
+    folder = tmp_path / "labelled"
+    for name in ("images", "annotations"):
+        (folder / name).mkdir(parents=True)
+    for sample in datasets.load("toy:10").samples:
+        example = sample.read()
+        height, width = example["image"].shape[:2]
+        objects = "".join(
+            f"<object><name>shape</name><bndbox><xmin>{x1 * width:.0f}</xmin><ymin>{y1 * height:.0f}</ymin>"
+            f"<xmax>{x2 * width:.0f}</xmax><ymax>{y2 * height:.0f}</ymax></bndbox></object>"
+            for y1, x1, y2, x2 in example["boxes"]
+        )
+        PIL.Image.fromarray(example["image"]).save(folder / f"images/{sample.name}.png")
+        size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+        name = f"<filename>{sample.name}.png</filename>"
+        (folder / f"annotations/{sample.name}.xml").write_text(f"<annotation>{name}{size}{objects}</annotation>")
+    return folder
+
+
+@pytest.mark.slow
+def test_data_without_a_single_mask(finished, labelled, tmp_path, capsys):
+    """The scores are told to be of masks that are made from boxes: on stdout, in the report and on the model card."""
+    run = tmp_path / "run"
+    flags = ["--decoders", "unet", "--decoder-epochs", "1", "--masks", "from-boxes", "--no-export"]
+    encoder = ["--encoder", str(finished / "models/encoder.keras"), "--output", str(run), "--data", str(labelled)]
+    command_line.run(yolo_segnet.main, yolo_segnet.Config, [*SMALL, *flags, *encoder])
+    results = json.loads((run / "metrics.json").read_text())["results"]
+    assert set(results) == {"yolo_unet_from_boxes"}
+    assert json.loads((run / "models/yolo_unet_from_boxes.json").read_text())["labels"] == ["background", "shape"]
+    assert len(list((run / "predictions/from_boxes").glob("*.png"))) == 10  # test images, too
+    for text in (capsys.readouterr().out, (run / "report.html").read_text(), (run / "models/README.md").read_text()):
+        assert "No image of these data has a mask" in text
+
+
+@pytest.mark.slow
+def test_dense_maps_without_a_single_mask(labelled, tmp_path, capsys):
+    flags = ["--no-export", "--data", str(labelled), "--output", str(tmp_path / "run")]
+    command_line.run(yolo_dense.main, yolo_dense.Config, [*SMALL, *MAPS, *flags])
+    assert "No image of these data has a mask" in capsys.readouterr().out
+    assert "yolo_dense" in json.loads((tmp_path / "run/metrics.json").read_text())["results"]
+
+
+def test_true_masks_are_asked_for_where_nobody_drew_any(labelled, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        output = ["--data", str(labelled), "--output", str(tmp_path / "run")]
+        command_line.run(yolo_segnet.main, yolo_segnet.Config, [*SMALL, *output])
+    assert end.value.code == 2
+    assert "--masks from-boxes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def stopped(capsys, folder, *flags):
     """What a run says on stderr that ends with exit code 2 and one line, and leaves no folder."""
     with pytest.raises(SystemExit) as end:
