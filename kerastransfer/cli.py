@@ -11,7 +11,7 @@ import tyro
 from kerastransfer import __version__
 from kerastransfer.commands import COMMANDS
 from kerastransfer.errors import UserError
-from kerastransfer.flags import nearest
+from kerastransfer.flags import nearest, refuse_repeated
 from kerastransfer.recipes import pages
 from kerastransfer.runs import command_line
 
@@ -19,6 +19,15 @@ DESCRIPTION = """Boxes are cheap, masks are expensive: reuse what an object dete
 
 `kerastransfer run RECIPE [--FLAG VALUE ...]` trains; `kerastransfer run RECIPE --help` shows its flags.
 `kerastransfer --version` tells the version."""
+
+# What other tools call our commands.
+OTHER_WORDS = {
+    **dict.fromkeys(("train", "fit", "finetune"), "kerastransfer run RECIPE trains"),
+    **dict.fromkeys(("val", "validate", "test"), "kerastransfer evaluate MODEL DATA scores a model"),
+    **dict.fromkeys(("detect", "segment", "infer"), "kerastransfer predict MODEL IMAGE runs a model"),
+}
+# Flags of commands that take several values.
+SEVERAL = ("--classes", "--merge", "--map", "--encoders")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,6 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         elif argv == ["--version"]:
             print(f"kerastransfer {__version__}")
         else:
+            if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+                told = f"the nearest is {nearest(argv[0], ['run', *COMMANDS])}"
+                told = OTHER_WORDS.get(argv[0], told)
+                raise UserError(f"unknown command {argv[0]!r}; {told}, all are run, {', '.join(COMMANDS)}")
+            refuse_repeated(argv, SEVERAL)
             tyro.extras.subcommand_cli_from_dict(
                 {"run": _run, **COMMANDS}, prog="kerastransfer", description=DESCRIPTION, args=argv
             )

@@ -17,6 +17,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
 
 
+def refuse_repeated(argv: Iterable[str], names: Iterable[str]) -> None:
+    """Raises UserError for a flag with several values that is given twice, whose first values would be lost."""
+    given = [argument.partition("=")[0] for argument in argv]
+    for name in names:
+        if given.count(name) > 1:
+            raise UserError(f"{name} is given {given.count(name)} times; give it once, with all values behind it")
+
+
 def require_positive(settings: Any, *names: str, prefix: str = "") -> None:
     """Raises UserError unless the fields with these names are above 0 and finite. prefix: "net." for those of a net."""
     for name in names:

@@ -146,7 +146,10 @@ def test_run_finds_the_recipe_by_the_folder_of_its_settings(flags, started, tmp_
     ("argv", "told"),
     [
         ([], "subcommand"),
-        (["predct"], "predct"),
+        (["predct"], "error: unknown command 'predct'; the nearest is predict"),
+        (["train", "--data", "photos"], "error: unknown command 'train'; kerastransfer run RECIPE trains"),
+        (["datasets", "toy", "--merge", "a=disc", "--merge", "b=star"], "--merge is given 2 times; give it once"),
+        (["run", "detector", "--classes", "disc", "--classes=star"], "--classes is given 2 times; give it once"),
         (["datasets", "toy", "--fromat", "coco"], "--format"),
         (["datasets", "{tmp}/nowhere"], "no such file or folder"),
         (["datasets", "{tmp}"], "empty folder"),
@@ -458,7 +461,8 @@ def test_evaluate_matches_names(trained_models, tmp_path, capsys):
     name = next(name for name in kt.load(model).about.labels if name != "background")
     file = tmp_path / "scores.json"
     assert code_of(["evaluate", model, "toy:10", "--merge", f"other={name}", "--output", file]) == 0
-    assert "not scored, because the model does not know them: other" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "not scored, because the model does not know them: other; it knows background" in told and "--map" in told
     merged = ["--merge", f"other={name}", "--map", f"other={name}"]
     assert code_of(["evaluate", model, "toy:10", *merged, "--overwrite", "--output", file]) == 0
     mapped = json.loads(file.read_text())["results"]

@@ -8,6 +8,7 @@ from kerastransfer import files
 from kerastransfer.commands import output_files, tables
 from kerastransfer.commands.arguments import Data, Model
 from kerastransfer.commands.parts import parts
+from kerastransfer.flags import some
 from kerastransfer.progress import bar
 
 
@@ -53,7 +54,11 @@ def evaluate(
     unknown = [name for name in task.classes(test) if name not in labels]
     scores = task.score(predictor.predict, test, labels, bar("scoring")).metrics
     if unknown:
-        print(f"not scored, because the model does not know them: {', '.join(unknown)}", file=sys.stderr)
+        print(
+            f"not scored, because the model does not know them: {', '.join(unknown)}; it knows {some(labels)} "
+            "(--map and --merge give the data's classes its names)",
+            file=sys.stderr,
+        )
     tables.table(f"{model} on {len(test)} images of {test.name}", tables.without_classes(scores))
     if output is not None:
         files.write_json(output, {"model": model, "data": data, "split": split, "images": len(test), "results": scores})

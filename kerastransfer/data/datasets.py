@@ -25,6 +25,15 @@ from kerastransfer.vocabulary import VOID
 
 LONGEST_NAME = 200
 FORMATS = ("auto", "toy", "tfds", *LAYOUTS)
+# What tools that write a format call it, or themselves.
+OTHER_NAMES = {
+    "labelimg": "voc or yolo_txt",
+    "pascal": "voc",
+    "pascal_voc": "voc",
+    "xml": "voc or voc_xml",
+    **dict.fromkeys(("yolo", "yolov5", "yolov8", "ultralytics", "darknet"), "yolo_txt"),
+    "csv": "box_table or image_list",
+}
 # {what --data may name without a path: its format}.
 NAMED = {**dict.fromkeys(DIFFICULTIES, "toy"), "tfds": "tfds"}
 
@@ -129,8 +138,11 @@ def format_of(data: str | os.PathLike, *, allow_outside: bool = False) -> str:
         raise UserError(
             f"{data} is an empty folder; put a data set there in one of these layouts: {', '.join(LAYOUTS)}"
         )
+    above = path.resolve().parent
+    if fits := recognise.fitting(above, wide=False):
+        raise UserError(f"{data} is a part of a data set; give the folder above it, {above}, which is {fits[0]}")
     raise UserError(
-        f"{data} is in no known layout ({', '.join(LAYOUTS)}); give the folder that holds the annotations, "
+        f"{data} is in no known layout ({', '.join(LAYOUTS)}); give the folder that holds both images and annotations, "
         "or name the layout with --format to learn what it lacks"
     )
 
@@ -170,8 +182,8 @@ def summary(dataset: Dataset) -> dict[str, Any]:
 
 def _read(data: str, layout: str) -> Dataset:
     if layout not in FORMATS or layout == "auto":
-        near = difflib.get_close_matches(layout, FORMATS, 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(FORMATS)}"
+        near = [OTHER_NAMES.get(layout.lower()), *difflib.get_close_matches(layout, FORMATS, 1)]
+        hint = next((f"; did you mean {name}?" for name in near if name), f"; known are {', '.join(FORMATS)}")
         raise UserError(f"--format {layout} is not known{hint}")
     kind, _, rest = data.partition(":")
     if layout == "toy":

@@ -24,10 +24,11 @@ class Found:
     path: Path
 
 
-def fitting(path: Path) -> list[str]:
-    """The layouts that fit a folder or file: more than one if it can be read in different ways."""
-    for wide in (False, True):
-        names = [name for name, layout in LAYOUTS.items() if (name in WIDE) == wide and layout.recognises(path)]
+def fitting(path: Path, *, wide: bool = True) -> list[str]:
+    """The layouts that fit a folder or file: more than one if it can be read in different ways. wide: try those of any
+    shape, too."""
+    for any_shape in (False, True) if wide else (False,):
+        names = [name for name, layout in LAYOUTS.items() if (name in WIDE) == any_shape and layout.recognises(path)]
         if names:
             return names
     return []

@@ -192,10 +192,12 @@ def excesses(
                 yield f"{which} difference of {name} {values[which]:.3g} where {limit:g} is allowed"
     if unpaired and tolerance.unpaired is not None:
         there, missing, extra = unpaired["detections"], unpaired["missing"], unpaired["extra"]
-        if missing + extra > math.ceil(tolerance.unpaired * there) or 0 < there == missing:
-            yield f"{missing} of {there} detections missing and {extra} extra"
+        limit = math.ceil(tolerance.unpaired * there)
+        if missing + extra > limit or 0 < there == missing:
+            yield f"{missing} of {there} detections missing and {extra} extra where {limit} are allowed"
     if metric and tolerance.metric is not None and not metric["keras"] - metric["file"] <= tolerance.metric:
-        yield f"metric {metric['file']:.4f} after {metric['keras']:.4f} where a loss of {tolerance.metric:g} is allowed"
+        scores = f"score {metric['file']:.4f} where the Keras model has {metric['keras']:.4f}"
+        yield f"{scores} and a loss of {tolerance.metric:g} is allowed"
 
 
 def write_summary(path: Path, about: About, images: int, exported: Sequence[ExportedFile]) -> None:

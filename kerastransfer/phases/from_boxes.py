@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def where_there_are_none(data: Data, field: str, run: RunFolder, quiet: bool) ->
             "choose or join some (--classes, --merge)"
         )
     if run.leads:
-        print(f"note: {NO_MASKS}", flush=True)
+        print(f"note: {NO_MASKS}", file=sys.stderr)
     names = ("background", *data.dataset.classes)
     dataset, train, test = (
         dataclasses.replace(one, segmentation_classes=names) for one in (data.dataset, *data.parts[field])

@@ -71,7 +71,7 @@ def one_line_errors(*, resumable: bool = False) -> Iterator[None]:
         if isinstance(error, UserError):
             _exit(str(error), 2)
         if name == "ParityError":
-            _exit(str(error), 1)
+            _exit(f"{error}; such a file is kept for a look: use one that passed, or train longer and export again", 1)
         if name == "BadSampleError":
             _exit(f"{error}, although it was sound when the data were checked; mend the data, then use --resume", 2)
         # HDF5 does not set errno.

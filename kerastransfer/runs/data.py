@@ -44,7 +44,8 @@ def load_data(config: CommonConfig, *fields: str, if_there: Sequence[str] = ()) 
     begun_with.settle(config, dataset, before, leads=_leads(config))
     if dataset.bad:
         first = f"{dataset.bad[0].name}: {dataset.bad[0].reason}"
-        print(f"warning: {len(dataset.bad)} bad samples are left out ({first}); the report lists all", file=sys.stderr)
+        count = "1 bad sample is" if len(dataset.bad) == 1 else f"{len(dataset.bad)} bad samples are"
+        print(f"warning: {count} left out ({first}); the report lists all", file=sys.stderr)
     fields = tuple(dict.fromkeys((*fields, *(field for field in if_there if derive.tells(dataset, field)))))
     dataset = derive.require(dataset, *fields)
     rule = splits.resolved(dataset, config.split)

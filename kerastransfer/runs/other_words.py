@@ -39,8 +39,10 @@ ADVICE = {
 def advice(given: str, known: Sequence[str]) -> str | None:
     """What to give in place of a flag of another tool, in a line without a full stop; None for other words.
 
-    given: the flag, with or without dashes. known: all flags of the recipe, with dashes.
+    given: the flag, with dashes, or a word that stands behind none. known: all flags of the recipe, with dashes.
     """
+    if not given.startswith("-"):
+        return f"a value stands behind its flag, as in --data {given}"
     word = given.lstrip("-").replace("_", "-").lower()
     if word in ADVICE:
         return ADVICE[word]

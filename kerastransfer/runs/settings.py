@@ -36,7 +36,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from kerastransfer.errors import UserError
-from kerastransfer.flags import flag, nearest, require_positive
+from kerastransfer.flags import flag, nearest, refuse_repeated, require_positive
 from kerastransfer.runs import other_words
 from kerastransfer.runs.flag_help import explain
 from kerastransfer.vocabulary import DRAWN
@@ -173,6 +173,7 @@ def parse(Config: type, argv: Sequence[str], *, prog: str | None = None, descrip
         f"\n\n{TOY_HELP}" if Config.TOY else ""
     )
     explain(Config, *(type(getattr(default, name)) for name in Config.CHOSEN))
+    refuse_repeated(flags, [flag(name) for name, value in flat(default).items() if isinstance(value, tuple)])
     config, unknown = tyro.cli(
         Config, prog=prog, description=description, args=flags, default=default, return_unknown_args=True
     )

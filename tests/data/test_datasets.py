@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kerastransfer.data import datasets, recognise
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Sample, part
@@ -97,11 +98,21 @@ def test_annotations_of_any_read():
     np.testing.assert_array_equal(found["boxes"], example["boxes"])
 
 
+@pytest.mark.parametrize("inner", ["images", "annotations"])
+def test_of_a_part_of_a_data_set_the_folder_above_is_named(inner, tmp_path):
+    for name in ("images", "annotations"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images/a.jpg")
+    (tmp_path / "annotations/a.xml").write_text("<annotation><filename>a.jpg</filename></annotation>")
+    with pytest.raises(UserError, match=r"part of a data set; give the folder above it, .*, which is voc"):
+        datasets.format_of(tmp_path / inner)
+
+
 @pytest.mark.parametrize(
     "folder", ["PennFudanPed/PNGImages", "coco128/images", "coco128/semantic_segmentation", "coco/val2017"]
 )
 def test_auto_does_not_guess(shared_data, folder):
-    with pytest.raises(UserError, match="is in no known layout"):
+    with pytest.raises(UserError, match=r"is in no known layout|is a part of a data set"):
         datasets.format_of(shared_data / folder)
 
 
@@ -195,6 +206,8 @@ def test_what_the_user_may_get_wrong(tmp_path, draw):
         ("tyo", "auto"): r"no such file or folder \(did you mean toy\?\)",
         (str(tmp_path), "auto"): "is an empty folder",
         (str(tmp_path), "cocco"): "--format cocco is not known; did you mean coco?",
+        (str(tmp_path), "LabelImg"): "--format LabelImg is not known; did you mean voc or yolo_txt?",
+        (str(tmp_path), "yolo"): "--format yolo is not known; did you mean yolo_txt?",
         (str(tmp_path), "zzz"): "--format zzz is not known; known are auto, toy",
         (str(tmp_path), "voc"): r"is not in layout voc, which needs a folder with JPEGImages/",
         ("toy:many", "auto"): "toy takes a number",

@@ -136,7 +136,7 @@ def test_data_without_a_single_mask(finished, labelled, tmp_path, capsys):
     assert set(results) == {"yolo_unet_from_boxes"}
     assert json.loads((run / "models/yolo_unet_from_boxes.json").read_text())["labels"] == ["background", "shape"]
     assert len(list((run / "predictions/from_boxes").glob("*.png"))) == 10  # test images, too
-    for text in (capsys.readouterr().out, (run / "report.html").read_text(), (run / "models/README.md").read_text()):
+    for text in (capsys.readouterr().err, (run / "report.html").read_text(), (run / "models/README.md").read_text()):
         assert "No image of these data has a mask" in text
 
 
@@ -144,7 +144,7 @@ def test_data_without_a_single_mask(finished, labelled, tmp_path, capsys):
 def test_dense_maps_without_a_single_mask(labelled, tmp_path, capsys):
     flags = ["--no-export", "--data", str(labelled), "--output", str(tmp_path / "run")]
     command_line.run(yolo_dense.main, yolo_dense.Config, [*SMALL, *MAPS, *flags])
-    assert "No image of these data has a mask" in capsys.readouterr().out
+    assert "No image of these data has a mask" in capsys.readouterr().err
     assert "yolo_dense" in json.loads((tmp_path / "run/metrics.json").read_text())["results"]
 
 

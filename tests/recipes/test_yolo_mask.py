@@ -65,7 +65,7 @@ def test_what_is_left_out_is_reported_even_when_quiet(run):
     """Once for each phase that decodes; the masks' phase reads no image with a box that has none."""
     warnings = [line for line in run[1].splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 2, run[1]
-    assert "1 bad samples are left out (data/013: " in warnings[0] and "outside the image" in warnings[0]
+    assert "1 bad sample is left out (data/013: " in warnings[0] and "outside the image" in warnings[0]
     assert warnings[1].startswith("warning: 1 objects are left out; only the largest 3 of an image are trained on")
 
 

@@ -28,7 +28,7 @@ class ResourceExhaustedError(Exception):
     ("error", "code", "told"),
     [
         (UserError("two\nlines"), 2, "error: two lines"),
-        (ParityError("int8 lost 0.2"), 1, "error: int8 lost 0.2"),
+        (ParityError("int8 lost 0.2"), 1, "error: int8 lost 0.2; such a file is kept for a look: use one that passed"),
         (KeyboardInterrupt(), 130, "--resume"),
         (MemoryError(), 2, "out of memory"),
         (ResourceExhaustedError("a\nlong\ntale"), 2, "out of memory"),

@@ -166,7 +166,7 @@ RECORD = {
     "metric": {"keras": 0.5, "file": 0.1},
     "milliseconds": {"1": 2.0, "2": 1.5},
     "passed": False,
-    "reason": "metric 0.1000 after 0.5000 where a loss of 0.01 is allowed",
+    "reason": "score 0.1000 where the Keras model has 0.5000 and a loss of 0.01 is allowed",
     "unpaired": None,
     "note": "",
 }
@@ -175,11 +175,11 @@ RECORD = {
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(), (0, 1)])
 def test_a_failed_export_is_raised_once_everything_is_written(config, tmp_path, seeds, capsys, text_of):
-    with pytest.raises(ParityError, match="where a loss of"):
+    with pytest.raises(ParityError, match="and a loss of"):
         grid.over_seeds("page", config(tmp_path / "run", seeds=seeds), page(exported=[RECORD]))
     assert (tmp_path / "run/metrics.json").exists()
     text = text_of(tmp_path / "run/report.html")
-    assert "detector_int8.failed.tflite" in text and "failed" in text and "where a loss of" in text
+    assert "detector_int8.failed.tflite" in text and "failed" in text and "and a loss of" in text
     where = tmp_path / "run" / ("seed*/tflite" if seeds else "tflite")
     assert capsys.readouterr().out.splitlines()[-1] == f"exported files: {where}"
 

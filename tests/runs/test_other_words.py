@@ -25,6 +25,7 @@ from kerastransfer.runs import other_words, settings
         ("detector", "--data_dir", "the flag here is --data"),
         ("detector", "--patience", "the flag here is --early-stopping"),
         ("detector", "--workers", "leave it out"),
+        ("detector", "photos/", "a value stands behind its flag, as in --data photos/"),
         ("detector", "--dta", "the nearest flag is --data"),
     ],
 )
