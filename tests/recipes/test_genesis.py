@@ -13,14 +13,15 @@ from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome, Result
 
 SMALL = (
-    *("--width", "2", "--depth", "2", "--cube", "4", "6", "4", "--batch-size", "2", "--volumes", "2", "--shift", "1"),
+    *("--width", "2", "--depth", "2", "--batch-size", "2", "--volumes", "2", "--shift", "1"),
     *("--pretext-epochs", "1", "--segmenter-epochs", "1", "--precision", "float32", "--quiet"),
 )
+CUBE = ("--cube", "4", "6", "4")
 NAMES = ("random", "encoder_decoder", "encoder_only")
 
 
 def run(*flags):
-    command_line.run(genesis.main, genesis.Config, [*SMALL, *map(str, flags)])
+    command_line.run(genesis.main, genesis.Config, [*SMALL, *(() if "--cube" in flags else CUBE), *map(str, flags)])
 
 
 @pytest.fixture

@@ -10,14 +10,19 @@ from kerastransfer.recipes import analyse, pretraining
 from kerastransfer.runs import command_line
 
 SMALL = ["--data", "toy:40", "--image-size", "32", "--batch-size", "8", "--quiet", "--precision", "float32"]
-SMALL += ["--encoder", "small", "--pretext-epochs", "1", "--co-assignment.clusters", "2", "5"]
+SMALL += ["--encoder", "small", "--pretext-epochs", "1"]
+CLUSTERS = ["--co-assignment.clusters", "2", "5"]
 SMALL += ["--embedding.perplexity", "4", "--mask-out.images", "2", "--mask-out.stride", "64"]
 SHORT = ["--detector-epochs", "1", "--decoder-epochs", "1", "--classifier-epochs", "1", "--decoder", "segnet"]
 SHORT += ["--model", "small"]
 
 
 def run(page, output, *flags):
-    command_line.run(page.main, page.Config, [*SMALL, "--output", str(output), *map(str, flags)])
+    command_line.run(
+        page.main,
+        page.Config,
+        [*SMALL, *([] if CLUSTERS[0] in flags else CLUSTERS), "--output", str(output), *map(str, flags)],
+    )
     return output
 
 
