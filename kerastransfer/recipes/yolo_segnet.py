@@ -98,7 +98,10 @@ def once(config: Config, run: RunFolder) -> Outcome:
     data = load_data(config, *needed, if_there=["segmentation"])
     require_decoders(config.decoders)
     data, remark = from_boxes.where_there_are_none(data, field, run, config.quiet)
-    result = Outcome(config, run, data, f"{GIVEN if config.encoder else LEAD} {remark}".strip())
+    lead = GIVEN if config.encoder else LEAD
+    if "true" not in config.masks:
+        lead = lead.replace("with masks", "with masks that are made from boxes")
+    result = Outcome(config, run, data, f"{lead} {remark}".strip())
     if config.encoder:
         encoder = Path(config.encoder)
     else:

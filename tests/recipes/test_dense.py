@@ -138,6 +138,7 @@ def test_data_without_a_single_mask(finished, labelled, tmp_path, capsys):
     assert len(list((run / "predictions/from_boxes").glob("*.png"))) == 10  # test images, too
     for text in (capsys.readouterr().err, (run / "report.html").read_text(), (run / "models/README.md").read_text()):
         assert "No image of these data has a mask" in text
+    assert "were trained on it with masks that are made from boxes." in (run / "report.html").read_text()
 
 
 @pytest.mark.slow
