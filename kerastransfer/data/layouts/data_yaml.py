@@ -41,7 +41,7 @@ def read(path: Path) -> DataYaml:
             source = _inside(path, base / entry, base)
             # As Roboflow writes them, the folders lie one level lower than ../train/images says.
             lower = _inside(path, base / re.sub(r"^(\.\./)+", "", entry), base)
-            found = next((one for one in (source, lower) if one is not None and one.exists()), None)
+            found = next((one for one in (source, lower) if one is not None and _exists(one)), None)
             if found is None and source is None:
                 raise UserError(
                     f"{path}: {key}: {entry} lies outside the folder of the file; --allow-outside reads it anyway"
@@ -99,18 +99,21 @@ def _base(path: Path, text: str) -> Path:
     if not stated:
         return path.parent
     base = path.parent / stated[0]
-    try:
-        there = base.is_dir()
-    except (OSError, ValueError):
-        # A name that no file system takes.
-        there = False
-    if not there:
+    if not (_exists(base) and base.is_dir()):
         return path.parent
     if (inside := _inside(path, base, path.parent)) is None:
         raise UserError(
             f"{path}: path: {stated[0]} lies outside the folder of the file; --allow-outside reads it anyway"
         )
     return inside
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        # A name that no file system takes.
+        return False
 
 
 def _inside(path: Path, file: Path, base: Path) -> Path | None:
