@@ -73,7 +73,7 @@ def one_line_errors(*, resumable: bool = False) -> Iterator[None]:
         if name == "ParityError":
             _exit(f"{error}; such a file is kept for a look: use one that passed, or train longer and export again", 1)
         if name == "BadSampleError":
-            _exit(f"{error}, although it was sound when the data were checked; mend the data, then use --resume", 2)
+            _exit(f"{error}, although it was readable when the data were checked; fix the data, then use --resume", 2)
         # HDF5 does not set errno.
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
             _exit(f"the disk is full; free some space, then run again{again}", 2)

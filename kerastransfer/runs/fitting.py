@@ -272,7 +272,7 @@ def held_out(
     try:
         return splits.holdout(train, config.validation, config.seed)
     except BadSampleError as error:
-        raise UserError(f"--validation needs the classes of every training image, but {error}; mend it") from error
+        raise UserError(f"--validation needs the classes of every training image, but {error}; fix it") from error
 
 
 def decode(
