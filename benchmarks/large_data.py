@@ -51,11 +51,12 @@ def prepare(flags):
     from kerastransfer.data.decoded import decode
     from kerastransfer.data.pipeline import training_batches
     from kerastransfer.phases.detector import DetectorConfig
-    from kerastransfer.runs.fitting import STORED, augmentation
+    from kerastransfer.runs import image_cache
+    from kerastransfer.runs.fitting import augmentation
 
     cache, count = flags.contestant.split("-")
     (size,) = flags.image_sizes
-    stored = round(size * STORED)
+    stored = image_cache.side(size)
     data = datasets.load(flags.photos, check=False)
     decoded = decode(data, ("boxes",), (stored, stored), on_demand=cache == "none", most=400)
     batches = iter(

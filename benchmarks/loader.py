@@ -105,10 +105,11 @@ def prepare(flags):
     from kerastransfer.data.pipeline import training_batches
     from kerastransfer.data.toy import toy
     from kerastransfer.phases.detector import DetectorConfig
-    from kerastransfer.runs.fitting import STORED, augmentation
+    from kerastransfer.runs import image_cache
+    from kerastransfer.runs.fitting import augmentation
 
     (size,), (precision,) = flags.image_sizes, flags.precision
-    stored = round(size * STORED)
+    stored = image_cache.side(size)
     started, cpu = time.perf_counter(), cpu_seconds()
     decoded = decode(toy(count=flags.images), ("boxes",), (stored, stored))
     first = {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - cpu}

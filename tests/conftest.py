@@ -78,6 +78,17 @@ def odd_pictures(tmp_path_factory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder with two drawn scenes, 00000.png and 00001.png, of 96 x 80 pixels."""
+    from kerastransfer.data.toy import toy
+
+    folder = tmp_path_factory.mktemp("photos")
+    for sample in toy(seed=3, count=2, image_size=96).samples:
+        PIL.Image.fromarray(sample.read()["image"][:, :80]).save(folder / f"{sample.name}.png")
+    return folder
+
+
 @pytest.fixture
 def worker_environments() -> Callable[[int], list[dict[str, str]]]:
     """Environments for so many workers on this machine, at ports that are free now."""

@@ -3,16 +3,14 @@
 import functools
 import importlib
 import json
-import subprocess
-import sys
 
 import numpy as np
 import PIL.Image
 import pytest
+from console import BARE, code_of, in_a_process
 
 import kerastransfer
-from kerastransfer import cli
-from kerastransfer.data.toy import CLASSES, toy
+from kerastransfer.data.toy import CLASSES
 from kerastransfer.recipes import pages
 from kerastransfer.runs import command_line, early
 
@@ -20,19 +18,6 @@ from kerastransfer.runs import command_line, early
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 LABELS = ("background", *CLASSES)
-
-
-def code_of(argv):
-    """The exit code of the command line, run here."""
-    try:
-        cli.main([str(argument) for argument in argv])
-    except SystemExit as ended:
-        return ended.code or 0
-    return 0
-
-
-def in_a_process(code, *argv):
-    return subprocess.run([sys.executable, "-c", code, *map(str, argv)], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -68,24 +53,6 @@ def trained_models(tmp_path_factory):
         tflite_file.write_bytes(metadata.attach(tflite.convert(exportable, (64, 64)), described))
         made[task] = keras_file, tflite_file
     return made
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    for sample in toy(seed=3, count=2, image_size=96).samples:
-        PIL.Image.fromarray(sample.read()["image"][:, :80]).save(folder / f"{sample.name}.png")
-    return folder
-
-
-BARE = """if True:
-    import sys
-    from kerastransfer import cli
-    try:
-        cli.main(sys.argv[1:])
-    finally:
-        assert not {"tensorflow", "keras"} & set(sys.modules), "TensorFlow was imported"
-"""
 
 
 def test_help_lists_the_subcommands_and_is_light():
@@ -174,36 +141,6 @@ def test_a_mistake_exits_with_2_and_says_what_to_do(argv, told, tmp_path, photos
     assert code_of([*argv, *(["--output", tmp_path / "out"] if argv[:1] == ["predict"] else [])]) == 2
     assert told in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
-
-
-def test_datasets_counts_what_there_is_and_names_what_is_bad(tmp_path, capsys):
-    folder = tmp_path / "people"
-    for part in ("PNGImages", "PedMasks"):
-        (folder / part).mkdir(parents=True)
-    mask = np.zeros((20, 30), np.uint8)
-    mask[2:9, 3:8], mask[2:9, 20:28] = 1, 2
-    for name in ("a", "b"):
-        PIL.Image.new("RGB", (30, 20)).save(folder / "PNGImages" / f"{name}.png")
-        PIL.Image.fromarray(mask).save(folder / "PedMasks" / f"{name}_mask.png")
-    (folder / "PNGImages" / "c.png").write_bytes(b"no picture")
-    assert code_of(["datasets", folder]) == 0
-    told = capsys.readouterr().out
-    assert "penn_fudan" in told
-    assert "bad: c: " in told
-    assert "│ person │ 4 │" in told
-
-
-@pytest.mark.slow
-def test_datasets_draws_a_contact_sheet_and_replaces_none(tmp_path, capsys):
-    sheet = tmp_path / "sheet.png"
-    assert code_of(["datasets", "toy:4", "--output", sheet]) == 0
-    with PIL.Image.open(sheet) as picture:
-        assert min(picture.size) > 100
-    before = sheet.read_bytes()
-    assert code_of(["datasets", "toy:4", "--output", sheet]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert sheet.read_bytes() == before
-    assert code_of(["datasets", "toy:4", "--output", sheet, "--overwrite"]) == 0
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation", "classification"])
@@ -308,150 +245,6 @@ def test_a_model_without_its_description_is_reported(trained_models, tmp_path, p
         assert code_of(["predict", alone, photos, "--output", tmp_path / "out"]) == 2
         assert "does not describe a model" in capsys.readouterr().err
     assert code_of(["export", alone, "--output", tmp_path / "out"]) == 2
-
-
-@pytest.fixture(scope="module")
-def darknet_files(tmp_path_factory):
-    """(cfg, weights, the net) of a narrow yolov3-tiny with two classes."""
-    from kerastransfer.export import darknet_weights
-    from kerastransfer.models.darknet_nets import yolov3_cfg
-    from kerastransfer.models.yolov3 import yolov3
-
-    folder = tmp_path_factory.mktemp("darknet")
-    cfg, weights = folder / "tiny.cfg", folder / "tiny.weights"
-    cfg.write_text(yolov3_cfg("yolov3-tiny", num_classes=2, width=0.05, image_size=(64, 96)))
-    net = yolov3(cfg.read_text())
-    darknet_weights.write(net, weights)
-    return cfg, weights, net
-
-
-@pytest.mark.slow
-def test_a_converted_darknet_net_is_read_and_predicts(darknet_files, photos, tmp_path, capsys):
-    from kerastransfer.runs import trained
-
-    cfg, weights, net = darknet_files
-    model, names = tmp_path / "tiny.keras", tmp_path / "tiny.names"
-    names.write_text("disc\nstar\n\n")
-    assert code_of(["convert", cfg, weights, model, "--names", names]) == 0
-    assert "13 layers of" in capsys.readouterr().out
-    network, about = trained.stored(model)
-    codec = about.decoder
-    assert (about.task, about.labels, about.image_size) == ("detection", ("disc", "star"), (64, 96))
-    assert codec.levels == (("p4", 16, (0, 1, 2)), ("p5", 32, (3, 4, 5))) and codec.anchors[5] == (344, 319)
-    assert about.resize == "letterbox"
-    for one, other in zip(net.weights, network.weights, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert code_of(["predict", model, photos, "--output", tmp_path / "seen", "--score", "0"]) == 0
-    seen = json.loads((tmp_path / "seen" / "predictions.json").read_text())
-    assert seen["images"] and {one["label"] for one in seen["images"][0]["predictions"]} <= {"disc", "star"}
-
-
-@pytest.mark.slow
-def test_published_weights_with_other_anchors_are_noticed(shared_weights, tmp_path, capsys):
-    folder = shared_weights / "yolov3-tiny"
-    cfg = tmp_path / "tiny.cfg"
-    cfg.write_text((folder / "yolov3-tiny.cfg").read_text())
-    assert code_of(["convert", cfg, folder / "yolov3-tiny.weights", tmp_path / "tiny.keras"]) == 0
-    assert "trained with mask=1,2,3 for the map of stride 16, but the cfg has mask=0,1,2" in capsys.readouterr().err
-    cfg.write_text(cfg.read_text().replace("mask = 0,1,2", "mask = 1,2,3"))
-    assert code_of(["convert", cfg, folder / "yolov3-tiny.weights", tmp_path / "other.keras"]) == 0
-    assert "warning" not in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_published_net_of_depthwise_convolutions_finds_objects(shared_weights, shared_data, tmp_path):
-    """Yolo-Fastest, with dropout and depthwise convolutions, on a COCO photo; its file for devices says the same."""
-    from kerastransfer.export import tflite
-    from kerastransfer.runs import trained
-    from kerastransfer.tasks import metadata
-
-    folder, model = shared_weights / "yolo-fastest-1.1-xl", tmp_path / "fast.keras"
-    files = [folder / f"yolo-fastest-1.1-xl.{kind}" for kind in ("cfg", "weights")]
-    names = shared_weights / "yolov3-tiny" / "coco.names"
-    assert code_of(["convert", *files, model, "--names", names]) == 0
-    exportable, about = trained.exported(model)
-    device = tmp_path / "fast.tflite"
-    device.write_bytes(metadata.attach(tflite.convert(exportable, about.image_size), about))
-    photo = sorted((shared_data / "coco" / "val2017").glob("*.jpg"))[0]
-    found, other = (trained.open_predictor(path).predict(photo) for path in (model, device))
-    assert len(found.scores) and found.scores.max() > 0.5
-    np.testing.assert_allclose(found.scores, other.scores, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_the_rest_of_a_converted_trunk_is_initialised(darknet_files, tmp_path, capsys):
-    cfg, weights, _ = darknet_files
-    model = tmp_path / "trunk.keras"
-    assert code_of(["convert", cfg, weights, model, "--layers", 13]) == 0
-    assert "so initialised: conv_13, conv_14, conv_15, conv_18, conv_21, conv_22" in capsys.readouterr().out
-    assert json.loads(model.with_suffix(".json").read_text())["labels"] == ["class0", "class1"]
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (("{cfg}", "{weights}", "{folder}/net.h5"), "give one that ends in .keras"),
-        (("{cfg}", "{cfg}", "{folder}/net.keras"), "tiny.cfg: "),
-        (("{weights}", "{weights}", "{folder}/net.keras"), "cannot be read as text"),
-        (("{cfg}", "{folder}/no.weights", "{folder}/net.keras"), "give the path of a .weights file"),
-        (("{cfg}", "{weights}", "{folder}/net.keras", "--names", "{cfg}"), "names for the 2 classes"),
-        (("{cfg}", "{weights}", "{folder}/there.keras"), "there"),
-    ],
-)
-def test_what_cannot_be_converted(change, told, darknet_files, tmp_path, capsys):
-    cfg, weights, _ = darknet_files
-    (tmp_path / "there.json").write_text("{}")
-    argv = [one.format(cfg=cfg, weights=weights, folder=tmp_path) for one in change]
-    assert code_of(["convert", *argv]) == 2
-    error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["there.json"]
-
-
-@pytest.mark.slow
-def test_a_converted_yolov1_predicts(photos, tmp_path, monkeypatch):
-    from kerastransfer.encoders import yolov1 as encoders
-    from kerastransfer.export import darknet_weights
-    from kerastransfer.models.darknet_cfg import parse
-    from kerastransfer.models.yolov1_cfg import yolov1_of_cfg
-    from kerastransfer.runs import trained
-
-    monkeypatch.setitem(encoders.TABLES, "narrow", (((4, 3, 2),),) * 5)
-    convolution = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
-    text = (
-        "[net]\nwidth=64\nheight=64\n"
-        + 5 * convolution
-        + "[local]\nsize=3\npad=1\nfilters=2\nactivation=leaky\n[dropout]\n"
-        "[connected]\noutput=28\nactivation=linear\n[detection]\nclasses=2\ncoords=4\nside=2\nnum=1\nsqrt=1\n"
-    )
-    (tmp_path / "old.cfg").write_text(text)
-    net, codec = yolov1_of_cfg(parse(text))
-    darknet_weights.write(net, tmp_path / "old.weights", header=darknet_weights.Header(0, 1))
-    model = tmp_path / "old.keras"
-    assert code_of(["convert", tmp_path / "old.cfg", tmp_path / "old.weights", model]) == 0
-    network, about = trained.stored(model)
-    assert about.decoder == codec and about.labels == ("class0", "class1") and about.resize == "stretch"
-    for one, other in zip(net.weights, network.weights, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert code_of(["predict", model, photos, "--output", tmp_path / "seen"]) == 0
-
-
-def test_classes_are_chosen_joined_and_sorted_by_their_number(tmp_path, capsys):
-    from PIL import Image
-
-    for name, count in {"man": 1, "woman": 2, "dog": 1, **{f"kind{k:02d}": 1 for k in range(20)}}.items():
-        (tmp_path / name).mkdir()
-        for k in range(count):
-            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{k}.png")
-    assert code_of(["datasets", tmp_path, "--merge", "person=man,woman", "--classes", "person", "dog"]) == 0
-    told = capsys.readouterr().out
-    assert "person" in told and "kind00" not in told and "woman" not in told
-    assert code_of(["datasets", tmp_path]) == 0
-    told = capsys.readouterr().out
-    # Of many classes the most frequent come first.
-    assert told.index("woman") < told.index("dog")
-    assert code_of(["datasets", tmp_path, "--classes", "doog"]) == 2
-    assert "the nearest is dog" in capsys.readouterr().err
 
 
 def test_evaluate_matches_names(trained_models, tmp_path, capsys):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerastransfer.data import tensors
+from kerastransfer.data.seen import Seen
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -131,6 +132,7 @@ class Dataset:
     classes: names of `labels`; segmentation_classes: names of the values in `segmentation`, the first is
     "background"; image_classes: names of `label`. An empty tuple where the layout has no such field.
     category_ids: {class: its id in the owner's COCO json}; empty where there is none.
+    seen: images that the check decoded, for a training to take.
     bad: samples that were left out. notes: what a person should know of those that were not, a line each.
     """
 
@@ -142,6 +144,7 @@ class Dataset:
     bad: tuple[BadSample, ...] = ()
     notes: tuple[str, ...] = ()
     category_ids: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    seen: Seen | None = dataclasses.field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.samples)

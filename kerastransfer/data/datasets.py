@@ -18,6 +18,7 @@ from kerastransfer.data.inside import REASON, leads_out, outside_allowed
 from kerastransfer.data.layouts import LAYOUTS
 from kerastransfer.data.layouts.files import listed
 from kerastransfer.data.reading import Reader
+from kerastransfer.data.seen import Seen
 from kerastransfer.data.toy import DIFFICULTIES, toy
 from kerastransfer.errors import UserError, one_line
 from kerastransfer.progress import bar
@@ -49,6 +50,7 @@ def load(
     merge: Sequence[str] = (),
     allow_outside: bool = False,
     trusted: Collection[str] = (),
+    seen: Seen | None = None,
 ) -> Dataset:
     """The data set that `data` names: `toy[:COUNT]`, `toy-hard[:COUNT]`, `tfds:NAME[:SPLIT]`, a folder or an annotation
     file.
@@ -56,7 +58,7 @@ def load(
     With `check`, every sample is decoded once: a bad one is left out and listed in `Dataset.bad` with its reason, and
     what a person should know of the good ones is listed in `Dataset.notes`, which `progress` prints. What was found is
     remembered (see `checked`), so the next call decodes nothing unless a file has changed.
-    trusted: names of samples that stay, also if they are bad.
+    trusted: names of samples that stay, also if they are bad. seen: keeps the images that the check decodes.
     classes, merge: which classes are read, and which are one (`choose_classes`). allow_outside: read images that
     annotations name, or links lead to, outside the data set's folder; otherwise they are bad samples.
 
@@ -80,7 +82,7 @@ def load(
         found = remembered.recall() if remembered else None
         if found is None:
             shown = "checking images" if progress else None
-            found = list(_each(samples, lambda sample: _checked(sample, dataset), shown))
+            found = list(_each(samples, lambda sample: _checked(sample, dataset, seen), shown))
             if remembered:
                 remembered.remember(found)
         found = [
@@ -104,7 +106,7 @@ def load(
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
     bad = [BadSample(one_line(one.name, LONGEST_NAME), one_line(one.reason)) for one in bad]
-    dataset = dataclasses.replace(dataset, samples=tuple(samples), bad=tuple(bad), notes=tuple(notes))
+    dataset = dataclasses.replace(dataset, samples=tuple(samples), bad=tuple(bad), notes=tuple(notes), seen=seen)
     return choose_classes.chosen(dataset, classes, merge)
 
 
@@ -261,13 +263,16 @@ def _each(items: Iterable[Any], act: Callable[[Any], Any], progress: str | None)
             yield one.result()
 
 
-def _checked(sample: Sample, dataset: Dataset) -> tuple[str | None, list[str]]:
+def _checked(sample: Sample, dataset: Dataset, seen: Seen | None) -> tuple[str | None, list[str]]:
     """Why a sample is bad, or None; and what is to be known of it."""
     with remarks() as heard:
         try:
-            contradiction(sample.read(), sample, dataset)
+            example = sample.read()
+            contradiction(example, sample, dataset)
         except BadSampleError as error:
             return str(error), heard
+    if seen:
+        seen.keep(sample.name, example["image"])
     return None, heard
 
 

@@ -14,6 +14,7 @@ from kerastransfer.data.dataset import FIELDS, BadSampleError, Dataset, Sample
 from kerastransfer.data.fields import ROWS, Row
 from kerastransfer.data.mask_crops import CROP, Ragged
 from kerastransfer.data.on_demand import Column, OnDemand
+from kerastransfer.data.seen import Seen
 from kerastransfer.data.stored import Stored
 from kerastransfer.errors import UserError
 
@@ -69,6 +70,7 @@ def decode(
     on_demand: keep only boxes and labels, and decode images, maps and masks whenever they are asked for.
     remedy: what to do if the disk is full, at the end of the message.
     most: of an image with more objects only so many, the largest; `Decoded.dropped` says how many were left out.
+    Images that the check decoded (`Dataset.seen`) are taken from there, and those that are left are forgotten.
     Raises UserError for an unknown field or another kind of size, and where no sample has all of the fields;
     BadSampleError as `Sample.read` does, which it does not for samples that `datasets.load` has checked.
     """
@@ -78,12 +80,16 @@ def decode(
         there = ", ".join(field for field in FIELDS if dataset.having(field).samples) or "none"
         raise UserError(f"{dataset.name}: no image has {' and '.join(fields) or 'been given'}; annotated are {there}")
     stored = Stored(tuple(fields), (int(size[0]), int(size[1])), resize, most)
-    decoding = _on_demand(samples, stored) if on_demand else _once(samples, stored, folder, threads, remedy)
-    arrays, dropped = decoding
+    if on_demand:
+        arrays, dropped = _on_demand(samples, stored)
+    else:
+        arrays, dropped = _once(samples, stored, folder, threads, remedy, dataset.seen)
+    if dataset.seen:
+        dataset.seen.forget()
     return Decoded(tuple(sample.name for sample in samples), arrays, dropped)
 
 
-def _once(samples, stored, folder, threads, remedy):
+def _once(samples, stored, folder, threads, remedy, seen: Seen | None):
     """All arrays, and how many objects were dropped."""
     rows = {name: row for name, row in ROWS.items() if stored.boxed and (stored.masked or name != "frames")}
     shapes = {"image": (len(samples), *stored.size, 3)}
@@ -96,7 +102,8 @@ def _once(samples, stored, folder, threads, remedy):
 
     def read(index_and_sample: tuple[int, Sample]) -> dict[str, np.ndarray]:
         index, sample = index_and_sample
-        example = stored.whole(sample)
+        image = seen.take(sample.name, stored.size, stored.resize) if seen else None
+        example = stored.whole(sample, image)
         for name in shapes:
             arrays[name][index] = example.pop(name)
         return example

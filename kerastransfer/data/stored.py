@@ -36,12 +36,19 @@ class Stored:
         """The fields that are read from a sample."""
         return (*self.fields, *(("boxes",) if self.masked and "boxes" not in self.fields else ()))
 
-    def whole(self, sample: Sample) -> dict[str, np.ndarray]:
+    def whole(self, sample: Sample, image: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """image (H, W, 3) and, as asked for, segmentation (H, W), label, boxes (N, 4), labels (N,), masks (N, CROP,
-        CROP), frames (N, 4), and `dropped`, how many objects were left out. Raises BadSampleError."""
-        example = sample.example(*self.read)
-        placed = placement(example["image"].shape[:2], self.size, self.resize)
-        out = {"image": placed.image(example["image"])}
+        CROP), frames (N, 4), and `dropped`, how many objects were left out. Raises BadSampleError.
+
+        image: the image as it is stored, which is then not decoded."""
+        if image is None:
+            example = sample.example(*self.read)
+            placed = placement(example["image"].shape[:2], self.size, self.resize)
+            out = {"image": placed.image(example["image"])}
+        else:
+            example = sample.annotations(*self.read)
+            placed = placement(tuple(example["size"]), self.size, self.resize)
+            out = {"image": image}
         if "segmentation" in self.fields:
             out["segmentation"] = placed.segmentation(example["segmentation"])
         return out | self._small(example, placed, self.masked)

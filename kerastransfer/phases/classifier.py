@@ -7,14 +7,14 @@ from typing import Literal
 
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
-from kerastransfer.runs import fitting, outcome
+from kerastransfer.runs import fit_settings, fitting, outcome
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.tasks.about import About
 
 
 @dataclasses.dataclass
-class ClassifierConfig(fitting.TrainingConfig):
+class ClassifierConfig(fit_settings.TrainingConfig):
     """The flags of all recipes that train a classifier."""
 
     classifier_epochs: int = 60

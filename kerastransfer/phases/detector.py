@@ -8,7 +8,7 @@ from kerastransfer import detectors
 from kerastransfer.detectors.detector import Detector, Purpose
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
-from kerastransfer.runs import fitting, outcome, trained
+from kerastransfer.runs import fit_settings, fitting, outcome, trained
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.settings import one_of
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass
-class DetectorConfig(fitting.TrainingConfig):
+class DetectorConfig(fit_settings.TrainingConfig):
     """The flags of all recipes that train a detector."""
 
-    CHOSEN: ClassVar = {**fitting.TrainingConfig.CHOSEN, "net": ("model", detectors.settings_of)}
+    CHOSEN: ClassVar = {**fit_settings.TrainingConfig.CHOSEN, "net": ("model", detectors.settings_of)}
 
     model: str = "small"
     """The detector's net: small, fast_yolo or yolov1 (YOLOv1 on the small encoder of this package, on that of Fast

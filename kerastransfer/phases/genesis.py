@@ -11,7 +11,7 @@ import numpy as np
 from kerastransfer import files
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
-from kerastransfer.runs import fitting, outcome, under_tensorflow
+from kerastransfer.runs import fit_settings, fitting, outcome, under_tensorflow
 from kerastransfer.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ COMPARED = 4
 
 
 @dataclasses.dataclass
-class GenesisConfig(fitting.FitConfig):
+class GenesisConfig(fit_settings.FitConfig):
     """The flags of all recipes that train on volumes."""
 
     data: str = "toy"

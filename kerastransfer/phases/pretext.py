@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kerastransfer import pretexts
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
-from kerastransfer.runs import fitting, outcome, trained
+from kerastransfer.runs import fit_settings, fitting, outcome, trained
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
 
@@ -24,7 +24,7 @@ SMALLEST = 32
 
 
 @dataclasses.dataclass
-class PretextConfig(fitting.TrainingConfig):
+class PretextConfig(fit_settings.TrainingConfig):
     """The flags of all recipes that train pretexts."""
 
     encoder: str = "unet"

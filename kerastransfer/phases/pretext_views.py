@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerastransfer.runs import fitting
+from kerastransfer.runs import fitting, image_cache
 from kerastransfer.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def looked_at(name: str, built: "Pretext", fields: tuple[str, ...], config, run:
     from kerastransfer.training.terms import TermModel
 
     size = (config.image_size, config.image_size)
-    shown = fitting.decode(test, fields, config, run, f"{name}-test", config.image_size)
+    shown = image_cache.decode(test, fields, config, run, f"{name}-test", config.image_size)
     how = fitting.augmentation(config) if built.view else views.STILL
     view = (built.view or views.augmented)(how)
     batches = evaluation_batches(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
-from kerastransfer.runs import fitting, outcome
+from kerastransfer.runs import fit_settings, fitting, image_cache, outcome
 from kerastransfer.runs.data import Data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.tasks.about import About
@@ -20,7 +20,7 @@ Freeze = Literal["full", "weights", "none"]
 
 
 @dataclasses.dataclass
-class SegmenterConfig(fitting.TrainingConfig):
+class SegmenterConfig(fit_settings.TrainingConfig):
     """The flags of all recipes that train a segmenter."""
 
     decoder_epochs: int = 60
@@ -167,7 +167,7 @@ def fit_on_features(
     part = behind_encoder(objective.network)
 
     def taps(dataset, name, flip):
-        decoded = fitting.decode(dataset, objective.fields, config, run, name, config.image_size, kept=True)
+        decoded = image_cache.decode(dataset, objective.fields, config, run, name, config.image_size, kept=True)
         found = features.cached(
             objective.network.get_layer("encoder"),
             decoded,

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from kerastransfer import pretexts
 from kerastransfer.phases.pretext import PretextConfig, pretext
-from kerastransfer.runs import command_line, fitting, grid
+from kerastransfer.runs import command_line, fit_settings, grid
 from kerastransfer.runs.data import load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
@@ -28,7 +28,7 @@ LEAD = "An encoder was trained on a pretext, to be transferred to segmentation."
 class Config(PretextConfig):
     """Train an encoder on a pretext."""
 
-    CHOSEN: ClassVar = {**fitting.TrainingConfig.CHOSEN, "task": ("pretext", pretexts.settings_of)}
+    CHOSEN: ClassVar = {**fit_settings.TrainingConfig.CHOSEN, "task": ("pretext", pretexts.settings_of)}
     TOY: ClassVar = {"image_size": 64, "width": 8, "pretext_epochs": 12}
 
     pretext: str = "conrec"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kerastransfer.data import datasets, derive, splits
 from kerastransfer.data.dataset import Dataset
-from kerastransfer.runs import begun_with
+from kerastransfer.runs import begun_with, image_cache
 from kerastransfer.runs.settings import CommonConfig
 
 
@@ -40,6 +40,7 @@ def load_data(config: CommonConfig, *fields: str, if_there: Sequence[str] = ()) 
         merge=config.merge,
         allow_outside=config.allow_outside,
         trusted=before or (),
+        seen=image_cache.seen(config),
     )
     begun_with.settle(config, dataset, before, leads=_leads(config))
     if dataset.bad:

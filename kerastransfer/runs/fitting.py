@@ -2,116 +2,20 @@
 
 import dataclasses
 import functools
-import importlib.util
-import math
-import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from kerastransfer.data import splits
 from kerastransfer.data.dataset import BadSampleError, Dataset
 from kerastransfer.errors import UserError
-from kerastransfer.flags import flag, require_positive
 from kerastransfer.runs import image_cache
+from kerastransfer.runs.fit_settings import FitConfig, TrainingConfig
 from kerastransfer.runs.folder import RunFolder
-from kerastransfer.runs.settings import CommonConfig, RunConfig, one_of, variable
-from kerastransfer.training import optimizers
+from kerastransfer.runs.settings import CommonConfig, RunConfig
 
-# Largest number of objects in an image that are trained on.
-MOST_OBJECTS = 400
-# Decoded images are kept larger than the input by this factor, so that crops are not blurred.
-STORED = 1.2
 # Fewer images than a batch are repeated to fill one; a batch above both of these is taken for a slip.
 LARGEST_BATCH, MOST_REPEATS = 256, 16
-
-
-@dataclasses.dataclass
-class FitConfig(RunConfig):
-    """The flags of all recipes that train, whatever their data."""
-
-    CHOSEN: ClassVar = {"optim": ("optimizer", optimizers.settings_of)}
-
-    learning_rate: float = 2e-3
-    """Peak learning rate, reached after the warm-up."""
-    schedule: Literal["cosine", "steps", "constant"] = "cosine"
-    """Learning rate schedule after the warm-up: a cosine down to a hundredth of the peak, a division by ten at 2/3 and
-    at 8/9 of the training (`steps`), or none (`constant`)."""
-    warmup_epochs: int = 3
-    """Number of epochs in which the learning rate rises from 0 to its peak; at most a quarter of all epochs."""
-    optimizer: str = "adamw"
-    """Optimizer: adamw, adam, sgd or lars."""
-    optim: one_of(optimizers.OPTIMIZERS) = None
-    """Settings of --optimizer."""
-    ema: float = 0.99
-    """Momentum of an exponential moving average of the weights, which replaces them after training; 0 turns it off. In
-    the first steps it is smaller, so that a short training does not end with its first weights."""
-    loader_threads: int = variable(0)
-    """Number of threads that make batches; the batches are the same. With 0 it is chosen: all cores but one beside a
-    GPU; beside a CPU one, or all cores if images are decoded while training."""
-    tensorboard: bool = False
-    """Write logs for TensorBoard to logs/."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{flag(name)} is {value}; it must be a finite number")
-        require_positive(self, "learning_rate")
-        if self.loader_threads < 0:
-            raise UserError(f"--loader-threads is {self.loader_threads}; it must be at least 0")
-        if self.jit and self.strategy != "none":
-            raise UserError(f"--jit does not work with --strategy {self.strategy}; leave one of them out")
-        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise UserError("--tensorboard needs TensorBoard; install it with pip install 'kerastransfer[tensorboard]'")
-        if not 0 <= self.ema < 1:
-            raise UserError(f"--ema is {self.ema}; it must be at least 0 and below 1")
-
-
-@dataclasses.dataclass
-class TrainingConfig(FitConfig, CommonConfig):
-    """The flags of all recipes that train on images."""
-
-    flip: float = 0.5
-    """Augmentation: probability that an image is mirrored horizontally."""
-    scale: tuple[float, ...] = (0.6, 1.25)
-    """Augmentation: smallest and largest side of the window that is cropped from an image, as a share of the image's
-    side; above 1, the image is surrounded by grey."""
-    resize: Literal["stretch", "letterbox"] = "stretch"
-    """How images are brought to --image-size, in training, in scoring and in exported files: by stretching them, or by
-    padding them with grey so that they keep their aspect ratio (`letterbox`, as in Darknet)."""
-    aspect: float = 1.25
-    """Augmentation: largest factor by which the aspect ratio of the window changes."""
-    colour: float = 0.3
-    """Augmentation: largest relative change of brightness and contrast; that of saturation is 1.5 times as large."""
-    mosaic: float = 0.25
-    """Augmentation of detectors: share of a batch that are mosaics of four images; there are none in the last eighth of
-    the epochs."""
-    cache: Literal["auto", "memory", "disk", "none"] = variable("auto")
-    """Where decoded images are kept: in memory, in files on disk, or nowhere (`none`): then they are decoded while
-    training. `auto` takes memory if there is room, else the disk, else `none`. The batches are the same."""
-    validation: float = 0.0
-    """Share of the training images to hold out for validation; the weights of the epoch with the lowest validation loss
-    are kept. With 0, all images are used for training."""
-    early_stopping: int = 0
-    """Stop training when the validation loss has not improved for this many epochs; 0 never stops early."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(self, "aspect")
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise UserError(
-                f"--scale is {' '.join(map(str, self.scale))}; give the smallest and the largest side, such as 0.7 1.2"
-            )
-        if not 0 <= self.validation < 1:
-            raise UserError(f"--validation is {self.validation}; it must be at least 0 and below 1")
-        if self.early_stopping < 0:
-            raise UserError(f"--early-stopping is {self.early_stopping}; it must be at least 0")
-        if self.early_stopping and not self.validation:
-            raise UserError(
-                f"--early-stopping {self.early_stopping} needs images to validate on; add --validation 0.1, or leave "
-                "it out"
-            )
 
 
 def phase(config: RunConfig, run: RunFolder, name: str, work: Callable[[], dict]) -> dict:
@@ -218,10 +122,10 @@ def fit(
     size = (config.image_size, config.image_size)
     train, validation = held_out(objective, train, config, validation)
     largest = max((config.image_size, *objective.sides))
-    decoded = decode(train, objective.fields, config, run, phase, round(largest * STORED))
+    decoded = image_cache.decode(train, objective.fields, config, run, phase, image_cache.side(largest))
     held = None
     if validation is not None:
-        held = decode(validation, objective.fields, config, run, f"{phase}-validation", config.image_size)
+        held = image_cache.decode(validation, objective.fields, config, run, f"{phase}-validation", config.image_size)
     view = objective.view or views.augmented
 
     def batches(first_epoch, share):
@@ -273,43 +177,6 @@ def held_out(
         return splits.holdout(train, config.validation, config.seed)
     except BadSampleError as error:
         raise UserError(f"--validation needs the classes of every training image, but {error}; fix it") from error
-
-
-def decode(
-    train: Dataset,
-    fields: tuple[str, ...],
-    config: TrainingConfig,
-    run: RunFolder,
-    phase: str,
-    size: int,
-    *,
-    kept: bool = False,
-):
-    """The samples that have `fields` at size x size pixels, kept in memory or on disk or decoded on demand (--cache).
-
-    kept: `auto` keeps them in any case. Raises UserError for --cache memory where there is too little."""
-    from kerastransfer.data import decoded
-
-    # Every worker keeps its own files.
-    own = "" if run.leads else f"-{os.getpid()}"
-    folder = run.checkpoints / f"{phase}-images{own}"
-    where, told = image_cache.chosen(config.cache, image_cache.needed(train, fields, size), run.path, kept=kept)
-    if told and run.leads and not config.quiet:
-        print(f"{phase}: {told}")
-    found = decoded.decode(
-        train,
-        fields,
-        (size, size),
-        folder=folder if where == "disk" else None,
-        on_demand=where == "none",
-        most=MOST_OBJECTS,
-        resize=config.resize,
-        remedy="use --cache none",
-    )
-    if found.dropped and run.leads:
-        told = f"{found.dropped} objects are left out; only the largest {MOST_OBJECTS} of an image are trained on"
-        print(f"warning: {told}", file=sys.stderr)
-    return found
 
 
 def fit_on(

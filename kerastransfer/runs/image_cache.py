@@ -1,15 +1,31 @@
 """Where the decoded images of a training are kept: the choice behind --cache."""
 
+import os
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kerastransfer.data.dataset import BadSampleError, Dataset, taught
 from kerastransfer.data.mask_crops import CROP
+from kerastransfer.data.seen import Seen
 from kerastransfer.errors import UserError
+from kerastransfer.runs.fit_settings import TrainingConfig
+from kerastransfer.runs.folder import RunFolder
+from kerastransfer.runs.settings import CommonConfig
 
+if TYPE_CHECKING:
+    from kerastransfer.data.decoded import Decoded
+
+# Decoded images are kept larger than the input by this factor, so that crops are not blurred.
+LARGER = 1.2
+# Largest number of objects in an image that are trained on.
+MOST_OBJECTS = 400
 # Share of the memory that is free which `auto` fills with images: training needs the rest.
 SHARE_OF_MEMORY = 0.5
+# The same for images that the check decodes, which are copied into what `auto` fills.
+SHARE_OF_CHECK = 0.25
 # The same of the disk, which checkpoints and exported files need.
 SHARE_OF_DISK = 0.8
 # Samples whose objects are counted, to tell how much room masks take.
@@ -19,6 +35,56 @@ CGROUPS = (
     tuple(f"/sys/fs/cgroup/memory.{name}" for name in ("max", "current", "stat")),
     tuple(f"/sys/fs/cgroup/memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")),
 )
+
+
+def side(image_size: int) -> int:
+    """Side in pixels at which images are kept that are cropped to image_size."""
+    return round(image_size * LARGER)
+
+
+def seen(config: CommonConfig) -> Seen | None:
+    """What keeps the images that the check of the data decodes, where a training would decode them again."""
+    if not isinstance(config, TrainingConfig) or config.cache == "none":
+        return None
+    size = side(config.image_size)
+    return Seen((size, size), config.resize, round(SHARE_OF_CHECK * (free_memory() or 0)))
+
+
+def decode(
+    train: Dataset,
+    fields: tuple[str, ...],
+    config: TrainingConfig,
+    run: RunFolder,
+    phase: str,
+    size: int,
+    *,
+    kept: bool = False,
+) -> "Decoded":
+    """The samples that have `fields` at size x size pixels, kept in memory or on disk or decoded on demand (--cache).
+
+    kept: `auto` keeps them in any case. Raises UserError for --cache memory where there is too little."""
+    from kerastransfer.data import decoded
+
+    # Every worker keeps its own files.
+    own = "" if run.leads else f"-{os.getpid()}"
+    folder = run.checkpoints / f"{phase}-images{own}"
+    where, told = chosen(config.cache, needed(train, fields, size), run.path, kept=kept)
+    if told and run.leads and not config.quiet:
+        print(f"{phase}: {told}")
+    found = decoded.decode(
+        train,
+        fields,
+        (size, size),
+        folder=folder if where == "disk" else None,
+        on_demand=where == "none",
+        most=MOST_OBJECTS,
+        resize=config.resize,
+        remedy="use --cache none",
+    )
+    if found.dropped and run.leads:
+        told = f"{found.dropped} objects are left out; only the largest {MOST_OBJECTS} of an image are trained on"
+        print(f"warning: {told}", file=sys.stderr)
+    return found
 
 
 def needed(dataset: Dataset, fields: Sequence[str], size: int) -> int:

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from kerastransfer.recipes import detector, yolo_mask
-from kerastransfer.runs import command_line, fitting, trained
+from kerastransfer.runs import command_line, image_cache, trained
 
 NET = ["--model", "yolov3-tiny", "--net.width", "0.25", "--net.loss", "ciou", "--image-size", "64", "--batch-size", "8"]
 SMALL = [*NET, "--detector-epochs", "2", "--mask-epochs", "2", "--mask-filters", "16", "--mask-convs", "1"]
@@ -50,7 +50,7 @@ def run(tmp_path_factory):
     folder, told = tmp_path_factory.mktemp("mask"), io.StringIO()
     flags = ["--data", str(coco(folder / "data", MIXED)), "--output", str(folder / "run")]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(told):
-        patch.setattr(fitting, "MOST_OBJECTS", 3)
+        patch.setattr(image_cache, "MOST_OBJECTS", 3)
         command_line.run(yolo_mask.main, yolo_mask.Config, [*SMALL, *flags, "--resize", "letterbox", "--multi-scale"])
     return folder / "run", told.getvalue()
 

@@ -11,7 +11,7 @@ from keras import ops
 from kerastransfer.data import datasets, views
 from kerastransfer.data.dataset import BadSampleError
 from kerastransfer.errors import UserError
-from kerastransfer.runs import fitting
+from kerastransfer.runs import fit_settings, fitting
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.training import optimizers
 
@@ -55,7 +55,7 @@ def objective(annotated=False, **options):
 def fit(folder, train, goal=None, config=None, **settings):
     """The objective that was trained, and the rows of history.csv."""
     goal = goal or objective()
-    config = config or fitting.TrainingConfig(output=str(folder), **{**SMALL, **settings})
+    config = config or fit_settings.TrainingConfig(output=str(folder), **{**SMALL, **settings})
     with RunFolder("detector", config) as run:
         fitting.fit(goal, train, config, run, "phase")
         return goal, [{k: v for k, v in row.items() if k != "seconds"} for row in run.history()]
@@ -79,7 +79,7 @@ def test_the_best_weights_are_kept(tmp_path, train, capsys):
     assert "phase: 14 images, 4 epochs of 3 steps" in said and "val_loss" in said
     assert f"the weights of epoch {1 + np.argmin(losses)} are kept, validation loss" in said
     _, held = fitting.splits.holdout(train.having("boxes"), 0.3, 0)
-    config = fitting.TrainingConfig(**SMALL)
+    config = fit_settings.TrainingConfig(**SMALL)
     images = np.concatenate(list(fitting.some_images(held, config)))
     numbers = [len(sample.read()["boxes"]) for sample in held.samples]
     by_hand = np.mean((goal.network.predict(images, verbose=0)[:, 0] - numbers) ** 2)
@@ -121,7 +121,7 @@ def test_killed_and_resumed(tmp_path, train, monkeypatch, annotated):
     settings = {"validation": 0.3, "early_stopping": 3, "deterministic": False}
     rate = {"learning_rate": 0.3}
     whole, undisturbed = fit(tmp_path / "whole", train, objective(annotated, **rate), **settings)
-    config = fitting.TrainingConfig(output=str(tmp_path / "run"), **SMALL, **settings)
+    config = fit_settings.TrainingConfig(output=str(tmp_path / "run"), **SMALL, **settings)
     for epoch in (2, 4):
         with killed_at(epoch, monkeypatch):
             fit(None, train, objective(annotated, **rate), config)
@@ -138,7 +138,7 @@ def test_killed_and_resumed(tmp_path, train, monkeypatch, annotated):
 
 def through(folder, data, caches, monkeypatch):
     """The weights of a run that is killed in its second epoch, and goes on with the other of two `caches`."""
-    config = fitting.TrainingConfig(output=str(folder), **SMALL)
+    config = fit_settings.TrainingConfig(output=str(folder), **SMALL)
     with killed_at(2, monkeypatch):
         fit(None, data, objective(), dataclasses.replace(config, cache=caches[0], loader_threads=1))
     goal = objective()
@@ -196,7 +196,7 @@ def test_a_batch_that_repeats_the_images_too_often(tmp_path, train):
 @pytest.mark.slow
 def test_a_run_that_had_stopped_early_is_not_trained_on(tmp_path, train):
     goal = {"learning_rate": 1e-30, "epochs": 9}
-    config = fitting.TrainingConfig(output=str(tmp_path / "run"), validation=0.3, early_stopping=2, **SMALL)
+    config = fit_settings.TrainingConfig(output=str(tmp_path / "run"), validation=0.3, early_stopping=2, **SMALL)
     _, rows = fit(None, train, objective(**goal), config)
     _, again = fit(None, train, objective(**goal), dataclasses.replace(config, resume=True))
     assert again == rows and len(rows) == 3
@@ -205,7 +205,7 @@ def test_a_run_that_had_stopped_early_is_not_trained_on(tmp_path, train):
 @pytest.mark.slow
 def test_validation_images_that_are_given(tmp_path, train):
     names = [sample.name for sample in train.samples]
-    config = fitting.TrainingConfig(output=str(tmp_path / "run"), **SMALL)
+    config = fit_settings.TrainingConfig(output=str(tmp_path / "run"), **SMALL)
     with RunFolder("detector", config) as run:
         parts = train.only(names[:12]), train.only(names[12:])
         fitting.fit(objective(epochs=1), parts[0], config, run, "phase", validation=parts[1])
@@ -236,7 +236,7 @@ def test_a_step_that_destroys_the_weights_leaves_none(tmp_path, train):
 )
 def test_settings_that_cannot_be(settings, words):
     with pytest.raises(UserError, match=words):
-        fitting.TrainingConfig(**settings)
+        fit_settings.TrainingConfig(**settings)
 
 
 def test_a_validation_part_that_leaves_nothing(tmp_path, train):
