@@ -21,7 +21,7 @@ from kerastransfer.tasks import TASKS
 from kerastransfer.tasks.about import About
 from kerastransfer.tasks.metadata import attach
 from kerastransfer.tasks.scored import Predict
-from kerastransfer.tasks.tolerance import Tolerance, where_rows_vary
+from kerastransfer.tasks.tolerance import Tolerance, on_images, where_rows_vary
 
 NOTHING_PROVED = "the Keras model scores 0 on these images, so an equal score proves nothing"
 
@@ -80,7 +80,8 @@ def export_all(
     calibration, images: (h, w, 3) uint8 of any size; training images to calibrate int8, and test images to compare on.
     score: a function from one like `Predictor.predict` to a metric of the task, higher being better; it is called for
         the Keras model and for each file.
-    tolerances: by default those of the task, or where a row may vary, those of `where_rows_vary`.
+    tolerances: by default those of the task for so many images (`on_images`), or where a row may vary, those of
+        `where_rows_vary`.
 
     A file out of tolerance is kept for inspection as NAME_int8.failed.tflite, a good one from an earlier export is
     removed, and ParityError is raised after all files have been written. NAME.json is removed first and written last,
@@ -88,10 +89,6 @@ def export_all(
     exported or if there are no images.
     """
     folder = Path(folder)
-    if tolerances is None:
-        tolerances = TASKS[about.task].TOLERANCES
-        if getattr(about.decoder, "rows_vary", False):
-            tolerances = where_rows_vary(tolerances)
     check_outputs(model, about)
 
     def placed(image):
@@ -101,6 +98,10 @@ def export_all(
     if not samples:
         raise UserError("the parity check needs images but got none; give some that the model was not trained on")
     calibration = [placed(image) for image in calibration]
+    if tolerances is None:
+        tolerances = on_images(TASKS[about.task].TOLERANCES, len(samples))
+        if getattr(about.decoder, "rows_vary", False):
+            tolerances = where_rows_vary(tolerances)
 
     reference = KerasPredictor(in_float32(model), about)
     expected = [reference.outputs(sample) for sample in samples]
@@ -197,7 +198,7 @@ def excesses(
             yield f"{missing} of {there} detections missing and {extra} extra where {limit} are allowed"
     if metric and tolerance.metric is not None and not metric["keras"] - metric["file"] <= tolerance.metric:
         scores = f"score {metric['file']:.4f} where the Keras model has {metric['keras']:.4f}"
-        yield f"{scores} and a loss of {tolerance.metric:g} is allowed"
+        yield f"{scores} and a loss of {tolerance.metric:.3g} is allowed"
 
 
 def write_summary(path: Path, about: About, images: int, exported: Sequence[ExportedFile]) -> None:

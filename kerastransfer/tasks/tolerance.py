@@ -32,6 +32,20 @@ TOLERANCES: Mapping[str, Tolerance] = {
 }
 
 
+# So many images bring out what the limit of the metric is of.
+ENOUGH = 50
+
+
+def on_images(tolerances: Mapping[str, Tolerance], images: int) -> dict[str, Tolerance]:
+    """The tolerances where so many images are scored. Of fewer than ENOUGH a single one moves the metric: its limit
+    grows as the metric's standard error does, with the root of their number."""
+    factor = max(1.0, ENOUGH / images) ** 0.5
+    return {
+        kind: limits if limits.metric is None else dataclasses.replace(limits, metric=factor * limits.metric)
+        for kind, limits in tolerances.items()
+    }
+
+
 # Share of the detections that a rounding error may change, of models of two stages.
 VARYING = 0.02
 
