@@ -34,6 +34,9 @@ OTHER_NAMES = {
     "xml": "voc or voc_xml",
     **dict.fromkeys(("yolo", "yolov5", "yolov8", "ultralytics", "darknet"), "yolo_txt"),
     "csv": "box_table or image_list",
+    "cvat": "cvat_xml",
+    **dict.fromkeys(("vgg", "vgg_via"), "via"),
+    **dict.fromkeys(("create_ml", "apple"), "createml"),
 }
 # {what --data may name without a path: its format}.
 NAMED = {**dict.fromkeys(DIFFICULTIES, "toy"), "tfds": "tfds"}
@@ -131,8 +134,8 @@ def format_of(data: str | os.PathLike, *, allow_outside: bool = False) -> str:
         return found.layout
     if path.is_file():
         raise UserError(
-            f"{data} is a file, but not a COCO json, a data.yaml or a list of images; give the folder of the data set "
-            "(unpack an archive first)"
+            f"{data} is a file, but not a COCO json, a data.yaml, a list of images, or annotations of CVAT, VIA or "
+            "Create ML; give the folder of the data set (unpack an archive first)"
         )
     if next(path.rglob("*.nii*"), None):
         raise UserError(f"{data} holds volumes (NIfTI), not images; kerastransfer run genesis reads them")

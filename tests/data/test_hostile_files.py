@@ -42,6 +42,28 @@ SHAPES = [
 ]
 LABELME = {"imagePath": "a.png", "imageHeight": 20, "imageWidth": 30, "shapes": SHAPES}
 BOXES = "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,30,20,cat,3,4,9,10\n"
+CVAT = (
+    "<annotations><version>1.1</version><meta><task><name>t</name></task></meta>"
+    '<image id="0" name="a.png" width="30" height="20">'
+    '<box label="cat" occluded="0" xtl="3.00" ytl="4.00" xbr="9.00" ybr="10.00" rotation="30.00" group_id="1"/>'
+    '<polygon label="dog" occluded="1" points="3.00,2.00;9.00,2.00;9.00,12.00" group_id="2"/>'
+    '<ellipse label="dog" cx="12.00" cy="9.00" rx="6.00" ry="3.00" rotation="20.00"/>'
+    '<mask label="cat" rle="1, 3, 2" left="4" top="5" width="3" height="2"/><tag label="x"/></image></annotations>'
+)
+REGIONS = [
+    {"name": "rect", "x": 3, "y": 4, "width": 5, "height": 6},
+    {"name": "polygon", "all_points_x": [3, 9, 9], "all_points_y": [2, 2, 12]},
+    {"name": "ellipse", "cx": 12, "cy": 9, "rx": 6, "ry": 3, "theta": 0.5},
+    {"name": "circle", "cx": 12, "cy": 9, "r": 6},
+]
+VIA = {
+    "a.png123": {"filename": "a.png", "size": 123, "file_attributes": {}}
+    | {"regions": [{"shape_attributes": one, "region_attributes": {"kind": "cat"}} for one in REGIONS]}
+}
+CREATEML = [
+    {"image": "a.png"}
+    | {"annotations": [{"label": "cat", "coordinates": {"x": 6.5, "y": 7, "width": 6, "height": 5}} for _ in range(2)]}
+]
 PENN = 'Bounding box for object 1 "PASperson" (Xmin, Ymin) - (Xmax, Ymax) : (1, 1) - (30, 20)\n'
 
 # {layout: (pictures by name, None for a photo, text files by name, the file that is damaged)}
@@ -110,6 +132,14 @@ SETS = {
         "data.yaml",
     ),
     "images_masks": ({"images/a.png": None, "masks/a.png": 1}, {"classes.txt": "cat\n"}, None),
+    "cvat_xml": ({"images/a.png": None}, {"annotations.xml": CVAT}, None),
+    "via": ({"a.png": None}, {"via.json": json.dumps(VIA)}, None),
+    "via project": (
+        {"a.png": None},
+        {"via.json": json.dumps({"_via_settings": {"core": {}}, "_via_img_metadata": VIA})},
+        None,
+    ),
+    "createml": ({"a.png": None}, {"annotations.json": json.dumps(CREATEML)}, None),
     "labelme": ({"a.png": None}, {"a.json": json.dumps(LABELME)}, None),
     "box_table": ({"a.png": None}, {"boxes.csv": BOXES}, None),
     "image_list": ({"a.png": None, "b.png": None}, {"list.csv": "path,label\na.png,cat\nb.png,dog\n"}, None),

@@ -18,7 +18,7 @@ from faster_coco_eval.core import mask as coco_mask
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.inside import within
-from kerastransfer.data.layouts import json_files
+from kerastransfer.data.layouts import createml, json_files, via
 from kerastransfer.data.layouts.files import split_of
 from kerastransfer.data.layouts.objects import filled, objects, painted
 from kerastransfer.data.reading import Reader
@@ -26,9 +26,15 @@ from kerastransfer.errors import UserError
 
 FORM = "a COCO json file, or a folder with annotations/instances_*.json or train/_annotations.coco.json"
 
+# Whose json files are no COCO.
+OTHERS = (createml, via)
+
 
 def recognises(folder: Path) -> bool:
-    return folder.suffix == ".json" if folder.is_file() else bool(_files(folder))
+    if folder.is_file():
+        # What it lacks is told when it is read.
+        return folder.suffix == ".json" and not any(other.recognises(folder) for other in OTHERS)
+    return bool(_files(folder))
 
 
 def read(folder: Path) -> Dataset:

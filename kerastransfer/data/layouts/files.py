@@ -1,7 +1,7 @@
 """What the layouts share in finding and reading files."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +10,10 @@ from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import PICTURES
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+# Files of annotations of many images that are looked at in a folder, and their first bytes that tell their form.
+MOST_FILES = 20
+BEGINNING = 65_536
 
 
 def images_under(folder: Path) -> dict[str, Path]:
@@ -66,6 +70,35 @@ def split_of(names: Iterable[str]) -> str | None:
         if word in SPLITS:
             return SPLITS[word]
     return None
+
+
+def annotation_files(data: Path, suffix: str, fits: Callable[[str], object]) -> list[Path]:
+    """The files of annotations in a folder and its split folders, or the one that is given, whose beginning `fits`.
+
+    Of a folder with very many, such as one beside each image, only the first are looked at.
+    """
+    if data.is_file():
+        found = [data] if data.suffix.lower() == suffix else []
+    elif data.is_dir():
+        homes = [data, *(child for child in folders(data) if split_of([child.name]))]
+        found = [path for home in homes for path in _of_suffix(home, suffix)]
+    else:
+        found = []
+    return [path for path in found if fits(_beginning(path))]
+
+
+def _of_suffix(home: Path, suffix: str) -> list[Path]:
+    named = [path for path in home.iterdir() if path.suffix.lower() == suffix and path.name[0] != "."]
+    return [path for path in sorted(named)[:MOST_FILES] if path.is_file()]
+
+
+def _beginning(path: Path) -> str:
+    """Empty where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(BEGINNING).decode("utf-8-sig", errors="replace")
+    except OSError:
+        return ""
 
 
 def lines(path: Path) -> list[str]:

@@ -6,18 +6,14 @@ In any depth. A json belongs to the image of its own stem. Shapes of one `group_
 box without an outline; points and lines have no area and are left out.
 """
 
-import functools
 import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample, remark
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, remark
 from kerastransfer.data.layouts import json_files
-from kerastransfer.data.layouts.files import images_under, split_of, stem
-from kerastransfer.data.layouts.objects import filled, no_mask, objects, painted
-from kerastransfer.data.reading import Reader
+from kerastransfer.data.layouts.files import images_under, stem
+from kerastransfer.data.layouts.shapes import Drawn, Shape, dataset_of, ellipse
 from kerastransfer.errors import UserError
 
 FORM = "images with a json of labelme beside each, NAME.jpg and NAME.json"
@@ -25,8 +21,6 @@ LOOKED_AT = 3
 # A json holds its image too, as text.
 LARGEST = 200_000_000
 OUTLINED = ("polygon", "circle")
-# Corners of the polygon that stands for a circle.
-AROUND = 64
 
 
 def recognises(folder: Path) -> bool:
@@ -42,25 +36,14 @@ def read(folder: Path) -> Dataset:
     for path in _files(folder):
         name = stem(path, folder)
         try:
-            shapes = _shapes(path)
+            shapes, size = _shapes(path)
             if name not in images:
                 raise BadSampleError(f"annotation {path.name} has no image of this name")
-            found[name] = shapes
+            found[name] = Drawn([_shape(one) for one in shapes], size)
         except BadSampleError as error:
             bad.append(BadSample(name, str(error)))
             images.pop(name, None)
-    classes = tuple(sorted({one["label"] for shapes, _ in found.values() for one in shapes}))
-    masked = any(one["shape_type"] in OUTLINED for shapes, _ in found.values() for one in shapes)
-    samples = []
-    for name, path in images.items():
-        shapes, size = found.get(name, (None, None))
-        fields = frozenset() if shapes is None else frozenset({"boxes"})
-        if masked and shapes is not None and (not shapes or any(one["shape_type"] in OUTLINED for one in shapes)):
-            fields |= {"masks", "segmentation"} if len(classes) < 255 else {"masks"}
-        reader = Reader(path, functools.partial(_annotations, shapes, size, classes), fields)
-        samples.append(Sample(name, reader, fields, split_of(name.split("/")[:-1])))
-    painted_classes = ("background", *classes) if any("segmentation" in s.fields for s in samples) else ()
-    return Dataset(folder.name, tuple(samples), classes, painted_classes, bad=tuple(bad))
+    return dataset_of(folder, images, found, bad)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -106,38 +89,14 @@ def _is_points(points: Any) -> bool:
     )
 
 
-def _annotations(
-    shapes: list[dict], stated: tuple[Any, Any], classes: tuple[str, ...], size: tuple[int, int], wanted: frozenset[str]
-) -> Example:
-    if all(isinstance(length, int) and length for length in stated) and tuple(stated) != size:
-        raise BadSampleError(f"image of {size[1]} x {size[0]} pixels, but the json says {stated[1]} x {stated[0]}")
-    grouped: dict[Any, list[dict]] = {}
-    for number, one in enumerate(shapes):
-        group = ("alone", number) if one["group"] is None else (str(one["group"]), one["label"])
-        grouped.setdefault(group, []).append(one)
-    corners, labels, masks = [], [], []
-    masked = not wanted.isdisjoint({"masks", "segmentation"})
-    for group in grouped.values():
-        outlines = [_outline(one) for one in group]
-        points = np.concatenate([np.reshape(outline, (-1, 2)) for outline in outlines])
-        corners.append((*points.min(axis=0)[::-1], *points.max(axis=0)[::-1]))
-        labels.append(classes.index(group[0]["label"]))
-        drawn = [outline for one, outline in zip(group, outlines, strict=True) if one["shape_type"] in OUTLINED]
-        if masked:
-            masks.append(filled(drawn, size) if drawn else no_mask(size))
-    example = objects(corners, labels, size, masks=masks if masked else None)
-    if "segmentation" in wanted:
-        example["segmentation"] = painted(example)
-    return example
-
-
-def _outline(shape: dict) -> list[float]:
-    """x1, y1, x2, y2, ... Raises BadSampleError where the points make no shape of its kind."""
-    points, kind = shape["points"], shape["shape_type"]
+def _shape(one: dict[str, Any]) -> Shape:
+    """Raises BadSampleError where the points make no shape of its kind."""
+    points, kind = one["points"], one["shape_type"]
     if len(points) < (3 if kind == "polygon" else 2):
         raise BadSampleError(f"a {kind} of {len(points)} points")
-    if kind != "circle":
-        return [value for point in points for value in point]
-    (x, y), radius = points[0], math.dist(points[0], points[1])
-    angles = np.arange(AROUND) * 2 * math.pi / AROUND
-    return np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1).ravel().tolist()
+    outline = [value for point in points for value in point]
+    if kind == "circle":
+        radius = math.dist(points[0], points[1])
+        outline = ellipse(*points[0], radius, radius)
+    group = None if one["group"] is None else str(one["group"])
+    return Shape(one["label"], outline, kind in OUTLINED, group=group)

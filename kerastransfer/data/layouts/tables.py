@@ -75,6 +75,33 @@ class Images:
         return next((path for path in tried if _is_file(path)), tried[0])
 
 
+class ImagesBelow(Images):
+    """As `Images`; a file that is in none of these places is looked for by its name, with the folders that the name
+    has, in all folders below. Of a web address the last part is the name."""
+
+    def __init__(self, table: Path):
+        super().__init__(table)
+        self._below: dict[str, list[Path]] | None = None
+
+    def file(self, name: str) -> Path:
+        """Raises BadSampleError also for a name that several files have, and for one of no file."""
+        path = super().file(name)
+        if _is_file(path):
+            return path
+        if path == self.root or not path.stem:
+            raise BadSampleError("the name of its image is empty")
+        if self._below is None:
+            self._below = {}
+            for one in sorted(self.root.rglob("*")):
+                if one.suffix.lower() in PICTURES and one.name[0] != ".":
+                    self._below.setdefault(one.name, []).append(one)
+        parts = path.parts[-1:] if "://" in name else Path(name.replace("\\", "/")).parts
+        same = [one for one in self._below.get(parts[-1], ()) if one.parts[-len(parts) :] == parts]
+        if len(same) > 1:
+            raise BadSampleError(f"{len(same)} images are called {name}; their folders must be named too")
+        return same[0] if same else path
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()

@@ -58,7 +58,7 @@ def test_a_circle(tmp_path, draw):
         ([shape(label=7)], {}, "a shape has no label"),
         ([shape(points=[[1, "a"]])], {}, "no points of two numbers"),
         ([shape(points=[[1, 2]])], {}, "a polygon of 1 points"),
-        ([shape()], {"imageWidth": 99}, "but the json says 99 x 20"),
+        ([shape()], {"imageWidth": 99}, "but the annotations say 99 x 20"),
         ([], {"shapes": 5}, "has no list of shapes"),
     ],
 )
