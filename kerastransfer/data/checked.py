@@ -21,7 +21,7 @@ from kerastransfer.errors import UserError
 from kerastransfer.presets import download
 
 # Increase it when the check finds what it did not find before.
-FORMAT = 1
+FORMAT = 2
 
 # Of each sample why it is bad, or None, and what is to be known of it.
 Found = list[tuple[str | None, list[str]]]

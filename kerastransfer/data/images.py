@@ -19,6 +19,12 @@ ORIENTATION = 0x0112
 Source = Path | bytes
 # Pillow's own limit. Beyond it a small file may unpack to gigabytes.
 LARGEST_PIXELS = 89_478_485
+# Modes whose pixels have colours, or greys, of 8 bits.
+_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+
+
+class ColouredMaskError(BadSampleError):
+    """A mask has colours where indices are needed."""
 
 
 def read_image(source: Source) -> np.ndarray:
@@ -43,9 +49,33 @@ def read_mask(source: Source, size: tuple[int, int] | None = None) -> np.ndarray
     the mask has another.
     """
     mask = _decoded(source, "mask", _indices)
-    if size is not None and mask.shape != size:
-        raise BadSampleError(f"mask of {_pixels(*mask.shape)}, but its image has {_pixels(*size)}")
+    _check_size(mask, size)
     return mask
+
+
+def read_colours(source: Source, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Mask (H, W, 3) uint8, RGB: the colour of each pixel, of a palette too. Raises BadSampleError as `read_mask`."""
+
+    def colours(image: Image.Image) -> np.ndarray:
+        if image.mode not in _EIGHT_BITS:
+            raise BadSampleError(f"it has the mode {image.mode} where colours of 8 bits are needed")
+        return rgb(image)
+
+    mask = _decoded(source, "mask", colours)
+    _check_size(mask, size)
+    return mask
+
+
+def has_colours(source: Source) -> bool:
+    """Whether a mask is stored as colours: with three channels, or with a palette that is not grey. What JPEG stores
+    with three equal channels is grey. Raises BadSampleError."""
+
+    def coloured(image: Image.Image) -> bool:
+        if image.mode in ("RGB", "RGBA") and image.format != "JPEG":
+            return True
+        return image.mode in ("RGB", "P", "PA") and bool(np.ptp(rgb(image), axis=-1).any())
+
+    return _decoded(source, "mask", coloured)
 
 
 def read_header(source: Source) -> tuple[tuple[int, int], int]:
@@ -116,7 +146,7 @@ def _decoded(source: Source, what: str, convert: Callable[[Image.Image], Any]) -
                 raise Image.DecompressionBombError
             return convert(image)
     except BadSampleError as error:
-        raise BadSampleError(f"{where}: {error}") from None
+        raise type(error)(f"{where}: {error}") from None
     except FileNotFoundError:
         raise BadSampleError(f"{where} is missing") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -134,11 +164,18 @@ def _indices(image: Image.Image) -> np.ndarray:
     if values.ndim == 3:
         colours = values[..., : 1 if image.mode == "LA" else 3]
         if (colours != colours[..., :1]).any():
-            raise BadSampleError("it has colours where one index per pixel is needed; store it grey or with a palette")
+            raise ColouredMaskError(
+                "it has colours where one index per pixel is needed; store it grey or with a palette"
+            )
         values = colours[..., 0]
     if values.dtype.kind not in "ui" or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise BadSampleError("its values are not indices between 0 and 65535")
     return values if values.dtype == np.uint8 else values.astype(np.uint16)
+
+
+def _check_size(mask: np.ndarray, size: tuple[int, int] | None) -> None:
+    if size is not None and mask.shape[:2] != size:
+        raise BadSampleError(f"mask of {_pixels(*mask.shape[:2])}, but its image has {_pixels(*size)}")
 
 
 def _pixels(height: int, width: int) -> str:

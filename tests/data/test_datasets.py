@@ -225,7 +225,7 @@ def test_what_the_user_may_get_wrong(tmp_path, draw):
     draw(tmp_path / "dog/1.jpg")
     with pytest.raises(UserError, match=r"is not in layout coco, .*; it looks like folder_per_class"):
         datasets.load(tmp_path, "coco")
-    with pytest.raises(UserError, match=r"is a file, but not a COCO json, a data\.yaml or a list"):
+    with pytest.raises(UserError, match=r"is a file, but not a COCO json, a data\.yaml, a list of images, or ann"):
         datasets.load(tmp_path / "cat/1.jpg")
     (tmp_path / "voc/JPEGImages").mkdir(parents=True)
     (tmp_path / "voc/SegmentationClass").mkdir()

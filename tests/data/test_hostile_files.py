@@ -66,7 +66,8 @@ CREATEML = [
 ]
 PENN = 'Bounding box for object 1 "PASperson" (Xmin, Ymin) - (Xmax, Ymax) : (1, 1) - (30, 20)\n'
 
-# {layout: (pictures by name, None for a photo, text files by name, the file that is damaged)}
+# {layout: (pictures by name, text files by name, the file that is damaged)}; a picture is None, for a photo, or the
+# value or colour of a mask.
 SETS = {
     "coco": ({"val/a.png": None}, {"annotations/instances_val.json": json.dumps(COCO)}, None),
     "voc": ({"JPEGImages/a.png": None}, {"Annotations/a.xml": XML}, None),
@@ -132,6 +133,21 @@ SETS = {
         "data.yaml",
     ),
     "images_masks": ({"images/a.png": None, "masks/a.png": 1}, {"classes.txt": "cat\n"}, None),
+    "images_masks colours": (
+        {"images/a.png": None, "masks/a.png": (64, 0, 128)},
+        {"labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:64,0,128::\nVoid:1,1,1::\n"},
+        None,
+    ),
+    "voc colours": (
+        {"JPEGImages/a.png": None, "SegmentationClass/a.png": (64, 0, 128)},
+        {"class_dict.csv": "name,r,g,b\nroad,0,0,0\ncar,64,0,128\n"},
+        None,
+    ),
+    "camvid colours": (
+        {"train/a.png": None, "trainannot/a.png": (64, 0, 128)},
+        {"label_colors.txt": "0 0 0\troad\n64 0 128\tcar\n"},
+        None,
+    ),
     "cvat_xml": ({"images/a.png": None}, {"annotations.xml": CVAT}, None),
     "via": ({"a.png": None}, {"via.json": json.dumps(VIA)}, None),
     "via project": (
@@ -209,7 +225,7 @@ def damaged_json(draw, text):
 
 def build(folder, pictures, texts, draw):
     for name, mask in pictures.items():
-        draw(folder / name, (20, 30) if mask is None else np.full((20, 30), mask, np.uint8))
+        draw(folder / name, (20, 30) if mask is None else np.full((20, 30, *np.shape(mask)), mask, np.uint8))
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)

@@ -2,7 +2,8 @@
 
 The lists name image and mask on a line with a path prefix of the owner's machine; only the last two parts count. In
 the masks 0 is sky and 11 unlabelled. Every pixel belongs to a class, so no value means background: sky becomes 1,
-bicyclist 11, and unlabelled void.
+bicyclist 11, and unlabelled void. CVAT writes masks of colours with a label_colors.txt (`colour_table`), and calls its
+only split default.
 """
 
 import functools
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_mask
+from kerastransfer.data.layouts.colour_table import ColourTable, indices, table_of
 from kerastransfer.data.layouts.files import images_under, lines
 from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
@@ -20,20 +21,23 @@ from kerastransfer.vocabulary import VOID
 FORM = "a folder with train/, trainannot/ and train.txt (or the same for val or test)"
 CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
 UNLABELLED = 11
+SPLITS = {"train": "train", "val": "val", "test": "test", "default": None}
 
 
 def recognises(folder: Path) -> bool:
-    return any((folder / split).is_dir() and (folder / f"{split}annot").is_dir() for split in ("train", "val", "test"))
+    return any((folder / split).is_dir() and (folder / f"{split}annot").is_dir() for split in SPLITS)
 
 
 def read(folder: Path) -> Dataset:
-    samples = []
-    for split in ("train", "val", "test"):
-        for image, mask in _pairs(folder, split):
-            reader = Reader(image, functools.partial(_segmentation, mask), frozenset({"segmentation"}))
-            samples.append(Sample(f"{split}/{image.stem}", reader, reader.fields, split))
+    samples, pairs = [], {split: _pairs(folder, split) for split in SPLITS}
+    table = table_of(folder, [mask for found in pairs.values() for _, mask in found])
+    for split, found in pairs.items():
+        for image, mask in found:
+            reader = Reader(image, functools.partial(_segmentation, mask, table), frozenset({"segmentation"}))
+            samples.append(Sample(f"{split}/{image.stem}", reader, reader.fields, SPLITS[split]))
     samples.sort(key=lambda sample: sample.name)
-    return Dataset(folder.name, tuple(samples), segmentation_classes=("background", *CLASSES))
+    classes = table.classes if table else ("background", *CLASSES)
+    return Dataset(folder.name, tuple(samples), segmentation_classes=classes)
 
 
 def _pairs(folder: Path, split: str) -> list[tuple[Path, Path]]:
@@ -49,8 +53,10 @@ def _pairs(folder: Path, split: str) -> list[tuple[Path, Path]]:
     return [(path, folder / f"{split}annot" / f"{stem}.png") for stem, path in images.items()]
 
 
-def _segmentation(mask: Path, size: tuple[int, int], wanted: frozenset[str]) -> Example:
-    values = read_mask(mask, size)
+def _segmentation(mask: Path, table: ColourTable | None, size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    if table:
+        return {"segmentation": table.segmentation(mask, size)}
+    values = indices(mask, size)
     if values.max() > UNLABELLED:
         raise BadSampleError(f"mask holds value {values.max()}; 0 to {UNLABELLED} are known")
     return {"segmentation": np.where(values == UNLABELLED, VOID, values + 1).astype(np.uint8)}

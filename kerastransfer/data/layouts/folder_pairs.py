@@ -15,13 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import BadSampleError, Dataset
-from kerastransfer.data.images import read_mask
+from kerastransfer.data.images import read_colours, read_mask
 from kerastransfer.data.layouts import images_masks
+from kerastransfer.data.layouts.colour_table import beside
 from kerastransfer.data.layouts.files import SPLITS, folders, images_under, places, split_of
 from kerastransfer.errors import UserError
 
 FORM = "two folders, of images and of masks, whose files have equal names"
 SUFFIXES = ("_mask", "-mask", ".mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt", "_trimap")
+# CamVid's, of masks in a folder of their own: beside images, L and R are those of the left and the right eye.
+CAMVID = "_L"
 # The share of the masks that must have an image, so that two folders are a pair.
 ENOUGH = 0.5
 # Files that are looked at to tell photos from masks, and the most values that a mask holds.
@@ -53,7 +56,7 @@ def read(folder: Path) -> Dataset:
 
 
 def matched(
-    images: dict[str, Path], masks: dict[str, Path], suffixes: Iterable[str] = SUFFIXES
+    images: dict[str, Path], masks: dict[str, Path], suffixes: Iterable[str] = (*SUFFIXES, CAMVID)
 ) -> dict[str, tuple[Path | None, Path | None]]:
     """{stem: (image, mask)}; either may be missing. A mask goes with the image of its own stem, else with that of its
     stem without one of `suffixes`."""
@@ -106,20 +109,23 @@ def _told_by_content(folder: Path) -> list[tuple[Path, Path]]:
     filled = list(itertools.islice((child for child in folders(folder) if images_under(child)), 3))
     if len(filled) != 2:
         return []
-    alike = [_looks_like_masks(child) for child in filled]
+    colours = beside(folder) is not None
+    alike = [_looks_like_masks(child, colours) for child in filled]
     if alike[0] == alike[1]:
         return []
     images, masks = filled if alike[1] else filled[::-1]
     return [(images, masks)] if _match(images, masks) else []
 
 
-def _looks_like_masks(folder: Path) -> bool:
+def _looks_like_masks(folder: Path, colours: bool) -> bool:
     looked_at = list(images_under(folder).values())[:LOOKED_AT]
-    return all(map(_looks_like_a_mask, looked_at))
+    return all(_looks_like_a_mask(path, colours) for path in looked_at)
 
 
-def _looks_like_a_mask(path: Path) -> bool:
+def _looks_like_a_mask(path: Path, colours: bool) -> bool:
+    """colours: a table says what they mean, so a mask may have some."""
     try:
-        return len(np.unique(read_mask(path))) <= MOST_VALUES
+        values = read_colours(path).reshape(-1, 3) if colours else read_mask(path).reshape(-1, 1)
+        return len(np.unique(values, axis=0)) <= MOST_VALUES
     except BadSampleError:
         return False

@@ -9,7 +9,8 @@ All masks are looked at to see what their values mean, with the help of an optio
 
 classes.txt names the values 0, 1, 2, ...; where its first name is not "background", every value counts one more, so
 that 0 stays background. For the first three kinds it may name the foreground alone. A mask with a value that none of
-this explains is a bad sample. An image without a mask is not annotated.
+this explains is a bad sample. An image without a mask is not annotated. Where masks have colours, a table beside the
+folders says what they mean (`colour_table`).
 """
 
 import concurrent.futures
@@ -22,6 +23,7 @@ import numpy as np
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample, remark
 from kerastransfer.data.images import read_mask
+from kerastransfer.data.layouts.colour_table import ColourTable, indices, table_of
 from kerastransfer.data.layouts.files import images_under, lines, places, split_of
 from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
@@ -41,9 +43,9 @@ class Values:
     classes: tuple[str, ...]
     meaning: dict[int, int]
 
-    def segmentation(self, mask: np.ndarray) -> np.ndarray:
-        """Mask (H, W) to segmentation (H, W) uint8. Raises BadSampleError where a value is not known."""
-        unknown = -1
+    def segmentation(self, file: Path, size: tuple[int, int]) -> np.ndarray:
+        """Segmentation (H, W) uint8 of a mask. Raises BadSampleError, also where a value is not known."""
+        mask, unknown = indices(file, size), -1
         table = np.full(max(256, int(mask.max()) + 1), unknown, np.int16)
         table[list(self.meaning)] = list(self.meaning.values())
         segmentation = table[mask]
@@ -72,7 +74,8 @@ def read(folder: Path) -> Dataset:
 def dataset_of(folder: Path, pairs: dict[str, tuple[Path | None, Path | None]]) -> Dataset:
     """The data set of {name: (image, mask)}, of which either may be missing."""
     samples, bad = [], []
-    values = _values(folder, [mask for image, mask in pairs.values() if image and mask])
+    masks = [mask for image, mask in pairs.values() if image and mask]
+    values = table_of(folder, masks) or _values(folder, masks)
     for name, (image, mask) in sorted(pairs.items()):
         if image is None:
             bad.append(BadSample(name, f"mask {mask.name} has no image"))
@@ -110,8 +113,8 @@ def _values(folder: Path, masks: list[Path]) -> Values:
             f"{folder}: the masks hold {len(seen)} different values; name the classes in classes.txt, one a line, "
             "or store masks of one class with 0 and 255"
         )
-    indices = range(max(seen) + 1)
-    return Values(("background", *(f"class {k}" for k in indices[1:])), {k: k for k in indices} | {VOID: VOID})
+    numbers = range(max(seen) + 1)
+    return Values(("background", *(f"class {k}" for k in numbers[1:])), {k: k for k in numbers} | {VOID: VOID})
 
 
 def _is_jpeg(path: Path) -> bool:
@@ -127,5 +130,5 @@ def _present(path: Path) -> set[int]:
         return set()
 
 
-def _segmentation(mask: Path, values: Values, size: tuple[int, int], wanted: frozenset[str]) -> Example:
-    return {"segmentation": values.segmentation(read_mask(mask, size))}
+def _segmentation(mask: Path, values: Values | ColourTable, size: tuple[int, int], wanted: frozenset[str]) -> Example:
+    return {"segmentation": values.segmentation(mask, size)}

@@ -7,7 +7,8 @@ In place of JPEGImages/ and Annotations/ there may be images/ and annotations/, 
 Boxes count from 1 and include their ends (devkit_doc, section on annotation); Object k of the
 xml is index k in SegmentationObject. 255 is void in both. A box whose ends meet in a point or a line has no area:
 nobody draws an object one pixel wide, it is a slip of the annotator's. Where the names are VOC's own, labels follow
-VOC's order; else the order of the alphabet.
+VOC's order; else the order of the alphabet. Where SegmentationClass/ has colours, a labelmap.txt says what they mean
+(`colour_table`), as CVAT exports it; SegmentationObject/, whose colours no table names, is then left out.
 """
 
 import functools
@@ -19,6 +20,7 @@ import numpy as np
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.images import read_mask
+from kerastransfer.data.layouts.colour_table import ColourTable, indices, table_of
 from kerastransfer.data.layouts.files import folders, images_under, lines, xml
 from kerastransfer.data.layouts.objects import objects
 from kerastransfer.data.reading import Reader
@@ -53,13 +55,15 @@ def read(folder: Path) -> Dataset:
             except BadSampleError as error:
                 bad.append(BadSample(_name(year, path.stem, years), str(error)))
     classes = classes_of(roots.values())
+    tables = (table_of(year, [*images_under(year / "SegmentationClass").values()]) for year in years)
+    table = next(filter(None, tables), None)
     broken = {one.name for one in bad}
     samples = []
     for year in years:
         photos = _home(year, "JPEGImages")
         images, splits = images_under(photos), _splits(year)
         segmentations = images_under(year / "SegmentationClass")
-        instances = images_under(year / "SegmentationObject")
+        instances = images_under(year / "SegmentationObject") if table is None else {}
         described = {path.stem: root for path, root in roots.items() if path.parent.parent == year}
         for stem in sorted({*images, *described, *segmentations, *splits}):
             name = _name(year, stem, years)
@@ -70,13 +74,12 @@ def read(folder: Path) -> Dataset:
             if stem not in described:
                 fields -= {"boxes", "masks"}
             image = images.get(stem, photos / f"{stem}.jpg")
-            annotate = functools.partial(annotations, described.get(stem), files, classes)
+            annotate = functools.partial(annotations, described.get(stem), files, classes, table=table)
             reader = Reader(image, annotate, frozenset(fields))
             samples.append(Sample(name, reader, reader.fields, splits.get(stem)))
     has_segmentation = any("segmentation" in sample.fields for sample in samples)
-    return Dataset(
-        folder.name, tuple(samples), classes, ("background", *classes) if has_segmentation else (), bad=tuple(bad)
-    )
+    painted_classes = (table.classes if table else ("background", *classes)) if has_segmentation else ()
+    return Dataset(folder.name, tuple(samples), classes, painted_classes, bad=tuple(bad))
 
 
 def _years(folder: Path) -> list[Path]:
@@ -136,6 +139,8 @@ def annotations(
     classes: tuple[str, ...],
     size: tuple[int, int],
     wanted: frozenset[str],
+    *,
+    table: ColourTable | None = None,
 ) -> Example:
     """What an xml and, where `files` has them, masks say of an image of `size` (H, W). Raises BadSampleError."""
     example = {}
@@ -153,7 +158,8 @@ def annotations(
             **_flags(things),
         )
     if "segmentation" in wanted:
-        example["segmentation"] = read_mask(files["segmentation"], size)
+        mask = files["segmentation"]
+        example["segmentation"] = table.segmentation(mask, size) if table else indices(mask, size)
     return example
 
 
