@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.inside import within
 from kerastransfer.data.layouts.colour_table import ColourTable, indices, table_of
 from kerastransfer.data.layouts.files import images_under, lines
 from kerastransfer.data.reading import Reader
@@ -29,15 +30,20 @@ def recognises(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Dataset:
-    samples, pairs = [], {split: _pairs(folder, split) for split in SPLITS}
-    table = table_of(folder, [mask for found in pairs.values() for _, mask in found])
-    for split, found in pairs.items():
-        for image, mask in found:
-            reader = Reader(image, functools.partial(_segmentation, mask, table), frozenset({"segmentation"}))
-            samples.append(Sample(f"{split}/{image.stem}", reader, reader.fields, SPLITS[split]))
+    samples, bad, pairs = [], [], list[tuple[str, Path, Path]]()
+    for split in SPLITS:
+        for image, mask in _pairs(folder, split):
+            try:
+                pairs.append((split, within(image, folder), within(mask, folder)))
+            except BadSampleError as error:
+                bad.append(BadSample(f"{split}/{image.stem}", str(error)))
+    table = table_of(folder, [mask for _, _, mask in pairs])
+    for split, image, mask in pairs:
+        reader = Reader(image, functools.partial(_segmentation, mask, table), frozenset({"segmentation"}))
+        samples.append(Sample(f"{split}/{image.stem}", reader, reader.fields, SPLITS[split]))
     samples.sort(key=lambda sample: sample.name)
     classes = table.classes if table else ("background", *CLASSES)
-    return Dataset(folder.name, tuple(samples), segmentation_classes=classes)
+    return Dataset(folder.name, tuple(samples), segmentation_classes=classes, bad=tuple(bad))
 
 
 def _pairs(folder: Path, split: str) -> list[tuple[Path, Path]]:

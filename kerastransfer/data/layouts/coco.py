@@ -66,6 +66,8 @@ def read(folder: Path) -> Dataset:
                 fields |= {"masks", "segmentation"} if len(categories) < 255 else {"masks"}
             try:
                 file = within(home / image["file_name"], home, *([folder] if folder.is_dir() else []))
+                if file in (home, root):
+                    raise BadSampleError("the name of its image is empty")
             except BadSampleError as error:
                 bad.append(BadSample(image["file_name"], str(error)))
                 continue

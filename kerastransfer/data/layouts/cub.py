@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.images import read_mask
+from kerastransfer.data.inside import within
 from kerastransfer.data.layouts.files import lines
 from kerastransfer.data.layouts.objects import objects
 from kerastransfer.data.reading import Reader
@@ -37,10 +38,17 @@ def read(folder: Path) -> Dataset:
     silhouettes = next(
         (path for path in (folder / "segmentations", folder.parent / "segmentations") if path.is_dir()), None
     )
-    samples = []
+    samples, bad = [], []
     for key, words in paths.items():
         path = " ".join(words)
-        silhouette = silhouettes / Path(path).with_suffix(".png") if silhouettes else None
+        try:
+            name = Path(path).with_suffix("").as_posix()
+            image = within(folder / "images" / path, folder)
+            silhouette = within(silhouettes / Path(path).with_suffix(".png"), silhouettes) if silhouettes else None
+        except (BadSampleError, ValueError) as error:
+            # ValueError: a name that names no file, such as a dot.
+            bad.append(BadSample(path, str(error)))
+            continue
         masked = silhouette is not None and silhouette.is_file()
         try:
             x, y, width, height = (float(number) for number in boxes[key])
@@ -48,14 +56,14 @@ def read(folder: Path) -> Dataset:
         except (KeyError, ValueError) as error:
             raise UserError(f"{folder}: image {key} ({path}) has no box or species in the lists: {error}") from error
         fields = frozenset({"boxes", "label"} | ({"masks", "segmentation"} if masked else set()))
-        reader = Reader(
-            folder / "images" / path, functools.partial(_annotations, (x, y, width, height), label, silhouette), fields
-        )
+        reader = Reader(image, functools.partial(_annotations, (x, y, width, height), label, silhouette), fields)
         split = {"1": "train", "0": "test"}.get(training.get(key, [""])[0])
-        samples.append(Sample(Path(path).with_suffix("").as_posix(), reader, fields, split))
+        samples.append(Sample(name, reader, fields, split))
     samples.sort(key=lambda sample: sample.name)
     classes = tuple(names[key][0] for key in label_of)
-    return Dataset(folder.name, tuple(samples), classes, SEGMENTATION_CLASSES if silhouettes else (), classes)
+    return Dataset(
+        folder.name, tuple(samples), classes, SEGMENTATION_CLASSES if silhouettes else (), classes, bad=tuple(bad)
+    )
 
 
 def silhouette_of(grey: np.ndarray) -> np.ndarray:

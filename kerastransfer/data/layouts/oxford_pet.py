@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import BadSampleError, Dataset, Example, Sample
+from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.images import read_mask
+from kerastransfer.data.inside import within
 from kerastransfer.data.layouts import voc
 from kerastransfer.data.layouts.files import images_under, lines, xml
 from kerastransfer.data.layouts.objects import objects
@@ -37,14 +38,18 @@ def read(folder: Path) -> Dataset:
             splits |= {line.split()[0]: split for line in lines(annotations / file)}
     stems = sorted({*images, *trimaps, *heads, *splits})
     breeds = tuple(sorted({breed_of(stem) for stem in stems}))
-    samples = []
+    samples, bad = [], []
     for stem in stems:
         files = {"segmentation": trimaps.get(stem), "boxes": heads.get(stem)}
         fields = frozenset(field for field, path in files.items() if path is not None) | {"label"}
-        image = images.get(stem, folder / "images" / f"{stem}.jpg")
+        try:
+            image = images[stem] if stem in images else within(folder / "images" / f"{stem}.jpg", folder)
+        except BadSampleError as error:
+            bad.append(BadSample(stem, str(error)))
+            continue
         reader = Reader(image, functools.partial(_annotations, files, breeds.index(breed_of(stem))), fields)
         samples.append(Sample(stem, reader, fields, splits.get(stem)))
-    return Dataset(folder.name, tuple(samples), CLASSES, SEGMENTATION_CLASSES, breeds)
+    return Dataset(folder.name, tuple(samples), CLASSES, SEGMENTATION_CLASSES, breeds, bad=tuple(bad))
 
 
 def breed_of(stem: str) -> str:

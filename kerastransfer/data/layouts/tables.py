@@ -64,7 +64,7 @@ class Images:
             return False
 
     def file(self, name: str) -> Path:
-        """Raises BadSampleError for a file that lies outside the folder of the table."""
+        """Raises BadSampleError for a file that lies outside the folder of the table, and for the name of no file."""
         name = name.replace("\\", "/")
         known = name.lower().endswith(PICTURES)
         tried = [
@@ -72,6 +72,8 @@ class Images:
             for home in self._homes
             for end in ("", *PICTURES)[: 1 if known else None]
         ]
+        if tried[0] == self.root:
+            raise BadSampleError("the name of its image is empty")
         return next((path for path in tried if _is_file(path)), tried[0])
 
 
@@ -84,12 +86,10 @@ class ImagesBelow(Images):
         self._below: dict[str, list[Path]] | None = None
 
     def file(self, name: str) -> Path:
-        """Raises BadSampleError also for a name that several files have, and for one of no file."""
+        """Raises BadSampleError also for a name that several files have."""
         path = super().file(name)
         if _is_file(path):
             return path
-        if path == self.root or not path.stem:
-            raise BadSampleError("the name of its image is empty")
         if self._below is None:
             self._below = {}
             for one in sorted(self.root.rglob("*")):

@@ -20,6 +20,7 @@ import numpy as np
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
 from kerastransfer.data.images import read_mask
+from kerastransfer.data.inside import within
 from kerastransfer.data.layouts.colour_table import ColourTable, indices, table_of
 from kerastransfer.data.layouts.files import folders, images_under, lines, xml
 from kerastransfer.data.layouts.objects import objects
@@ -73,7 +74,11 @@ def read(folder: Path) -> Dataset:
             fields = {field for field, path in files.items() if path is not None} | {"boxes"}
             if stem not in described:
                 fields -= {"boxes", "masks"}
-            image = images.get(stem, photos / f"{stem}.jpg")
+            try:
+                image = images[stem] if stem in images else within(photos / f"{stem}.jpg", photos)
+            except BadSampleError as error:
+                bad.append(BadSample(name, str(error)))
+                continue
             annotate = functools.partial(annotations, described.get(stem), files, classes, table=table)
             reader = Reader(image, annotate, frozenset(fields))
             samples.append(Sample(name, reader, reader.fields, splits.get(stem)))
