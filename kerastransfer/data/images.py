@@ -78,6 +78,18 @@ def has_colours(source: Source) -> bool:
     return _decoded(source, "mask", coloured)
 
 
+def read_opaque(source: Source) -> np.ndarray:
+    """Mask (H, W) bool of a picture: where it is not transparent, or in one without transparency, not black. Raises
+    BadSampleError."""
+
+    def opaque(image: Image.Image) -> np.ndarray:
+        if "A" in image.mode or "transparency" in image.info:
+            return np.asarray(image.convert("RGBA"))[..., 3] > 0
+        return np.asarray(image.convert("L")) > 0
+
+    return _decoded(source, "mask", opaque)
+
+
 def read_header(source: Source) -> tuple[tuple[int, int], int]:
     """(H, W) of the image that `read_photo` gives, and the same orientation, without decoding pixels."""
 

@@ -3,13 +3,17 @@
 KERASTRANSFER_FUZZ=100000 pytest tests/data/test_hostile_files.py       # files in all; the default is 10,000
 """
 
+import base64
+import io
 import json
 import os
 import shutil
 import warnings
+import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as st  # noqa: E402
@@ -18,6 +22,8 @@ from kerastransfer.data import datasets  # noqa: E402
 from kerastransfer.data.layouts import LAYOUTS  # noqa: E402
 from kerastransfer.errors import UserError  # noqa: E402
 
+PICTURE = io.BytesIO()
+Image.new("L", (3, 2), 255).save(PICTURE, "PNG")
 FILES = int(os.environ.get("KERASTRANSFER_FUZZ", "10000"))
 # One damaged file may take so long.
 SECONDS = 10
@@ -64,6 +70,16 @@ CREATEML = [
     {"image": "a.png"}
     | {"annotations": [{"label": "cat", "coordinates": {"x": 6.5, "y": 7, "width": 6, "height": 5}} for _ in range(2)]}
 ]
+SUPERVISELY = {
+    "size": {"height": 20, "width": 30},
+    "objects": [
+        {"classTitle": "cat", "geometryType": "rectangle", "points": {"exterior": [[3, 2], [8, 11]], "interior": []}},
+        {"classTitle": "dog", "geometryType": "polygon", "instance": "x"}
+        | {"points": {"exterior": [[3, 2], [9, 2], [9, 12]], "interior": [[[5, 3], [7, 3], [7, 5]]]}},
+        {"classTitle": "dog", "geometryType": "bitmap"}
+        | {"bitmap": {"origin": [4, 5], "data": base64.b64encode(zlib.compress(PICTURE.getvalue())).decode()}},
+    ],
+}
 PENN = 'Bounding box for object 1 "PASperson" (Xmin, Ymin) - (Xmax, Ymax) : (1, 1) - (30, 20)\n'
 
 # {layout: (pictures by name, text files by name, the file that is damaged)}; a picture is None, for a photo, or the
@@ -156,6 +172,7 @@ SETS = {
         None,
     ),
     "createml": ({"a.png": None}, {"annotations.json": json.dumps(CREATEML)}, None),
+    "supervisely": ({"img/a.png": None}, {"ann/a.png.json": json.dumps(SUPERVISELY)}, None),
     "labelme": ({"a.png": None}, {"a.json": json.dumps(LABELME)}, None),
     "box_table": ({"a.png": None}, {"boxes.csv": BOXES}, None),
     "image_list": ({"a.png": None, "b.png": None}, {"list.csv": "path,label\na.png,cat\nb.png,dog\n"}, None),

@@ -1,7 +1,8 @@
 """Objects that people drew: polygons, ellipses and brushed masks have an outline, boxes have none.
 
-Shared by the layouts whose files hold such shapes (`labelme`, `cvat_xml`, `via`, `createml`): each says what was drawn
-in each image, and gets the data set. An object with a box alone has no mask, and is void in the segmentation.
+Shared by the layouts whose files hold such shapes (`labelme`, `cvat_xml`, `via`, `createml`, `supervisely`): each says
+what was drawn in each image, and gets the data set. An object with a box alone has no mask, and is void in the
+segmentation.
 """
 
 import dataclasses
