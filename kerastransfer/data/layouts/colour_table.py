@@ -25,7 +25,7 @@ from kerastransfer.vocabulary import VOID
 FILES = ("labelmap.txt", "label_colors.txt", "label_colours.txt", "class_dict.csv", "class_dict_seg.csv")
 FORMS = "labelmap.txt, label_colors.txt or class_dict.csv"
 BACKGROUND = {"background", "bg"}
-NO_CLASS = {"void", "unlabelled", "unlabeled", "unknown", "ignore", "ignored"}
+NO_CLASS = {"void", "unlabelled", "unlabeled", "unknown", "ignore", "ignored", "ignore region"}
 # What VOC paints 255 with, which stands in no table.
 VOC_VOID = (224, 224, 192)
 _LINES = (
@@ -90,7 +90,7 @@ def _has_colours(mask: Path) -> bool:
 def _read(path: Path) -> ColourTable:
     names, meaning, void = list[str](), dict[tuple[int, int, int], int](), []
     entries = list(_in_csv(path) if path.suffix == ".csv" else _in_text(path))
-    bare = {name: name.lower().strip("_ ") for name, _ in entries}
+    bare = {name: name.lower().replace("_", " ").strip() for name, _ in entries}
     for name in bare:
         if bare[name] not in BACKGROUND | NO_CLASS:
             names.append(name)

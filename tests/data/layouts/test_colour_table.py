@@ -41,13 +41,14 @@ def test_tables_of_every_form(tmp_path, draw, file):
 
 
 def test_void_and_background_in_any_place_and_two_colours_of_a_class(tmp_path, draw):
-    pair(tmp_path, "a", stripes(SKY, ROAD, (1, 1, 1), (2, 2, 2), CAR, VOC_VOID), draw)
+    pair(tmp_path, "a", stripes(SKY, ROAD, (1, 1, 1), (2, 2, 2), CAR, VOC_VOID, (3, 3, 3)), draw)
     lines = ("sky:128,128,128::", "Void:1,1,1::", "road:128,64,128::", "_background_:2,2,2::", "sky:64,0,128::")
+    lines = (*lines, "ignore_region:3,3,3::")
     (tmp_path / "labelmap.txt").write_text("\n".join(lines))
     dataset = datasets.load(tmp_path)
     assert dataset.segmentation_classes == ("background", "sky", "road")
-    np.testing.assert_array_equal(dataset[0].read()["segmentation"], values(1, 2, VOID, 0, 1, VOID))
-    assert dataset.notes == ("pixels of Void are void: they are no class",)
+    np.testing.assert_array_equal(dataset[0].read()["segmentation"], values(1, 2, VOID, 0, 1, VOID, VOID))
+    assert dataset.notes == ("pixels of Void, ignore_region are void: they are no class",)
 
 
 def test_a_colour_that_the_table_lacks_makes_a_bad_sample(tmp_path, draw):
