@@ -235,6 +235,22 @@ def test_export_takes_the_data_of_the_run(trained_models, tmp_path, capsys, monk
 
 
 @pytest.mark.slow
+def test_export_compares_outputs_where_the_data_have_no_masks(trained_models, photos, tmp_path, capsys, monkeypatch):
+    from kerastransfer.export import parity
+
+    monkeypatch.setattr(parity, "export_all", functools.partial(parity.export_all, kinds=["float32"]))
+    for number, photo in enumerate([*photos.iterdir()] * 3):
+        (tmp_path / "data" / f"{number}.png").parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / f"{number}.png").write_bytes(photo.read_bytes())
+        (tmp_path / "data" / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.2")
+    argv = ["export", trained_models["segmentation"][0], "--data", tmp_path / "data", "--output", tmp_path / "out"]
+    assert code_of(argv) == 0
+    assert "has no segmentation; outputs are compared, but not scored" in capsys.readouterr().err
+    (record,) = json.loads((tmp_path / "out/tflite/segmentation.json").read_text())["parity"]["files"]
+    assert record["passed"] and record["metric"] is None and record["differences"]["segmentation"]["maximum"] < 1e-3
+
+
+@pytest.mark.slow
 def test_a_model_without_its_description_is_reported(trained_models, tmp_path, photos, capsys):
     alone = tmp_path / "alone.keras"
     alone.write_bytes(trained_models["detection"][0].read_bytes())

@@ -16,15 +16,18 @@ def parts(
     max_bad: float = 0.01,
     map: Sequence[str] = (),
     labels: Sequence[str] = (),
+    or_images: bool = False,
     **chosen: Any,
 ) -> tuple["Dataset", "Dataset"]:
     """(train, test) of the samples annotated with `field`; with `all`, every sample is in both. map: which classes of
-    the data have other names among a model's `labels`."""
+    the data have other names among a model's `labels`. or_images: of data that do not tell the field, all images."""
     from kerastransfer.data import choose_classes, derive, splits
     from kerastransfer.data import datasets as data_sets
 
     dataset = data_sets.load(data, format, max_bad=max_bad, progress=True, **chosen)
-    dataset = derive.require(choose_classes.renamed(dataset, map, labels), field)
+    dataset = choose_classes.renamed(dataset, map, labels)
+    fields = () if or_images and not derive.tells(dataset, field) else (field,)
+    dataset = derive.require(dataset, *fields)
     if split == "all":
-        return dataset.having(field), dataset.having(field)
-    return splits.split(dataset, split, (field,))
+        return dataset.having(*fields), dataset.having(*fields)
+    return splits.split(dataset, split, fields)

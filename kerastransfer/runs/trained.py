@@ -273,16 +273,18 @@ def export(
     """Export NAME.keras to the folder saved_model/NAME, and to LiteRT files and NAME.json in the folder `tflite`.
 
     Images spread over `train` calibrate int8; the files are compared with the Keras model on images spread over `test`.
-    Raises ParityError, after everything has been written, if a file is out of tolerance.
+    Scores are compared where the test images are annotated with what the model predicts. Raises ParityError, after
+    everything has been written, if a file is out of tolerance.
     """
     model, about = exported(path)
     from kerastransfer.export import parity
     from kerastransfer.export import saved_model as saving
 
     task, shown = TASKS[about.task], test.spread(PARITY_IMAGES)
+    annotated = shown.having(task.FIELD)
 
     def score(predict: Predict) -> float:
-        return task.score(predict, shown, about.labels).metrics[task.KEPT]
+        return task.score(predict, annotated, about.labels).metrics[task.KEPT]
 
     name = Path(path).stem
     saving.write(model, saved_model / name)
@@ -293,7 +295,7 @@ def export(
         about=about,
         calibration=(sample.read()["image"] for sample in train.spread(CALIBRATION_IMAGES).samples),
         images=(sample.read()["image"] for sample in shown.samples),
-        score=score,
+        score=score if len(annotated) else None,
     )
 
 
