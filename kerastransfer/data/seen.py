@@ -1,6 +1,7 @@
 """Images that the check of a data set has decoded, kept for the training that would decode them again."""
 
 import dataclasses
+import threading
 
 import numpy as np
 
@@ -18,12 +19,19 @@ class Seen:
     resize: str
     room: int
     _images: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    _left: int = dataclasses.field(init=False)
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._left = self.room // (self.size[0] * self.size[1] * 3)
 
     def keep(self, name: str, image: np.ndarray) -> None:
         """Keep the image (H, W, 3) uint8 of the sample of this name."""
-        height, width = self.size
-        if (len(self._images) + 1) * height * width * 3 <= self.room:
-            self._images[name] = placement(image.shape[:2], self.size, self.resize).image(image)
+        with self._lock:
+            if not self._left:
+                return
+            self._left -= 1
+        self._images[name] = placement(image.shape[:2], self.size, self.resize).image(image)
 
     def take(self, name: str, size: tuple[int, int], resize: str) -> np.ndarray | None:
         """The image of a sample, which is then forgotten; None where it was not kept, or not in this way."""
