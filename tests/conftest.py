@@ -1,5 +1,6 @@
 """What every test shares: real photos where they are present, two logical CPUs, one seed."""
 
+import gc
 import json
 import os
 import socket
@@ -22,6 +23,11 @@ SHARED_WEIGHTS = SHARED_DATA.parent / "weights"
 
 def pytest_configure(config):
     config.option.loadscopereorder = False  # or pytest-xdist would begin with the files of the most tests
+
+
+def pytest_collection_finish(session):
+    """Half of all objects in a process are of the imported libraries, and no collection of garbage frees them."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
