@@ -3,6 +3,15 @@
 import functools
 from pathlib import Path
 
+# In a picture with no more boxes than this, each has its caption.
+FEW_BOXES = 12
+
+
+def captioned(boxes: int, width: float, caption: float) -> bool:
+    """Whether a box of `width` pixels, of so many `boxes` in a picture, has its caption of so many pixels: captions of
+    many small boxes would hide them, so there only those are written that are no wider than their box."""
+    return boxes <= FEW_BOXES or caption <= width
+
 
 def printed(text: str) -> str:
     """`text` in one line: line breaks, control codes and what else a terminal does not print are escaped."""

@@ -36,19 +36,23 @@ def draw_boxes(
     """`image` (H, W, 3) uint8, resized to `size` pixels, with boxes (N, 4) as fractions, their class and, if given,
     their score.
 
-    A label below 0 is padding and is left out; boxes with better scores are drawn on top of others.
+    A label below 0 is padding and is left out; boxes with better scores are drawn on top of others. Of many boxes,
+    small ones have no caption.
     """
     picture = fitted(image, size)
     pen = ImageDraw.Draw(picture)
     labels = np.asarray(labels)
     order = np.arange(len(labels)) if scores is None else np.argsort(scores, kind="stable")
     corners = np.asarray(boxes, np.float64).reshape(-1, 2, 2)[..., ::-1] * picture.size
-    for index in order[labels[order] >= 0]:
+    order = order[labels[order] >= 0]
+    for index in order:
         (left, top), (right, bottom) = corners[index]
         right, bottom = max(left, right - 1), max(top, bottom - 1)
         pen.rectangle((left, top, right, bottom), outline=colour(labels[index]), width=max(2, size // 100))
         text = classes[labels[index]] + ("" if scores is None else f" {scores[index]:.2f}")
-        _tag(pen, (left, top), text, colour(labels[index]))
+        text, letters = lettering.drawn(text, LETTERS - 2)
+        if lettering.captioned(len(order), right - left, letters.getlength(text)):
+            _tag(pen, (left, top), text, letters, colour(labels[index]))
     return picture
 
 
@@ -250,9 +254,8 @@ def fitted(image: np.ndarray, size: int) -> Image.Image:
     return Image.fromarray(image).resize(sides, Image.Resampling.LANCZOS)
 
 
-def _tag(pen, corner, text, background):
+def _tag(pen, corner, text, letters, background):
     """Draw text on a coloured background above the corner of a box, moved so that it stays within the picture."""
-    text, letters = lettering.drawn(text, LETTERS - 2)
     width, height = letters.getlength(text) + 6, sum(letters.getmetrics())
     x = min(max(0, corner[0]), max(0, pen.im.size[0] - width))
     y = corner[1] - height if corner[1] >= height else max(0, corner[1])

@@ -16,7 +16,8 @@ def colour(label: int) -> tuple[int, int, int]:
 
 
 def boxes(image: np.ndarray, prediction: Any) -> PIL.Image.Image:
-    """`image` (H, W, 3) uint8 with the boxes, labels and scores of `tasks.detection.Detections`, the best on top."""
+    """`image` (H, W, 3) uint8 with the boxes, labels and scores of `tasks.detection.Detections`, the best on top.
+    Of many boxes, small ones have no caption."""
     picture = PIL.Image.fromarray(image)
     pen = PIL.ImageDraw.Draw(picture)
     width = max(1, min(image.shape[:2]) // 150)
@@ -27,6 +28,8 @@ def boxes(image: np.ndarray, prediction: Any) -> PIL.Image.Image:
         pen.rectangle((x1, y1, x2, y2), outline=colour(label), width=width)
         text, font = lettering.drawn(f"{name} {score:.2f}", max(10, min(image.shape[:2]) // 25))
         left, top, right, bottom = pen.textbbox((x1, y1), text, font=font, anchor="lb")
+        if not lettering.captioned(len(found), x2 - x1, right - left):
+            continue
         # A caption above the upper edge moves down into the image.
         shift = max(0, -top)
         pen.rectangle((left, top + shift, right, bottom + shift), fill=colour(label))

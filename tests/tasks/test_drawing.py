@@ -42,6 +42,19 @@ def test_a_box_is_drawn_in_the_colour_of_its_class():
     np.testing.assert_array_equal(drawn[120:160, 100:200], WIDE[120:160, 100:200])
 
 
+def test_captions_of_many_small_boxes_do_not_hide_them():
+    """All are in the upper half, none of them as wide as its caption, and one below is wider."""
+    places = np.linspace(0, 0.9, 20, dtype=np.float32)
+    small = np.stack([0.3 * np.ones(20), places, 0.4 * np.ones(20), places + 0.05], axis=1)
+    boxes = np.concatenate([small, [[0.6, 0.1, 0.9, 0.9]]]).astype(np.float32)
+    found = Detections(boxes, np.ones(21, np.float32), np.zeros(21, np.int32), ("cat",) * 21, (200, 300))
+    changed = (np.asarray(found.draw(WIDE)) != WIDE).any(axis=-1)
+    assert not changed[:58].any() and not changed[84:100].any()
+    assert changed[105:118].any()
+    few = Detections(boxes[:3], np.ones(3, np.float32), np.zeros(3, np.int32), ("cat",) * 3, (200, 300))
+    assert (np.asarray(few.draw(WIDE)) != WIDE).any(axis=-1)[45:58].any()
+
+
 def test_background_is_left_alone_and_classes_are_coloured():
     classes = np.zeros((4, 6), np.uint8)
     classes[1:3, 2:] = 2
