@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "kerastransfer"
 FLOORS = (
     ("errors", "vocabulary", "callable_module"),
-    ("files", "silence", "progress", "flags", "lettering"),
+    ("files", "archives", "silence", "progress", "flags", "lettering"),
     ("ops", "presets"),
     ("layers",),
     ("data", "encoders", "decoders", "heads", "codecs", "losses", "metrics"),

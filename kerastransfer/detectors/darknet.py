@@ -72,6 +72,9 @@ def _yolov3(sections: list) -> tuple["keras.Model", Any]:
 
 def _text(path: Path) -> str:
     try:
+        # A device or a pipe may have no end.
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: is not a file; give the path of a file of text")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error}); give another file") from error

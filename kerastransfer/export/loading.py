@@ -7,9 +7,14 @@ from pathlib import Path
 
 import keras
 
-from kerastransfer import files, registered
+from kerastransfer import archives, files, registered
 from kerastransfer.errors import UserError
 from kerastransfer.models.rewrite import restored, standard
+
+# Bytes of a description: that of a net of 500 layers has 1 MB.
+LARGEST_CONFIG = 100_000_000
+# Deflate makes zeros a thousand times smaller, and no weights ten times.
+MOST_TIMES = 20
 
 
 def load_keras(path: str | os.PathLike) -> keras.Model:
@@ -25,6 +30,7 @@ def load_keras(path: str | os.PathLike) -> keras.Model:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: not a .keras file, or truncated; save the model again with model.save('NAME.keras')")
     try:
+        _refuse_large(path)
         known = registered.OBJECTS
         return restored(keras.saving.load_model(path, known, compile=False, safe_mode=True))
     # Keras raises many types of errors here: ValueError, TypeError, KeyError, ...
@@ -41,6 +47,16 @@ def load_keras(path: str | os.PathLike) -> keras.Model:
                 "from their layers and save it again"
             ) from error
         raise UserError(f"{path}: Keras cannot load this model ({reason[:200]}); save it again") from error
+
+
+def _refuse_large(path: Path) -> None:
+    """Raises ValueError before anything is unpacked that is much larger than the file."""
+    with zipfile.ZipFile(path) as archive:
+        for told in archive.infolist():
+            weights = told.filename.endswith(".h5")
+            archives.refuse_large(
+                archive, told.filename, MOST_TIMES * max(1_000_000, told.compress_size) if weights else LARGEST_CONFIG
+            )
 
 
 def write_keras(model: keras.Model, path: str | os.PathLike) -> None:

@@ -34,6 +34,7 @@ CHANGES = {
     "scale_channels": {"scale_wh": 0},
     "yolo": {"new_coords": 0},
 }
+LARGEST_SIDE = 100_000
 # The stride of a map that is the mean over all places.
 NOWHERE = Fraction(0)
 
@@ -176,8 +177,10 @@ def image_size(sections: Sequence[Section]) -> tuple[int, int]:
     """(height, width) in [net]. Raises UserError if they are missing or invalid."""
     net = sections[0]
     height, width = net.integer("height", 0), net.integer("width", 0)
-    if height < 1 or width < 1 or net.integer("channels", 3) != 3:
-        raise UserError(f"{net}: needs width and height of the image, and channels=3; give them")
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE) or net.integer("channels", 3) != 3:
+        raise UserError(
+            f"{net}: needs width and height of the image, up to {LARGEST_SIDE} pixels, and channels=3; give them"
+        )
     return height, width
 
 

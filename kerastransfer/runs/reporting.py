@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +169,18 @@ def _exported(record: Mapping[str, Any]) -> ExportedFile:
         record["bytes"],
         record["passed"],
         milliseconds=next(iter(record["milliseconds"].values()), None),
-        maximum=max(one["maximum"] for one in differences),
-        mean=max(one["mean"] for one in differences),
+        maximum=_largest(one["maximum"] for one in differences),
+        mean=_largest(one["mean"] for one in differences),
         metric=metric.get("file"),
         metric_keras=metric.get("keras"),
         reason=record["reason"] or record.get("note", ""),
     )
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    """None if a value is missing, as one that is not finite is in JSON."""
+    values = list(values)
+    return None if None in values else max(values)
 
 
 def _pictures(outcome: Outcome) -> Iterator[tuple[str, Figure, Any]]:

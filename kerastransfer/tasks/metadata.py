@@ -7,6 +7,7 @@ import os
 import zipfile
 from pathlib import Path
 
+from kerastransfer import archives
 from kerastransfer.errors import UserError
 from kerastransfer.tasks import TASKS, description
 from kerastransfer.tasks.about import About, Thresholds
@@ -83,6 +84,6 @@ def read(path: str | os.PathLike) -> About:
 
 def _metadata(path: str | os.PathLike) -> bytes:
     """The content of metadata.json. Raises ValueError before anything large is unpacked."""
-    with zipfile.ZipFile(path) as archive, archive.open("metadata.json") as file:
-        # An archive may lie about the size, so it is not asked.
-        return file.read(description.LARGEST_BYTES + 1)
+    with zipfile.ZipFile(path) as archive:
+        archives.refuse_large(archive, "metadata.json", description.LARGEST_BYTES)
+        return archive.read("metadata.json")

@@ -96,6 +96,8 @@ def test_the_rest_of_a_converted_trunk_is_initialised(darknet_files, tmp_path, c
         (("{cfg}", "{folder}/no.weights", "{folder}/net.keras"), "give the path of a .weights file"),
         (("{cfg}", "{weights}", "{folder}/net.keras", "--names", "{cfg}"), "names for the 2 classes"),
         (("{cfg}", "{weights}", "{folder}/there.keras"), "there"),
+        (("/dev/zero", "{weights}", "{folder}/net.keras"), "/dev/zero: is not a file"),
+        (("{cfg}", "/dev/zero", "{folder}/net.keras"), "/dev/zero: is not a file"),
     ],
 )
 def test_what_cannot_be_converted(change, told, darknet_files, tmp_path, capsys):

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import keras
@@ -70,6 +71,32 @@ def test_damage_is_told(path):
     refused(path, "config.json")
     refused(path.parent, "no such file")
     refused(path.with_name("other.keras"), "no such file")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "method", "reason"),
+    [
+        ("config.json", 150_000_000, zipfile.ZIP_DEFLATED, "more than 100,000,000 bytes of config.json"),
+        ("model.weights.h5", 50_000_000, zipfile.ZIP_DEFLATED, "more than 20,000,000 bytes of model.weights.h5"),
+        ("config.json", 1000, zipfile.ZIP_BZIP2, "compressed in another way"),
+    ],
+)
+def test_what_would_unpack_to_far_more_is_refused_at_once(name, size, method, reason, tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.keras", "w", method) as archive:
+        archive.writestr(name, bytes(size))
+    refused(tmp_path / "bomb.keras", reason)
+
+
+def test_an_archive_that_lies_about_its_size_is_refused(tmp_path):
+    """Its directory states 1,000 of the 60 million bytes of config.json."""
+    path = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", bytes(60_000_000))
+    path.write_bytes(path.read_bytes().replace((60_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
+    tracemalloc.start()
+    refused(path, "Bad CRC-32")
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
 
 
 def test_a_failed_write_leaves_the_old_file(path, networks, monkeypatch):

@@ -123,6 +123,16 @@ def test_further_sections_and_figures_have_a_place(outcome, text_of):
     assert figures(path) == ["Matrix"] and (outcome.run.figures / "alike.png").exists()
 
 
+def test_an_exported_file_without_finite_outputs_is_on_the_page():
+    """In JSON its differences are null."""
+    differences = {"boxes": {"maximum": None, "mean": None}, "scores": {"maximum": 0.5, "mean": 0.1}}
+    record = {"path": "net.tflite", "bytes": 1, "passed": False, "reason": "not finite", "metric": None}
+    shown = reporting._exported({**record, "differences": differences, "milliseconds": {"1": 2.0}})
+    assert shown.maximum is None and shown.mean is None
+    shown = reporting._exported({**record, "differences": {"scores": differences["scores"]}, "milliseconds": {}})
+    assert shown.maximum == 0.5 and shown.mean == 0.1
+
+
 def test_facts_settings_and_the_command_that_repeats_it(outcome, text_of):
     text = text_of(write(outcome))
     for said in (

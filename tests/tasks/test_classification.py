@@ -7,6 +7,7 @@ import pytest
 
 from kerastransfer.data.dataset import Dataset, Sample
 from kerastransfer.errors import UserError
+from kerastransfer.export import parity
 from kerastransfer.report import style
 from kerastransfer.tasks import classification
 from kerastransfer.tasks.about import About, Thresholds
@@ -103,4 +104,20 @@ def test_how_far_a_file_is_from_keras():
     apart, counts = classification.differences([one, one], [one, other], about)
     assert apart["probabilities"]["maximum"] == pytest.approx(0.1)
     assert apart["probabilities"]["mean"] == pytest.approx(0.2 / 6)
-    assert counts is None
+    assert counts == {"detections": 0, "missing": 0, "extra": 0}
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
+def test_a_file_that_answers_nothing_is_refused_without_a_score(kind):
+    """Of 100 classes the mean difference is a hundredth."""
+    about = About("classification", tuple(map(str, range(100))), (64, 64))
+    ours = [{"probabilities": np.eye(100, dtype=np.float32)[number]} for number in range(20)]
+    unclear = {"probabilities": np.full(100, 0.01, np.float32)}
+    apart, counts = classification.differences(
+        [*ours, unclear], [{"probabilities": np.zeros(100, np.float32)}] * 20 + [unclear], about
+    )
+    assert counts == {"detections": 20, "missing": 19, "extra": 0}
+    limits = dataclasses.replace(classification.TOLERANCES[kind], maximum=None)
+    assert any("19 of 20 detections missing" in one for one in parity.excesses(apart, None, limits, counts))
+    _, counts = classification.differences([*ours, unclear], [*ours, ours[0]], about)
+    assert counts["missing"] == 0

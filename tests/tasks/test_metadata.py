@@ -152,6 +152,19 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused_at_once(tmp_path):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_would_be_unpacked_in_chunks_of_any_size_is_refused(method, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(MODEL)
+    with zipfile.ZipFile(path, "a", method) as archive:
+        archive.writestr("metadata.json", bytes(30_000_000))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="compressed in another way"):
+        metadata.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+
+
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
     """400 files with random damage to bytes, 400 with random damage to the structure."""
     rng, path = np.random.default_rng(0), tmp_path / "model.tflite"
