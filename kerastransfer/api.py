@@ -5,16 +5,18 @@ labels and image size, which `save`, `evaluate` and `export` use.
 """
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
+import numpy as np
 
 from kerastransfer import detectors, presets
 from kerastransfer.data import datasets, derive, splits, views
-from kerastransfer.data.dataset import Dataset
+from kerastransfer.data.dataset import Dataset, require_known
 from kerastransfer.data.decoded import Decoded, decode
 from kerastransfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches, without_padding
 from kerastransfer.data.transforms import Augmentation
@@ -30,6 +32,7 @@ from kerastransfer.models import segmenter as segmenters
 from kerastransfer.models.adapter import encoder_of
 from kerastransfer.models.parts import freeze as freeze_part
 from kerastransfer.runs import model_card, sharing, trained
+from kerastransfer.runs.settings import LARGEST_SEED
 from kerastransfer.tasks import TASKS
 from kerastransfer.tasks.about import About
 from kerastransfer.training.terms import TermModel
@@ -60,6 +63,7 @@ def data(
     allow_outside: read images outside the data's folder, too, where annotations or links name such.
     Raises UserError for data that cannot be read or does not have these fields.
     """
+    require_known(fields)
     dataset = datasets.load(name, format, classes=classes, merge=merge, allow_outside=allow_outside)
     dataset = derive.require(dataset, *fields)
     return splits.split(dataset, split, fields)
@@ -118,6 +122,7 @@ def detector(
     settings: those of its family, such as loss="ciou" (`detectors.yolov1.Settings`, `detectors.yolov3.Settings`, ...).
     Raises UserError for unknown or invalid settings.
     """
+    _require_pixels(image_size)
     family = detectors.family(net)
     if train is None and classes is None:
         raise UserError(f"detector({net!r}, ...): give the training images, or classes=(name, ...)")
@@ -155,6 +160,7 @@ def segmenter(
     labels: names of the K classes, background first (`train.segmentation_classes`).
     freeze: "full", "weights" or "none" (`models.parts.freeze`).
     """
+    _require_pixels(image_size)
     model = segmenters.segmenter(encoder, decoder, len(labels))
     if freeze != "none":
         freeze_part(encoder, freeze)
@@ -170,6 +176,7 @@ def classifier(
 
     labels: names of the K classes (`train.image_classes`). freeze: as for `segmenter`.
     """
+    _require_pixels(image_size)
     model = classifiers.classifier(encoder, len(labels), dropout=dropout)
     if freeze != "none":
         freeze_part(encoder, freeze)
@@ -211,6 +218,10 @@ def batches(
         while they train: `detector("faster_rcnn", ...)` with "boxes", `detector("mask_rcnn", ...)` with "masks".
     cache: decoded images are kept in memory, or with "none" decoded whenever they are asked for.
     """
+    _require_pixels(image_size)
+    _require_batch_size(batch_size)
+    if not _is_whole(seed, 0, LARGEST_SEED):
+        raise UserError(f"seed is {seed!r}; give a whole number from 0 to {LARGEST_SEED}")
     decoded = _decoded(dataset, field, round(STORED * image_size), cache)
     made = training_batches(
         decoded,
@@ -238,6 +249,8 @@ def validation_batches(
 
     field, annotated, cache: as for `batches`.
     """
+    _require_pixels(image_size)
+    _require_batch_size(batch_size)
     made = evaluation_batches(
         _decoded(dataset, field, image_size, cache),
         size=(image_size, image_size),
@@ -255,6 +268,21 @@ def _decoded(dataset: Dataset, field: str, size: int, cache: str) -> Decoded:
         raise UserError(f"cache {cache!r}: give 'memory' or 'none'")
     fields = ["boxes", "masks"] if field == "masks" else [field]
     return decode(dataset, fields, (size, size), on_demand=cache == "none")
+
+
+def _is_whole(value: Any, lowest: int, highest: float = math.inf) -> bool:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and lowest <= value <= highest
+
+
+def _require_pixels(image_size: Any) -> None:
+    if not _is_whole(image_size, 1):
+        raise UserError(f"image_size is {image_size!r}; give one number of pixels above 0, such as 224")
+
+
+def _require_batch_size(batch_size: Any) -> None:
+    if not _is_whole(batch_size, 1):
+        raise UserError(f"batch_size is {batch_size!r}; give a whole number above 0, such as 16")
 
 
 def save(model: keras.Model, path: str | Path, about: About | None = None) -> None:

@@ -102,6 +102,60 @@ def test_fit_validates(scenes):
     assert history.history["val_loss"][0] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "told"),
+    [
+        (
+            "toy:5",
+            ["bboxes"],
+            "unknown field 'bboxes'; did you mean 'boxes'\\? Fields are boxes, masks, segmentation, label",
+        ),
+        ("toy:5", [["boxes"]], r"unknown field \['boxes'\]; did you mean 'boxes'"),
+        (None, [], "data is None; give a folder, an annotation file, 'toy' or 'tfds:NAME'"),
+    ],
+)
+def test_what_is_no_data_or_no_field_is_told(name, fields, told):
+    with pytest.raises(UserError, match=told):
+        kt.data(name, *fields)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"field": ["boxes"]}, r"unknown field \['boxes'\]; did you mean 'boxes'"),
+        ({"image_size": (64, 64)}, r"image_size is \(64, 64\); give one number of pixels above 0, such as 224"),
+        ({"image_size": 0}, "image_size is 0; give one number of pixels"),
+        ({"image_size": True}, "image_size is True; give one number of pixels"),
+        ({"batch_size": 0}, "batch_size is 0; give a whole number above 0, such as 16"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; give a whole number"),
+        ({"seed": 2**32}, "seed is 4294967296; give a whole number from 0 to 4294967295"),
+        ({"seed": -1}, "seed is -1; give a whole number"),
+        ({"seed": "x"}, "seed is 'x'; give a whole number"),
+    ],
+)
+def test_what_makes_no_batches_is_told(scenes, settings, told):
+    settings = {"field": "boxes", "image_size": SIZE, **settings}
+    with pytest.raises(UserError, match=told):
+        kt.batches(scenes[0], **settings)
+    if "seed" not in settings:
+        with pytest.raises(UserError, match=told):
+            kt.validation_batches(scenes[0], **settings)
+
+
+def test_the_largest_seed_makes_batches(scenes):
+    assert kt.batches(scenes[0], "boxes", image_size=SIZE, batch_size=4, seed=2**32 - 1)[0][0].shape[0] == 4
+
+
+def test_a_model_takes_one_image_size(scenes):
+    told = r"image_size is \(64, 64\); give one number of pixels"
+    with pytest.raises(UserError, match=told):
+        kt.detector("small", scenes[0], image_size=(64, 64))
+    with pytest.raises(UserError, match=told):
+        kt.segmenter(kt.encoder("small"), "segnet", ("background", "cat"), image_size=(64, 64))
+    with pytest.raises(UserError, match=told):
+        kt.classifier(kt.encoder("small"), ("cat", "dog"), image_size=(64, 64))
+
+
 def test_a_model_says_what_it_is_for():
     encoder = kt.encoder("small")
     model = kt.segmenter(encoder, "segnet", ("background", "cat"), image_size=SIZE)

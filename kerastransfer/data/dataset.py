@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import dataclasses
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from kerastransfer.data import tensors
 from kerastransfer.data.seen import Seen
+from kerastransfer.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -23,6 +25,17 @@ FIELDS = {
     "segmentation": ("segmentation",),
     "label": ("label",),
 }
+
+
+def require_known(fields: Iterable[str]) -> None:
+    """Raises UserError for a field that is not in FIELDS, naming the nearest."""
+    known = ", ".join(FIELDS)
+    for field in fields:
+        # A list, which "in" would try to hash, is a likely mistake.
+        if not isinstance(field, str) or field not in FIELDS:
+            near = difflib.get_close_matches(str(field), FIELDS, 1)
+            hint = f"did you mean {near[0]!r}? Fields are {known}" if near else f"fields are {known}"
+            raise UserError(f"unknown field {field!r}; {hint}")
 
 
 class BadSampleError(Exception):

@@ -68,6 +68,8 @@ def load(
     Raises UserError where there is no such data or format, nothing good is left, or more than the share `max_bad` of
     the samples is bad; a single bad sample among good ones never stops.
     """
+    if not isinstance(data, str | os.PathLike):
+        raise UserError(f"data is {data!r}; give a folder, an annotation file, 'toy' or 'tfds:NAME'")
     data = os.fspath(data)
     with remarks() as notes, outside_allowed(allow_outside):
         layout = format_of(data, allow_outside=allow_outside) if format == "auto" else format

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import difflib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastransfer.data.dataset import FIELDS, BadSampleError, Dataset, Sample
+from kerastransfer.data.dataset import FIELDS, BadSampleError, Dataset, Sample, require_known
 from kerastransfer.data.fields import ROWS, Row
 from kerastransfer.data.mask_crops import CROP, Ragged
 from kerastransfer.data.on_demand import Column, OnDemand
@@ -157,14 +156,10 @@ def _dropped(small):
 
 
 def _check(fields: Sequence[str], size: tuple[int, int]) -> None:
-    known = ", ".join(FIELDS)
     if isinstance(fields, str):
+        known = ", ".join(FIELDS)
         raise UserError(f"fields {fields!r}: give a sequence of names, as in [{fields!r}]; fields are {known}")
-    for field in fields:
-        if field not in FIELDS:
-            near = difflib.get_close_matches(str(field), FIELDS, 1)
-            hint = f"did you mean {near[0]!r}? Fields are {known}" if near else f"fields are {known}"
-            raise UserError(f"unknown field {field!r}; {hint}")
+    require_known(fields)
     sides = size if isinstance(size, Sequence) else ()
     if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
         raise UserError(f"size {size!r}: give (height, width) in whole pixels")

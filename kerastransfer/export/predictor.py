@@ -115,6 +115,10 @@ def as_array(image: np.ndarray | PIL.Image.Image | str | os.PathLike) -> np.ndar
         return images.read(image)
     if isinstance(image, PIL.Image.Image):
         return images.converted(image)
+    if not isinstance(image, np.ndarray):
+        raise UserError(
+            f"the image is a {type(image).__name__}; give a path, a Pillow image, or an array (H, W, 3), uint8, RGB"
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
         raise UserError(f"the image has shape {image.shape} and type {image.dtype}; give (H, W, 3), uint8, RGB")
     return image

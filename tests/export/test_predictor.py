@@ -101,6 +101,8 @@ def test_bad_files_and_images(exported, tmp_path):
     for image in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)):
         with pytest.raises(UserError, match="uint8"):
             Predictor(exported["detection", "int8"]).predict(image)
+    with pytest.raises(UserError, match="the image is a NoneType; give a path, a Pillow image, or an array"):
+        Predictor(exported["detection", "int8"]).predict(None)
 
 
 def test_neither_tensorflow_nor_keras_is_imported(exported):
