@@ -7,7 +7,7 @@ labels and image size, which `save`, `evaluate` and `export` use.
 import dataclasses
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +33,7 @@ from kerastransfer.models.adapter import encoder_of
 from kerastransfer.models.parts import freeze as freeze_part
 from kerastransfer.runs import model_card, sharing, trained
 from kerastransfer.runs.settings import LARGEST_SEED
-from kerastransfer.tasks import TASKS
+from kerastransfer.tasks import TASKS, description
 from kerastransfer.tasks.about import About
 from kerastransfer.training.terms import TermModel
 
@@ -126,7 +126,7 @@ def detector(
     family = detectors.family(net)
     if train is None and classes is None:
         raise UserError(f"detector({net!r}, ...): give the training images, or classes=(name, ...)")
-    names = tuple(classes if classes is not None else train.classes if train is not None else ())
+    names = _names("classes", classes if classes is not None else train.classes if train is not None else ())
     begun = trained.start(start) if start else None
     opened = trained.encoder
     if encoder is not None:
@@ -161,10 +161,11 @@ def segmenter(
     freeze: "full", "weights" or "none" (`models.parts.freeze`).
     """
     _require_pixels(image_size)
-    model = segmenters.segmenter(encoder, decoder, len(labels))
+    names = _names("labels", labels)
+    model = segmenters.segmenter(encoder, decoder, len(names))
     if freeze != "none":
         freeze_part(encoder, freeze)
-    model.about = About("segmentation", tuple(labels), (image_size, image_size))
+    model.about = About("segmentation", names, (image_size, image_size))
     return model
 
 
@@ -177,10 +178,11 @@ def classifier(
     labels: names of the K classes (`train.image_classes`). freeze: as for `segmenter`.
     """
     _require_pixels(image_size)
-    model = classifiers.classifier(encoder, len(labels), dropout=dropout)
+    names = _names("labels", labels)
+    model = classifiers.classifier(encoder, len(names), dropout=dropout)
     if freeze != "none":
         freeze_part(encoder, freeze)
-    model.about = About("classification", tuple(labels), (image_size, image_size))
+    model.about = About("classification", names, (image_size, image_size))
     return model
 
 
@@ -270,6 +272,16 @@ def _decoded(dataset: Dataset, field: str, size: int, cache: str) -> Decoded:
     return decode(dataset, fields, (size, size), on_demand=cache == "none")
 
 
+def _names(argument: str, given: Any) -> tuple[str, ...]:
+    """Names that `load` would read. Raises UserError for others."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise UserError(f"{argument} {given!r}: give a sequence of names, as in [{str(given)!r}]")
+    try:
+        return description.labels({"labels": list(given)})
+    except ValueError as error:
+        raise UserError(f"{argument}: {error}; give other names") from error
+
+
 def _is_whole(value: Any, lowest: int, highest: float = math.inf) -> bool:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return whole and lowest <= value <= highest
@@ -286,9 +298,17 @@ def _require_batch_size(batch_size: Any) -> None:
 
 
 def save(model: keras.Model, path: str | Path, about: About | None = None) -> None:
-    """Write NAME.keras, and NAME.json with the model's `about`. about: needed for models that were not made here."""
+    """Write NAME.keras, and NAME.json with the model's `about`. about: needed for models that were not made here.
+
+    Raises UserError for another name of a file, and for what `load` would refuse.
+    """
+    if Path(path).suffix != ".keras":
+        raise UserError(f"{path}: a model is saved as NAME.keras; give a name that ends in .keras")
     network, about = _described(model, about)
-    trained.write(in_float32(network), path, about)
+    _names("about.labels", about.labels)
+    network = in_float32(network)
+    trained.require_fitting(network, about)
+    trained.write(network, path, about)
 
 
 def load(path: str | Path) -> trained.AnyPredictor:

@@ -156,6 +156,26 @@ def test_a_model_takes_one_image_size(scenes):
         kt.classifier(kt.encoder("small"), ("cat", "dog"), image_size=(64, 64))
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("abc", r"'abc': give a sequence of names, as in \['abc'\]"),
+        (("cat", "a\nb"), "the label 'a.*b' is not a printable name of at most 200 letters"),
+        (("cat", "\x1b[2J"), "is not a printable name of at most 200 letters"),
+        (("cat", "x" * 201), "is not a printable name of at most 200 letters"),
+        ((), r"labels is \[\]; a list of names is needed"),
+        (3, "3: give a sequence of names"),
+    ],
+)
+def test_classes_that_no_file_could_name_are_refused(names, told):
+    with pytest.raises(UserError, match=f"^classes.*{told}"):
+        kt.detector("small", classes=names)
+    with pytest.raises(UserError, match=f"^labels.*{told}"):
+        kt.segmenter(kt.encoder("small"), "segnet", names)
+    with pytest.raises(UserError, match=f"^labels.*{told}"):
+        kt.classifier(kt.encoder("small"), names)
+
+
 def test_a_model_says_what_it_is_for():
     encoder = kt.encoder("small")
     model = kt.segmenter(encoder, "segnet", ("background", "cat"), image_size=SIZE)
@@ -194,6 +214,21 @@ def test_a_model_of_ones_own_needs_a_word(tmp_path):
     model = keras.Model(image, keras.layers.Conv2D(2, 1)(image))
     with pytest.raises(UserError, match=r"has no `about`; set model.about"):
         kt.save(model, tmp_path / "net.keras")
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    model = kt.segmenter(kt.encoder("small"), "unet", ("background", "cat"), image_size=SIZE)
+    detector = kt.detector("small", classes=("cat", "dog"), image_size=64)
+    for name in ("x.h5", "x", "x.tflite"):
+        with pytest.raises(UserError, match=f"{name}: a model is saved as NAME.keras; give a name that ends in .keras"):
+            kt.save(model, tmp_path / name)
+    for one in (model, detector):
+        about = dataclasses.replace(one.about, labels=("background", "cat", "dog"))
+        with pytest.raises(UserError, match="3 labels, but the model has 2 classes; give as many labels"):
+            kt.save(one, tmp_path / "x.keras", about)
+    with pytest.raises(UserError, match="is not a printable name"):
+        kt.save(model, tmp_path / "x.keras", dataclasses.replace(model.about, labels=("a", "b\n")))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ class ImagePredictor(abc.ABC):
         """The prediction for `image`, which is (H, W, 3) uint8, a Pillow image, or a path.
 
         score, iou, detections: thresholds of a detector, by default those in the file (`tasks.about.Thresholds`).
+        Raises UserError for thresholds out of range, and for what is no image.
         """
         image = as_array(image)
         given: dict[str, Any] = {"score": score, "iou": iou, "detections": detections}

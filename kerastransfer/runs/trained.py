@@ -71,6 +71,22 @@ def write(model: "keras.Model", path: str | Path, about: About) -> None:
     files.write_json(Path(path).with_suffix(".json"), described)
 
 
+def require_fitting(model: "keras.Model", about: About) -> None:
+    """Raises UserError where `exported` would refuse what `write` makes of these."""
+    try:
+        task = TASKS[description.task({"task": about.task})]
+        if task.DECODED:
+            _check_decoder(about.decoder, about.labels)
+        description.same_count(task.num_classes(task.graph(model, about).output), about.labels)
+    # A description of another model may fail anywhere in its decoder.
+    except Exception as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"about does not fit the model {model.name!r}: {' '.join(reason.split())[:200]}; give as many labels as "
+            "it has classes, and the task, image size and decoder that it was trained for"
+        ) from error
+
+
 def stored(path: str | Path) -> "tuple[keras.Model, About]":
     """The network in NAME.keras as it was trained, and the contents of NAME.json.
 

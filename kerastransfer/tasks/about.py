@@ -3,8 +3,11 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 import kerastransfer
 from kerastransfer.data.letterbox import RESIZES
+from kerastransfer.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,11 +16,21 @@ class Thresholds:
 
     score: lowest score. iou: a box that overlaps a better one of its class by more than this IoU is suppressed.
     detections: largest number of boxes, of which the best are kept.
+    Raises UserError for a value out of range.
     """
 
     score: float = 0.25
     iou: float = 0.5
     detections: int = 100
+
+    def __post_init__(self) -> None:
+        for name, what in (("score", "a score"), ("iou", "an IoU")):
+            value = getattr(self, name)
+            # NaN lies in no range.
+            if not isinstance(value, int | float | np.integer | np.floating) or not 0 <= value <= 1:
+                raise UserError(f"{name} is {value!r}; give {what} from 0 to 1")
+        if not isinstance(self.detections, int | np.integer) or self.detections < 1:
+            raise UserError(f"detections is {self.detections!r}; give a whole number above 0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,8 +45,25 @@ def test_thresholds_are_the_files_unless_given(exported):
     assert predictor.about.thresholds.score == 0.3
     image = np.full((64, 96, 3), 90, np.uint8)
     assert predictor.predict(image).scores.min(initial=1) >= 0.3
-    assert len(predictor.predict(image, score=1.1).scores) == 0
+    assert len(predictor.predict(image, score=1.0).scores) == 0
     assert len(predictor.predict(image, score=0, iou=1).scores) == predictor.about.thresholds.detections
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "told"),
+    [
+        ({"score": 5}, "score is 5; give a score from 0 to 1"),
+        ({"score": float("nan")}, "score is nan; give a score from 0 to 1"),
+        ({"score": "high"}, "score is 'high'; give a score from 0 to 1"),
+        ({"iou": -1}, "iou is -1; give an IoU from 0 to 1"),
+        ({"detections": 0}, "detections is 0; give a whole number above 0"),
+        ({"detections": 2.5}, "detections is 2.5; give a whole number above 0"),
+    ],
+)
+def test_thresholds_out_of_range_are_refused(exported, thresholds, told):
+    predictor = Predictor(exported["detection", "float32"])
+    with pytest.raises(UserError, match=told):
+        predictor.predict(np.zeros((64, 96, 3), np.uint8), **thresholds)
 
 
 def test_a_path_an_array_or_a_picture(exported, photo_paths, photos):
