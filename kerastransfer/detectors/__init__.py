@@ -9,8 +9,10 @@
 None of them imports Keras before `build`. To add a family, write its module and add a row here.
 """
 
+from pathlib import Path
 from types import ModuleType
 
+from kerastransfer import presets
 from kerastransfer.detectors import faster_rcnn, fcos, mask_rcnn, retinanet, yolov1, yolov3
 from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest
@@ -30,6 +32,11 @@ FAMILY = {net: name for name, family in DETECTORS.items() for net in family.NETS
 def family(net: str) -> ModuleType:
     """The module of the family that a net belongs to. Raises UserError for an unknown net."""
     if net not in FAMILY:
+        if Path(net).suffix in (".keras", ".tflite") or Path(net).name != net or net in presets.DETECTORS:
+            raise UserError(
+                f"unknown --model {net}; give a trained detector as --start {net}, and here a net of its family: "
+                f"{', '.join(FAMILY)}"
+            )
         raise UserError(f"unknown --model {net}; choose {', '.join(FAMILY)} (nearest: {nearest(net, FAMILY)})")
     return DETECTORS[FAMILY[net]]
 

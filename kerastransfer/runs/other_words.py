@@ -10,6 +10,8 @@ FLAGS = {
     "pretrained": ("start", "detector", "encoder"),
     "checkpoint": ("start", "detector", "encoder"),
     "backbone": ("encoder", "net.encoder"),
+    # A flag of other recipes.
+    "encoder": ("start", "net.encoder"),
     **dict.fromkeys(("imgsz", "img", "img-size", "imgsize", "size", "input-size", "resolution"), ("image-size",)),
     **dict.fromkeys(("batch", "bs"), ("batch-size",)),
     **dict.fromkeys(("lr", "lr0", "base-lr"), ("learning-rate",)),

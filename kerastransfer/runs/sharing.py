@@ -15,6 +15,8 @@ from kerastransfer.errors import UserError
 HUGGING_FACE = "hf://"
 MODEL = "model.keras"
 FILES = (MODEL, "model.json", "README.md")
+# At least two letters, because a single one is a drive of Windows. A `Path` keeps only one of the slashes.
+ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -25,11 +27,12 @@ def is_address(source: str | Path) -> bool:
 
 def is_shared(source: str | Path) -> bool:
     """Whether this is an address, or a folder that `push` filled. Raises UserError, before anything is downloaded, for
-    an address that cannot be one."""
+    an address that cannot be one, and for one of another place."""
     if is_address(source):
         _repository(source)
         _hub()
         return True
+    _refuse_elsewhere(source)
     return (Path(source) / MODEL).is_file()
 
 
@@ -65,6 +68,7 @@ def local(source: str | Path) -> Path:
     """The .keras file of `source`: itself, or that in a folder that `push` filled, or in a repository of Hugging Face,
     which is downloaded once. Raises UserError."""
     if not is_address(source):
+        _refuse_elsewhere(source)
         path = Path(source)
         return path / MODEL if (path / MODEL).is_file() else path
     repository = _repository(source)
@@ -88,6 +92,13 @@ def _fill(folder: Path, model: Path, card: str) -> None:
         with files.replacing(folder / f"model{suffix}") as temporary:
             shutil.copyfile(model.with_suffix(suffix), temporary)
     files.write_text(folder / "README.md", card)
+
+
+def _refuse_elsewhere(source: str | Path) -> None:
+    if ELSEWHERE.match(_posix(source)):
+        raise UserError(
+            f"{source}: an address cannot be read; download the file and give its path ({HUGGING_FACE}OWNER/NAME works)"
+        )
 
 
 def _posix(source: str | Path) -> str:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 CALIBRATION_IMAGES = 32
 # With 32 images the score of a good file varied by 0.01 by chance.
 PARITY_IMAGES = 128
+# The end of the name of what Keras saves without the architecture.
+WEIGHTS = ".weights.h5"
 NAMES = ", ".join(presets.DETECTORS)
 
 
@@ -93,8 +95,8 @@ def stored(path: str | Path) -> "tuple[keras.Model, About]":
     Raises UserError if either file is missing, damaged, or not from this package.
     """
     path = sharing.local(path)
-    _refuse_folder(path)
-    _refuse_bare_weights(path)
+    _refuse_folder(path, (".keras",))
+    _refuse_other_kinds(path)
     model = _network(path)
     beside = Path(path).with_suffix(".json")
     try:
@@ -170,7 +172,8 @@ def encoder(path: str | Path) -> "keras.Model":
         _thaw(found)
         return found
     path = sharing.local(path)
-    _refuse_bare_weights(path)
+    _refuse_folder(path, (".keras",), encoders=True)
+    _refuse_other_kinds(path)
     model = _network(path)
     _thaw(model)
     names = [layer.name for layer in model.layers]
@@ -230,7 +233,12 @@ def require(path: str, flag: str) -> None:
     """Raises UserError, before anything is read, unless this is a model or the name of published weights."""
     if is_name(path):
         presets.detector(path)
-    elif not sharing.is_shared(path) and not Path(path).is_file():
+        return
+    if sharing.is_shared(path):
+        return
+    _refuse_folder(path, (".keras",), flag=flag)
+    _refuse_other_kinds(path)
+    if not Path(path).is_file():
         raise UserError(f"{flag} {path}: no such file; give RUN/models/yolov3.keras, or a name ({NAMES})")
 
 
@@ -240,13 +248,25 @@ def require_encoder(path: str, flag: str = "--encoder") -> None:
         if not path.startswith(presets.HUB):
             presets.preset(path)
         return
-    _refuse_bare_weights(path)
-    if not sharing.is_shared(path) and not Path(path).is_file():
+    if sharing.is_shared(path):
+        return
+    _refuse_folder(path, (".keras",), encoders=True, flag=flag)
+    _refuse_other_kinds(path)
+    if not Path(path).is_file():
         names = ", ".join(presets.PRESETS)
         raise UserError(f"{flag} {path}: no such file; give RUN/models/encoder.keras, or a name ({names})")
 
 
-def _refuse_bare_weights(path):
+def _refuse_other_kinds(path):
+    """Raises UserError for a file that holds weights without their architecture, and for one that only predicts."""
+    if Path(path).name.endswith(WEIGHTS):
+        whole = str(path).removesuffix(WEIGHTS) + ".keras"
+        raise UserError(f"{path}: weights alone have no architecture; give the .keras file beside it, {whole}")
+    if Path(path).suffix == ".tflite":
+        raise UserError(
+            f"{path}: a .tflite file only predicts; give the .keras file that it was exported from, such as "
+            "RUN/models/yolov3.keras"
+        )
     if Path(path).suffix == ".npz":
         raise UserError(
             f"{path}: holds weights without their architecture (kerastransfer 0.1 wrote such files); give a .keras "
@@ -254,15 +274,18 @@ def _refuse_bare_weights(path):
         )
 
 
-def _refuse_folder(path):
-    """Raises UserError for a folder, such as that of a run, with the models in it."""
-    folder = Path(path)
+def _refuse_folder(path, suffixes=(".keras", ".tflite"), *, encoders=False, flag=""):
+    """Raises UserError for a folder, such as that of a run, with the models in it.
+
+    suffixes, encoders: which files are models here. flag: the flag that the folder was given for.
+    """
+    folder, given = Path(path), f"{flag} {path}".strip()
     if not folder.is_dir():
         return
-    found = sorted(one for one in folder.rglob("*") if one.suffix in (".keras", ".tflite") and one.stem != "encoder")
+    found = [one for one in folder.rglob("*") if one.suffix in suffixes and (encoders or one.stem != "encoder")]
     if not found:
-        raise UserError(f"{path} is a folder without models; give a .keras or a .tflite file")
-    raise UserError(f"{path} is a folder; give one of its models: {some([str(one) for one in found], 12)}")
+        raise UserError(f"{given} is a folder without models; give a {' or a '.join(suffixes)} file")
+    raise UserError(f"{given} is a folder; give one of its models: {some([str(one) for one in sorted(found)], 12)}")
 
 
 def open_predictor(path: str | Path) -> AnyPredictor:
@@ -279,7 +302,7 @@ def open_predictor(path: str | Path) -> AnyPredictor:
         from kerastransfer.export.keras_predictor import KerasPredictor
 
         return KerasPredictor(model, about)
-    _refuse_bare_weights(path)
+    _refuse_other_kinds(path)
     raise UserError(f"{path}: give a .keras or a .tflite file, such as saved_models/RUN/models/NAME.keras")
 
 

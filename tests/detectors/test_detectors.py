@@ -31,6 +31,13 @@ def test_an_unknown_net_names_the_nearest(lookup):
         lookup("yolov3-tini")
 
 
+@pytest.mark.parametrize("given", ["yt.keras", "run/yt.tflite", "yolo-fastest-1.1-xl"])
+def test_a_trained_detector_is_no_net(given):
+    told = f"unknown --model {given}; give a trained detector as --start {given}, and here a net of its family: small, "
+    with pytest.raises(UserError, match=re.escape(told)):
+        detectors.family(given)
+
+
 def test_settings_follow_the_model():
     assert DetectorConfig().net == yolov1.Settings()
     assert DetectorConfig(model="yolov3-tiny").net == yolov3.Settings()

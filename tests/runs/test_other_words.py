@@ -16,6 +16,7 @@ from kerastransfer.runs import other_words, settings
         ("yolo_unet", "--epochs", "--decoder-epochs"),
         ("detector", "--weights=a.pt", "the flag here is --start"),
         ("yolo_unet", "--weights", "the flag here is --start or --encoder"),
+        ("detector", "--encoder", "the flag here is --start;"),
         ("detector", "--imgsz", "the flag here is --image-size"),
         ("detector", "--batch", "the flag here is --batch-size"),
         ("detector", "--lr0", "the flag here is --learning-rate"),
@@ -34,6 +35,12 @@ def test_the_advice_knows_other_words(recipe, flag, told):
     with pytest.raises(UserError) as caught:
         settings.parse(Config, [flag, "3"])
     assert told in str(caught.value) and "warmup" not in str(caught.value)
+
+
+def test_the_encoder_of_a_net_that_takes_any():
+    Config = importlib.import_module("kerastransfer.recipes.detector").Config
+    with pytest.raises(UserError, match=r"the flag here is --start or --net\.encoder"):
+        settings.parse(Config, ["--model", "retinanet", "--encoder", "x"])
 
 
 def test_what_is_advised_is_a_flag_of_some_recipe():

@@ -247,3 +247,60 @@ def test_a_file_of_another_kind(tmp_path):
         trained.open_predictor(tmp_path / "model.pt")
     with pytest.raises(UserError, match="no such file"):
         trained.open_predictor(tmp_path / "model.keras")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run, with empty files in place of models."""
+    folder = tmp_path / "run" / "models"
+    folder.mkdir(parents=True)
+    for name in ("net.keras", "encoder.keras", "net.tflite", "net.weights.h5"):
+        (folder / name).touch()
+    return folder.parent
+
+
+@pytest.mark.parametrize(
+    ("require", "read", "flag", "listed"),
+    [
+        (trained.require, trained.detector, "--start", ["models/net.keras"]),
+        (trained.require_encoder, trained.encoder, "--encoder", ["models/encoder.keras", "models/net.keras"]),
+    ],
+)
+def test_of_a_folder_the_models_that_can_be_taken_are_listed(require, read, flag, listed, run):
+    told = f"{run} is a folder; give one of its models: " + ", ".join(str(run / one) for one in listed)
+    with pytest.raises(UserError) as caught:
+        require(str(run), flag)
+    assert str(caught.value) == f"{flag} {told}"
+    with pytest.raises(UserError) as caught:
+        read(run)
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("flag", ["--start", "--encoder"])
+def test_files_that_are_no_whole_models_name_the_keras_file(flag, run):
+    require, read = {
+        "--start": (trained.require, trained.detector),
+        "--encoder": (trained.require_encoder, trained.encoder),
+    }[flag]
+    for name, told in (
+        (
+            "net.weights.h5",
+            f"weights alone have no architecture; give the .keras file beside it, {run}/models/net.keras",
+        ),
+        ("net.tflite", "a .tflite file only predicts; give the .keras file that it was exported from"),
+    ):
+        path = str(run / "models" / name)
+        for call in (lambda path: require(path, flag), read):
+            with pytest.raises(UserError) as caught:
+                call(path)
+            assert f"{path}: {told}" in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["https://host/m.keras", "HTTP://host/m", "s3://bucket/m.tflite"])
+def test_an_address_cannot_be_read(address):
+    told = f"{address}: an address cannot be read; download the file and give its path (hf://OWNER/NAME works)"
+    calls = (trained.open_predictor, trained.stored, trained.encoder, trained.detector, trained.require)
+    for call in (*calls, trained.require_encoder):
+        with pytest.raises(UserError) as caught:
+            call(address, *(["--start"] if call is trained.require else []))
+        assert told in str(caught.value)
