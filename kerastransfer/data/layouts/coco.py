@@ -170,6 +170,9 @@ def _annotations(
         stated = all("area" in a for a in annotations)
         area = [float(a["area"]) for a in annotations] if stated else None
         example = objects(corners, labels, size, crowd=crowd, masks=masks, area=area)
+    except OverflowError:
+        # Raised where such an integer is added to a float, or is an area.
+        raise BadSampleError("an annotation of it has a number that is too large; pixels are needed") from None
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         # Malformed run lengths raise RuntimeError.
         raise BadSampleError(f"an annotation of it is broken: {type(error).__name__}: {error}") from error

@@ -32,7 +32,7 @@ def objects(
     BadSampleError for a box that has no area, is not finite, or ends further from the image than the image is wide or
     high (its units are wrong), and for masks of another size.
     """
-    corners = np.asarray(corners, np.float64).reshape(-1, 4)
+    corners = _pixels_of(corners).reshape(-1, 4)
     ends = np.array([*size, *size], np.float64)
     inside = np.clip(corners, 0, ends)
     far = ~(np.abs(corners - inside) <= ends).all(axis=1)
@@ -71,6 +71,15 @@ def objects(
         # Arrays of different lengths are told apart by `datasets.contradiction`.
         return example
     return {name: values[left] for name, values in example.items()}
+
+
+def _pixels_of(coordinates: Sequence | np.ndarray) -> np.ndarray:
+    """Coordinates as float64. Raises BadSampleError for one that float64 does not hold: in json, integers have no
+    end."""
+    try:
+        return np.asarray(coordinates, np.float64)
+    except OverflowError:
+        raise BadSampleError("an object has a coordinate that is too large for a number of pixels") from None
 
 
 def no_mask(size: tuple[int, int]) -> np.ndarray:
@@ -125,7 +134,7 @@ def filled(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.nda
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
             raise BadSampleError(f"a polygon of {len(polygon)} numbers; three points or more, x and y, are needed")
-        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        points = _pixels_of(polygon).reshape(-1, 2)
         if not ((points >= -ends) & (points <= 2 * ends)).all():
             raise BadSampleError(f"a polygon outside the image of {size[1]} x {size[0]} pixels (x, y)")
     runs = coco_mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], *size)

@@ -8,6 +8,9 @@ from kerastransfer.data import datasets, inside
 from kerastransfer.errors import UserError
 from kerastransfer.vocabulary import VOID
 
+# An integer that no float64 holds.
+HUGE = int("9" * 400)
+
 
 def miniature(folder, draw, annotations, images=1, **content):
     """A COCO folder of 20 x 30 images with ids 1.., categories 3 and 7."""
@@ -141,6 +144,10 @@ def test_areas_are_those_that_the_json_states(tmp_path, draw):
         (box(3, 4, 5, 4, segmentation={"size": [30, 20], "counts": [600]}), "run-length mask of size"),
         (box(3, 4, 5, 4, segmentation={"size": [20, 30], "counts": [500]}), "add up to 500"),
         (box(3, 4, 5, 4, segmentation={"size": [20, 30], "counts": "garbage"}), "malformed"),
+        (box(1, 2, HUGE, 4), "a coordinate that is too large for a number of pixels"),
+        (box(1.5, 2, HUGE, 4), "a number that is too large"),
+        (box(3, 4, 5, 4, area=HUGE), "a number that is too large"),
+        (box(3, 4, 5, 4, segmentation=[[1, 2, 3, 4, HUGE, 6]]), "a coordinate that is too large"),
     ],
 )
 def test_a_bad_sample_is_left_out_and_named(tmp_path, draw, annotation, reason):
