@@ -20,6 +20,18 @@ from kerastransfer.flags import nearest, some
 from kerastransfer.vocabulary import VOID
 
 LEFT_OUT = -1
+# Letters of the name of a class.
+LONGEST_NAME = 200
+
+
+def require_name(name: str, where: str) -> None:
+    """Raises UserError for the name of a class that tables and pictures could not show. where: it was given."""
+    if not name.strip():
+        raise UserError(f"{where}: a class name is empty; give the class a name")
+    if not name.isprintable():
+        raise UserError(f"{where}: the class name {name!r} has a line break or a control character; rename it")
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"{where}: a class name of {len(name)} letters ({name[:30]}...); {LONGEST_NAME} is the most")
 
 
 def chosen(dataset: Dataset, classes: Sequence[str] = (), merge: Sequence[str] = ()) -> Dataset:
@@ -62,6 +74,7 @@ def _merges(dataset: Dataset, merge: Sequence[str]) -> dict[str, str]:
         new, olds = new.strip(), [name.strip() for name in old.split(",") if name.strip()]
         if not new or not olds:
             raise UserError(f"--merge {one}: give a new name and the classes to join, as in person=man,woman")
+        require_name(new, "--merge")
         for name in olds:
             _require(name, names, f"--merge {one}: {dataset.name} has no class")
             if merges.get(name, new) != new:

@@ -244,12 +244,16 @@ def _form(layout: str) -> str:
 
 
 def _check_names(data: str, dataset: Dataset) -> None:
-    """Raises UserError for the name of a class that tables and pictures could not show."""
-    for name in (*dataset.classes, *dataset.segmentation_classes, *dataset.image_classes):
-        if not name.isprintable():
-            raise UserError(f"{data}: the class name {name!r} has a line break or a control character; rename it")
-        if len(name) > LONGEST_NAME:
-            raise UserError(f"{data}: a class name of {len(name)} letters ({name[:30]}...); {LONGEST_NAME} is the most")
+    """Raises UserError for the name of a class that cannot be shown, and for one that two classes of a kind have: all
+    that is counted and scored goes by names."""
+    for names in (dataset.classes, dataset.segmentation_classes, dataset.image_classes):
+        for name, count in collections.Counter(names).items():
+            choose_classes.require_name(name, data)
+            if count > 1:
+                raise UserError(
+                    f"{data}: {count} classes are called {name}; rename all but one of them, or give their objects "
+                    "one class in the data (--merge goes by names, so it cannot tell them apart)"
+                )
 
 
 def _repeated(dataset: Dataset) -> Iterator[BadSample]:

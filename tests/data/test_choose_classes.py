@@ -97,6 +97,9 @@ def test_images_whose_label_is_left_out():
         (["background"], [], "leave one class, background, of 4 in the segmentation"),
         ("dog", [], r"classes 'dog': give a sequence of names, as in \['dog'\]"),
         ([], "person=man", r"merge 'person=man': give a sequence"),
+        ([], ["x\ny=man"], r"--merge: the class name 'x\\ny' has a line break or a control character; rename it"),
+        ([], ["\x1b[2J=man"], "--merge: the class name .* has a line break or a control character"),
+        ([], ["x" * 201 + "=man"], r"--merge: a class name of 201 letters \(x{30}\.\.\.\); 200 is the most"),
     ],
 )
 def test_mistakes(classes, merge, message):

@@ -40,7 +40,15 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path) -> Dataset:
     files = [folder] if folder.is_file() else _files(folder)
     contents = {path: _content(path) for path in files}
-    categories = {c["id"]: c["name"] for content in contents.values() for c in content["categories"]}
+    categories: dict[int, str] = {}
+    for path, content in contents.items():
+        for one in content["categories"]:
+            name = categories.setdefault(one["id"], one["name"])
+            if name != one["name"]:
+                raise UserError(
+                    f"{path}: category {json_files.shown(one['id'])} is called {name} and {one['name']}; each id needs "
+                    "one name, the same in all json files of the data set"
+                )
     label_of = {category: label for label, category in enumerate(sorted(categories))}
     samples, bad = [], []
     for path, content in contents.items():

@@ -258,6 +258,9 @@ IMAGE, CATEGORY = {"id": 1, "file_name": "1.png", "height": 20, "width": 30}, {"
         ({"categories": [CATEGORY | {"name": "a\nb"}]}, r"the class name 'a\\nb' has .*; rename it"),
         ({"categories": [CATEGORY | {"name": "\x1b[2J"}]}, r"has a line break or a control character"),
         ({"categories": [CATEGORY | {"name": "a" * 5000}]}, "a class name of 5000 letters"),
+        ({"categories": [CATEGORY | {"name": " "}]}, "a class name is empty; give the class a name"),
+        ({"categories": [CATEGORY, {"id": 7, "name": "cat"}]}, "2 classes are called cat; rename .*--merge.* cannot"),
+        ({"categories": [CATEGORY, {"id": 3, "name": "dog"}]}, "category 3 is called cat and dog; each id needs one"),
     ],
 )
 def test_values_of_the_wrong_type_are_named(tmp_path, draw, content, message):

@@ -198,3 +198,14 @@ def test_an_unreadable_yaml(tmp_path, draw):
     (tmp_path / "data.yaml").write_bytes(b"names: \xff\xfe")
     with pytest.raises(UserError, match=r"data.yaml cannot be read"):
         datasets.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [("[a, a]", r"2 classes are called a; rename"), ("['', a]", "a class name is empty; give the class a name")],
+)
+def test_names_that_tell_no_classes_apart(tmp_path, draw, names, message):
+    label(tmp_path, "a", "0 0.5 0.5 0.2 0.2", draw=draw)
+    (tmp_path / "data.yaml").write_text(f"names: {names}\n")
+    with pytest.raises(UserError, match=message):
+        datasets.load(tmp_path)
