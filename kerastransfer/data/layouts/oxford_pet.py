@@ -37,23 +37,25 @@ def read(folder: Path) -> Dataset:
         if (annotations / file).is_file():
             splits |= {line.split()[0]: split for line in lines(annotations / file)}
     stems = sorted({*images, *trimaps, *heads, *splits})
-    breeds = tuple(sorted({breed_of(stem) for stem in stems}))
+    breeds = tuple(sorted({breed_of(stem) for stem in stems} - {""}))
     samples, bad = [], []
     for stem in stems:
         files = {"segmentation": trimaps.get(stem), "boxes": heads.get(stem)}
-        fields = frozenset(field for field, path in files.items() if path is not None) | {"label"}
+        fields = frozenset(field for field, path in files.items() if path is not None)
+        breed = breeds.index(breed_of(stem)) if breed_of(stem) else None
+        fields |= {"label"} if breed is not None else set()
         try:
             image = images[stem] if stem in images else within(folder / "images" / f"{stem}.jpg", folder)
         except BadSampleError as error:
             bad.append(BadSample(stem, str(error)))
             continue
-        reader = Reader(image, functools.partial(_annotations, files, breeds.index(breed_of(stem))), fields)
+        reader = Reader(image, functools.partial(_annotations, files, breed), fields)
         samples.append(Sample(stem, reader, fields, splits.get(stem)))
     return Dataset(folder.name, tuple(samples), CLASSES, SEGMENTATION_CLASSES, breeds, bad=tuple(bad))
 
 
 def breed_of(stem: str) -> str:
-    """american_bulldog_10 -> american_bulldog."""
+    """american_bulldog_10 -> american_bulldog; empty where the name has no such form."""
     return stem.rpartition("_")[0]
 
 
@@ -68,8 +70,10 @@ def segmentation(trimap: np.ndarray) -> np.ndarray:
     return values[trimap]
 
 
-def _annotations(files: dict[str, Path | None], breed: int, size: tuple[int, int], wanted: frozenset[str]) -> Example:
-    example = {"label": np.asarray(breed, np.int32)}
+def _annotations(
+    files: dict[str, Path | None], breed: int | None, size: tuple[int, int], wanted: frozenset[str]
+) -> Example:
+    example = {} if breed is None else {"label": np.asarray(breed, np.int32)}
     if "boxes" in wanted:
         annotation = xml(files["boxes"])
         voc.check_size(annotation, size)

@@ -52,3 +52,16 @@ def test_unknown_values_and_names(tmp_path, draw):
         "tabby_3": "object named 'cow'; cat and dog are known",
         "tabby_4": "image tabby_4.jpg is missing",
     }
+
+
+def test_a_name_without_a_breed_has_no_label(tmp_path, draw):
+    for stem in ("tabby_1", "mimi"):
+        draw(tmp_path / f"images/{stem}.jpg")
+        draw(tmp_path / f"annotations/trimaps/{stem}.png", np.full((20, 30), 1, np.uint8))
+    dataset = datasets.load(tmp_path)
+    assert dataset.image_classes == ("tabby",)
+    assert {sample.name: sorted(sample.fields) for sample in dataset} == {
+        "mimi": ["segmentation"],
+        "tabby_1": ["label", "segmentation"],
+    }
+    assert dataset[0].read().keys() == {"image", "segmentation"}
