@@ -10,6 +10,7 @@ from the instances.
 
 import collections
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -139,17 +140,25 @@ def _check_types(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def _home(path: Path, images: list[dict[str, Any]]) -> Path:
-    """The folder that the file names of a json are relative to: the first of the usual ones with an image there."""
+    """The folder that the file names of a json are relative to: the first of the usual ones with an image in it, else
+    the first from which a name leads to one outside it."""
     split = path.stem.removeprefix("instances_")
     above = path.parent.parent
     homes = (above / split, above / "images" / split, above / "images", path.parent / split, path.parent / "images")
     homes = (*homes, path.parent, above)
-    for home in homes:
-        if any(_is_file(home / image["file_name"]) for image in images):
-            return home
+    # An absolute path is there whatever the folder, so it tells nothing of where the others are.
+    for inside in (True, False):
+        for home in homes:
+            files = (home / image["file_name"] for image in images)
+            if any(_is_file(file) and (not inside or _lies_in(file, home)) for file in files):
+                return home
     if images:
         raise UserError(f"{path}: none of its {len(images)} images was found; put them into {homes[0]} or {homes[2]}")
     return homes[0]
+
+
+def _lies_in(file: Path, home: Path) -> bool:
+    return Path(os.path.normpath(file)).is_relative_to(os.path.normpath(home))
 
 
 def _is_file(path: Path) -> bool:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -230,6 +231,24 @@ def test_an_image_outside_the_folder_is_not_read(tmp_path, draw, absolute):
         assert [sample.name for sample in dataset.samples] == ["val2017/1"]
         assert len(datasets.load(data, allow_outside=True)) == 2
         assert [one.reason for one in dataset.bad] == [inside.REASON]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("home", ["images", "."])
+def test_an_image_outside_does_not_hide_the_others(tmp_path, draw, absolute, home):
+    """The folder of the images is not the first that is tried."""
+    folder = tmp_path / "data"
+    draw(tmp_path / "elsewhere/a.png")
+    path = miniature(folder, draw, [], images=2)
+    (folder / "images").mkdir()
+    (folder / "val2017/1.png").rename(folder / home / "1.png")
+    content = json.loads(path.read_text())
+    content["images"][1]["file_name"] = str(tmp_path / "elsewhere/a.png") if absolute else "../../elsewhere/a.png"
+    path.write_text(json.dumps(content))
+    for data in (folder, path):
+        dataset = datasets.load(data)
+        assert ([Path(sample.name).name for sample in dataset.samples], len(dataset.bad)) == (["1"], 1)
+        assert dataset.bad[0].reason == inside.REASON
 
 
 def test_a_path_that_leads_back_into_the_folder_is_fine(tmp_path, draw):
