@@ -216,6 +216,8 @@ def _read(data: str, layout: str) -> Dataset:
     # Only the last folder: what lies in a folder that is a link keeps its name.
     root = found.path.resolve()
     dataset = LAYOUTS[layout].read(root)
+    if below := recognise.home_below(dataset, root, layout):
+        remark(f"of the folders here only {below.name}/ is read, in layout {layout}; to read another, give its path")
     return _without_links(dataset, root if root.is_dir() else root.parent)
 
 

@@ -7,8 +7,10 @@ If two of a kind fit, nobody is asked to trust a guess: both are named.
 import dataclasses
 from pathlib import Path
 
+from kerastransfer.data.dataset import Dataset
 from kerastransfer.data.layouts import LAYOUTS, WIDE
-from kerastransfer.data.layouts.files import folders, listed
+from kerastransfer.data.layouts.files import folders, listed, split_of
+from kerastransfer.data.reading import Reader
 from kerastransfer.errors import UserError
 
 # How far below the given folder a data set is looked for, and in how many folders.
@@ -52,6 +54,23 @@ def find(path: Path, layout: str = "auto") -> Found | None:
         if depth < DEEPEST:
             level = [child for one in level if one.is_dir() for child in folders(one)][:MOST_FOLDERS]
     return None
+
+
+def home_below(dataset: Dataset, folder: Path, layout: str) -> Path | None:
+    """The one folder directly in `folder` that is the whole data set, where the layout itself looks below (VOC's
+    VOCdevkit/) and other folders lie beside it; None where `folder` is the data set.
+
+    A split folder is a part of the data set even if it is the only one, and layouts of any shape (WIDE) read all that
+    is below.
+    """
+    images = [sample.read.image for sample in dataset.samples if isinstance(sample.read, Reader)]
+    if layout in WIDE or not folder.is_dir() or not images:
+        return None
+    beside = folders(folder)
+    first = next((one for one in beside if isinstance(images[0], Path) and images[0].is_relative_to(one)), None)
+    if first is None or len(beside) == 1 or split_of([first.name]) or not LAYOUTS[layout].recognises(first):
+        return None
+    return first if all(isinstance(image, Path) and image.is_relative_to(first) for image in images) else None
 
 
 def _fits(path: Path, layout: str) -> list[str]:

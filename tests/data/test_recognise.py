@@ -67,6 +67,29 @@ def test_real_classes_one_level_down(shared_data):
     assert {sample.split for sample in dataset} == {"train", "test"}
 
 
+def voc(folder, draw, stem="a"):
+    draw(folder / f"JPEGImages/{stem}.jpg")
+    (folder / "Annotations").mkdir()
+    thing = "<name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    (folder / f"Annotations/{stem}.xml").write_text(f"<annotation><object>{thing}</object></annotation>")
+
+
+def test_a_folder_below_that_the_layout_itself_looks_into_is_named(tmp_path, draw):
+    voc(tmp_path / "VOCdevkit/VOC2012", draw)
+    assert datasets.load(tmp_path).notes == ()
+    draw(tmp_path / "other/a.jpg")
+    for layout in ("auto", "voc"):
+        assert datasets.load(tmp_path, layout).notes == (
+            "of the folders here only VOCdevkit/ is read, in layout voc; to read another, give its path",
+        )
+
+
+def test_real_folders_beside_the_one_that_is_read(shared_data):
+    assert "of the folders here only VOCdevkit/" in datasets.load(shared_data, check=False).notes[-1]
+    for folder in ("coco_as_voc", "coco", "coco128", "Kvasir-SEG", "Object-Bus-Dataset", "dsb2018", "CUB_200_2011"):
+        assert not any("is read" in note for note in datasets.load(shared_data / folder, check=False).notes)
+
+
 def test_coco_as_roboflow_exports_it(tmp_path, draw):
     for split in ("train", "valid"):
         draw(tmp_path / split / "a.jpg")
