@@ -146,7 +146,8 @@ def format_of(data: str | os.PathLike, *, allow_outside: bool = False) -> str:
             f"{data} is an empty folder; put a data set there in one of these layouts: {', '.join(LAYOUTS)}"
         )
     above = path.resolve().parent
-    if fits := recognise.fitting(above, wide=False):
+    fits = recognise.fitting(above, wide=False)
+    if fits and recognise.is_part(path.resolve(), above, fits[0]):
         raise UserError(f"{data} is a part of a data set; give the folder above it, {above}, which is {fits[0]}")
     raise UserError(
         f"{data} is in no known layout ({', '.join(LAYOUTS)}); give the folder that holds both images and annotations, "

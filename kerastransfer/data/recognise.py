@@ -7,7 +7,7 @@ If two of a kind fit, nobody is asked to trust a guess: both are named.
 import dataclasses
 from pathlib import Path
 
-from kerastransfer.data.dataset import Dataset
+from kerastransfer.data.dataset import Dataset, remarks
 from kerastransfer.data.layouts import LAYOUTS, WIDE
 from kerastransfer.data.layouts.files import folders, listed, split_of
 from kerastransfer.data.reading import Reader
@@ -71,6 +71,23 @@ def home_below(dataset: Dataset, folder: Path, layout: str) -> Path | None:
     if first is None or len(beside) == 1 or split_of([first.name]) or not LAYOUTS[layout].recognises(first):
         return None
     return first if all(isinstance(image, Path) and image.is_relative_to(first) for image in images) else None
+
+
+def is_part(path: Path, above: Path, layout: str) -> bool:
+    """Whether `layout`, which fits the folder `above`, reads files in `path`: images, or annotations and masks, which
+    are called as images are. Other folders may be why it fits."""
+    try:
+        with remarks():
+            dataset = LAYOUTS[layout].read(above)
+    except UserError:
+        return False
+    if home_below(dataset, above, layout):
+        return False
+    images = [sample.read.image for sample in dataset.samples if isinstance(sample.read, Reader)]
+    images = [image for image in images if isinstance(image, Path)]
+    stems = {image.stem for image in images}
+    called_alike = (one.stem.removesuffix("_mask") in stems for one in path.rglob("*"))
+    return any(image.is_relative_to(path) for image in images) or any(called_alike)
 
 
 def _fits(path: Path, layout: str) -> list[str]:

@@ -109,10 +109,38 @@ def test_of_a_part_of_a_data_set_the_folder_above_is_named(inner, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "folder", ["PennFudanPed/PNGImages", "coco128/images", "coco128/semantic_segmentation", "coco/val2017"]
+    ("images", "annotations", "other"),
+    [
+        ("VOCdevkit/VOC2012/JPEGImages", "VOCdevkit/VOC2012/Annotations", "a.jpg"),
+        ("images", "annotations", "b.jpg"),
+        ("images", "annotations", "b.txt"),
+    ],
+)
+def test_a_neighbour_of_a_data_set_is_no_part_of_it(images, annotations, other, tmp_path):
+    """The folder above is a data set because of other folders."""
+    for folder in (images, annotations, "other"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / annotations / "a.xml").write_text("<annotation><filename>a.jpg</filename></annotation>")
+    for path in (tmp_path / images / "a.jpg", tmp_path / "other" / other):
+        Image.new("RGB", (8, 8)).save(path, "JPEG")
+    assert datasets.format_of(tmp_path) == "voc"
+    with pytest.raises(UserError, match="other is in no known layout"):
+        datasets.format_of(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "PennFudanPed/PNGImages",
+        "PennFudanPed/PedMasks",
+        "BCCD/Annotations",
+        "coco128/images",
+        "coco128/semantic_segmentation",
+        "coco/val2017",
+    ],
 )
 def test_auto_does_not_guess(shared_data, folder):
-    with pytest.raises(UserError, match=r"is in no known layout|is a part of a data set"):
+    with pytest.raises(UserError, match="is a part of a data set"):
         datasets.format_of(shared_data / folder)
 
 
