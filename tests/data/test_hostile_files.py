@@ -10,6 +10,7 @@ import os
 import shutil
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -260,6 +261,26 @@ def test_the_whole_file_is_read(name, tmp_path, draw):
     build(tmp_path, pictures, texts, draw)
     dataset = datasets.load(tmp_path, name.split()[0])
     assert len(dataset) and not dataset.bad and all(sample.fields for sample in dataset)
+
+
+@pytest.mark.parametrize(
+    "name",
+    (
+        *("coco", "voc", "voc_xml", "oxford_pet", "yolo_txt", "yolo_txt yaml", "cvat_xml", "via", "createml"),
+        *("supervisely", "labelme", "box_table", "image_list"),
+    ),
+)
+def test_suffixes_in_capitals_are_no_damage(name, tmp_path, draw):
+    """As some cameras and tools write them."""
+    pictures, texts, _ = SETS[name]
+    capitals = {Path(text).with_suffix(Path(text).suffix.upper()).as_posix(): texts[text] for text in texts}
+    found = []
+    for folder, files in ((tmp_path / "small/set", texts), (tmp_path / "capital/set", capitals)):
+        build(folder, pictures, files, draw)
+        dataset = datasets.load(folder)
+        assert not dataset.bad
+        found.append((dataset.classes, dataset.image_classes, [(one.name, one.fields) for one in dataset]))
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow

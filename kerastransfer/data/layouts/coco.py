@@ -34,7 +34,7 @@ OTHERS = (createml, via)
 def recognises(folder: Path) -> bool:
     if folder.is_file():
         # What it lacks is told when it is read.
-        return folder.suffix == ".json" and not any(other.recognises(folder) for other in OTHERS)
+        return folder.suffix.lower() == ".json" and not any(other.recognises(folder) for other in OTHERS)
     return bool(_files(folder))
 
 
@@ -96,12 +96,13 @@ def read(folder: Path) -> Dataset:
 
 def _files(folder: Path) -> list[Path]:
     patterns = (
-        "annotations/instances_*.json",
-        "instances_*.json",
-        "*/_annotations.coco*.json",
-        "_annotations.coco*.json",
+        "annotations/instances_*",
+        "instances_*",
+        "*/_annotations.coco*",
+        "_annotations.coco*",
     )
-    return next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
+    named = (sorted(path for path in folder.glob(one) if path.suffix.lower() == ".json") for one in patterns)
+    return next((found for found in named if found), [])
 
 
 def _content(path: Path) -> dict[str, list[dict[str, Any]]]:

@@ -1,7 +1,7 @@
 """What the layouts share in finding and reading files."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -38,6 +38,13 @@ def images_under(folder: Path) -> dict[str, Path]:
 def listed(names: Sequence[str], most: int = 3) -> str:
     """The first few names in a row, as a message shows them."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def of_suffix(folder: Path, *suffixes: str, deep: bool = False) -> Iterator[Path]:
+    """The files in `folder`, with `deep` also below it, that have one of the suffixes, which some tools write in
+    capitals; in no order. None where there is no such folder."""
+    found = folder.rglob("*") if deep else folder.glob("*")
+    return (path for path in found if path.suffix.lower() in suffixes)
 
 
 def has_images(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, remark
 from kerastransfer.data.layouts import json_files
-from kerastransfer.data.layouts.files import images_under, stem
+from kerastransfer.data.layouts.files import images_under, of_suffix, stem
 from kerastransfer.data.layouts.shapes import Drawn, Shape, dataset_of, ellipse
 from kerastransfer.errors import UserError
 
@@ -47,7 +47,7 @@ def read(folder: Path) -> Dataset:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.json") if path.name[0] != ".")
+    return sorted(path for path in of_suffix(folder, ".json", deep=True) if path.name[0] != ".")
 
 
 def _is_labelme(path: Path) -> bool:

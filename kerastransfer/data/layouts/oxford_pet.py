@@ -14,7 +14,7 @@ from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Examp
 from kerastransfer.data.images import read_mask
 from kerastransfer.data.inside import within
 from kerastransfer.data.layouts import voc
-from kerastransfer.data.layouts.files import images_under, lines, xml
+from kerastransfer.data.layouts.files import images_under, lines, of_suffix, xml
 from kerastransfer.data.layouts.objects import objects
 from kerastransfer.data.reading import Reader
 from kerastransfer.vocabulary import VOID
@@ -31,7 +31,7 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path) -> Dataset:
     annotations = folder / "annotations"
     images, trimaps = images_under(folder / "images"), images_under(annotations / "trimaps")
-    heads = {path.stem: path for path in (annotations / "xmls").glob("*.xml") if path.name[0] != "."}
+    heads = {path.stem: path for path in of_suffix(annotations / "xmls", ".xml") if path.name[0] != "."}
     splits = {}
     for split, file in (("train", "trainval.txt"), ("test", "test.txt")):
         if (annotations / file).is_file():

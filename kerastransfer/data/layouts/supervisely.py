@@ -20,7 +20,7 @@ import numpy as np
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, remark
 from kerastransfer.data.images import read_opaque
 from kerastransfer.data.layouts import json_files, shapes
-from kerastransfer.data.layouts.files import folders, images_under, split_of
+from kerastransfer.data.layouts.files import folders, images_under, of_suffix, split_of
 from kerastransfer.data.layouts.objects import corners_of, filled
 from kerastransfer.data.layouts.shapes import Drawn, Shape, number
 from kerastransfer.errors import UserError
@@ -40,7 +40,7 @@ def read(folder: Path) -> Dataset:
     for place in _places(folder):
         prefix = "" if place == folder else f"{place.name}/"
         images |= {prefix + stem: path for stem, path in images_under(place / "img").items()}
-        for path in sorted((place / "ann").rglob("*.json")):
+        for path in sorted(of_suffix(place / "ann", ".json", deep=True)):
             name = prefix + _stem(path.relative_to(place / "ann").as_posix())
             try:
                 drawn = _drawn(path)
@@ -62,13 +62,13 @@ def _places(folder: Path) -> list[Path]:
     return [
         place
         for place in candidates
-        if (place / "img").is_dir() and (place / "ann").is_dir() and next((place / "ann").rglob("*.json"), None)
+        if (place / "img").is_dir() and (place / "ann").is_dir() and any(of_suffix(place / "ann", ".json", deep=True))
     ]
 
 
 def _stem(name: str) -> str:
     """Of a/b.jpg.json, a/b; older projects have a/b.json."""
-    short = name.removesuffix(".json")
+    short = name[: -len(".json")] if name.lower().endswith(".json") else name
     return short.rpartition(".")[0] if short.lower().endswith(PICTURES) else short
 
 

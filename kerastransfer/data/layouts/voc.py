@@ -22,7 +22,7 @@ from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Examp
 from kerastransfer.data.images import read_mask
 from kerastransfer.data.inside import within
 from kerastransfer.data.layouts.colour_table import ColourTable, indices, table_of
-from kerastransfer.data.layouts.files import folders, images_under, lines, xml
+from kerastransfer.data.layouts.files import folders, images_under, lines, of_suffix, xml
 from kerastransfer.data.layouts.objects import objects
 from kerastransfer.data.reading import Reader
 from kerastransfer.vocabulary import VOID
@@ -50,7 +50,7 @@ def read(folder: Path) -> Dataset:
     years = _years(folder)
     roots, bad = {}, []
     for year in years:
-        for path in sorted(_home(year, "Annotations").glob("*.xml")):
+        for path in sorted(of_suffix(_home(year, "Annotations"), ".xml")):
             try:
                 roots[path] = xml(path)
             except BadSampleError as error:
@@ -91,7 +91,7 @@ def _years(folder: Path) -> list[Path]:
     """The folders of the VOC form in `folder`: itself, VOC2012/ in it, or VOCdevkit/VOC2012/ in it."""
 
     def fits(year: Path) -> bool:
-        annotated = any(_home(year, "Annotations").glob("*.xml")) or (year / "SegmentationClass").is_dir()
+        annotated = any(of_suffix(_home(year, "Annotations"), ".xml")) or (year / "SegmentationClass").is_dir()
         return _home(year, "JPEGImages").is_dir() and annotated
 
     if not folder.is_dir():

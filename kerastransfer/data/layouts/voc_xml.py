@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Sample
 from kerastransfer.data.layouts import voc
-from kerastransfer.data.layouts.files import images_under, split_of, stem, xml
+from kerastransfer.data.layouts.files import images_under, of_suffix, split_of, stem, xml
 from kerastransfer.data.reading import Reader
 
 FORM = "images, and xml files of the VOC form, in any folders"
@@ -62,7 +62,7 @@ def read(folder: Path) -> Dataset:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.xml") if path.name[0] != ".")
+    return sorted(path for path in of_suffix(folder, ".xml", deep=True) if path.name[0] != ".")
 
 
 def _is_voc(path: Path) -> bool:

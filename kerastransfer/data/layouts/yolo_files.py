@@ -6,7 +6,7 @@ from pathlib import Path
 from kerastransfer.data.dataset import BadSampleError
 from kerastransfer.data.inside import within
 from kerastransfer.data.layouts import data_yaml
-from kerastransfer.data.layouts.files import folders, images_under, lines, places, split_of
+from kerastransfer.data.layouts.files import folders, images_under, lines, of_suffix, places, split_of
 from kerastransfer.vocabulary import PICTURES
 
 TASKS = ("instance_segmentation", "object_detection")
@@ -45,7 +45,7 @@ def recognises(data: Path) -> bool:
 
 
 def yaml_files(data: Path) -> list[Path]:
-    return [data] if data.is_file() else sorted(data.glob("*.y*ml"))
+    return [data] if data.is_file() else sorted(of_suffix(data, ".yaml", ".yml"))
 
 
 def homes(data: Path) -> list[Path]:
@@ -63,7 +63,9 @@ def _roots(folder: Path) -> list[tuple[Path, Path, str]]:
         found = [task for task in tasks if (task / "labels").is_dir() and (task.parent / "images").is_dir()]
         roots = [(task.parent / "images", task / "labels", folder) for task in found[:1]]
     return [
-        (images, labels, _prefix(place, folder)) for images, labels, place in roots if next(labels.rglob("*.txt"), None)
+        (images, labels, _prefix(place, folder))
+        for images, labels, place in roots
+        if any(of_suffix(labels, ".txt", deep=True))
     ]
 
 
@@ -73,7 +75,10 @@ def _prefix(place: Path, folder: Path) -> str:
 
 def _mirrored(image_folder: Path, label_folder: Path, prefix: str) -> list[Pair]:
     images = images_under(image_folder)
-    texts = {path.relative_to(label_folder).with_suffix("").as_posix(): path for path in label_folder.rglob("*.txt")}
+    texts = {
+        path.relative_to(label_folder).with_suffix("").as_posix(): path
+        for path in of_suffix(label_folder, ".txt", deep=True)
+    }
     if image_folder == label_folder:
         texts = {stem: path for stem, path in texts.items() if stem in images or path.stem not in NO_LABELS}
     texts.pop("classes", None)
@@ -93,7 +98,7 @@ def _beside(folder: Path) -> list[Path]:
 
 def _has_labels_beside(place: Path) -> bool:
     pictures = {path.stem for path in place.iterdir() if path.suffix.lower() in PICTURES}
-    texts = [path for path in sorted(place.glob("*.txt")) if path.stem in pictures]
+    texts = [path for path in sorted(of_suffix(place, ".txt")) if path.stem in pictures]
     return bool(texts) and all(map(_is_of_numbers, texts[:LOOKED_AT]))
 
 
@@ -121,7 +126,7 @@ def _images_of(source: Path, root: Path) -> list[Path]:
     if source.is_dir():
         return list(images_under(source).values())
     found = []
-    for line in lines(source) if source.suffix == ".txt" else ():
+    for line in lines(source) if source.suffix.lower() == ".txt" else ():
         file = source.parent / line
         try:
             found.append(within(file, root, source.parent))
@@ -137,7 +142,7 @@ def _labels_of(image: Path) -> Path | None:
     if "images" in parts[:-1]:
         last = len(parts) - 2 - parts[-2::-1].index("images")
         mirrored = Path(*parts[:last], "labels", *parts[last + 1 :])
-    found = (one.with_suffix(".txt") for one in dict.fromkeys((mirrored, image)))
+    found = (one.with_suffix(end) for one in dict.fromkeys((mirrored, image)) for end in (".txt", ".TXT"))
     return next((one for one in found if one.is_file()), None)
 
 

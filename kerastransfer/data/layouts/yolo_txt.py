@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample, remark
 from kerastransfer.data.layouts import data_yaml, yolo_files
-from kerastransfer.data.layouts.files import lines, listed
+from kerastransfer.data.layouts.files import lines, listed, of_suffix
 from kerastransfer.data.layouts.objects import filled, no_mask, objects, painted
 from kerastransfer.data.reading import Reader
 
@@ -118,7 +118,7 @@ def _names(folder: Path, yamls: list[data_yaml.DataYaml]) -> dict[int, str]:
     if folder.is_file():
         return yamls[0].names
     for home in yolo_files.homes(folder):
-        for path in sorted(home.glob("*.y*ml")):
+        for path in sorted(of_suffix(home, ".yaml", ".yml")):
             names = data_yaml.names_in_yaml(data_yaml.without_comments(path))
             if names:
                 return names
