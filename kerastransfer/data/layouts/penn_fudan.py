@@ -18,7 +18,8 @@ from kerastransfer.data.reading import Reader
 
 FORM = "a folder with PNGImages/ and PedMasks/"
 
-_BOX = re.compile(r"Bounding box for object \d+ .*: \((\d+), (\d+)\) - \((\d+), (\d+)\)")
+# A number of more digits is no pixel, and int refuses very long ones.
+_BOX = re.compile(r"Bounding box for object \d+ .*: \((\d{1,9}), (\d{1,9})\) - \((\d{1,9}), (\d{1,9})\)")
 
 
 def recognises(folder: Path) -> bool:

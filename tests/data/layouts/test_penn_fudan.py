@@ -36,6 +36,18 @@ def test_boxes_of_the_masks_where_no_text_gives_them(tmp_path, draw):
     assert dataset.bad[0].reason == "mask no_mask_mask.png is missing"
 
 
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_that_is_no_pixel(tmp_path, draw, digits):
+    for stem in ("a", "b"):
+        draw(tmp_path / f"PNGImages/{stem}.png")
+        draw(tmp_path / f"PedMasks/{stem}_mask.png", np.full((20, 30), 1, np.uint8))
+    (tmp_path / "Annotation").mkdir()
+    line = 'Bounding box for object 1 "PASperson" (Xmin, Ymin) - (Xmax, Ymax) : (1, 1) - ({}, 20)'
+    (tmp_path / "Annotation/a.txt").write_text(line.format("9" * digits))
+    (tmp_path / "Annotation/b.txt").write_text(line.format(30))
+    assert [one.name for one in datasets.load(tmp_path).bad] == ["a"]
+
+
 def test_a_box_too_few(tmp_path, draw):
     for stem in ("a", "b"):
         draw(tmp_path / f"PNGImages/{stem}.png")
