@@ -252,6 +252,8 @@ def _check_names(data: str, dataset: Dataset) -> None:
     for names in (dataset.classes, dataset.segmentation_classes, dataset.image_classes):
         for name, count in collections.Counter(names).items():
             choose_classes.require_name(name, data)
+            if count > 1 and names is dataset.segmentation_classes and name == names[0]:
+                raise UserError(f"{data}: a class is called {name}, which is what is no object; rename it in the data")
             if count > 1:
                 raise UserError(
                     f"{data}: {count} classes are called {name}; rename all but one of them, or give their objects "

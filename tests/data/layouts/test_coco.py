@@ -261,6 +261,19 @@ def test_a_path_that_leads_back_into_the_folder_is_fine(tmp_path, draw):
         assert [sample.name for sample in datasets.load(data).samples] == ["val2017/1", "val2017/2"]
 
 
+def test_a_class_called_background(tmp_path, draw):
+    """In a segmentation that is what is no object."""
+    categories = [{"id": 3, "name": "background"}, {"id": 7, "name": "cat"}]
+    outline = [[3, 4, 8, 4, 8, 10, 3, 10]]
+    path = miniature(tmp_path, draw, [box(3, 4, 5, 6, segmentation=outline)], categories=categories)
+    with pytest.raises(UserError, match="a class is called background, which is what is no object; rename it"):
+        datasets.load(tmp_path)
+    content = json.loads(path.read_text())
+    del content["annotations"][0]["segmentation"]
+    path.write_text(json.dumps(content))
+    assert datasets.load(tmp_path).classes == ("background", "cat")
+
+
 IMAGE, CATEGORY = {"id": 1, "file_name": "1.png", "height": 20, "width": 30}, {"id": 3, "name": "cat"}
 
 
