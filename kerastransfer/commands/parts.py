@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from kerastransfer.errors import UserError
+
 if TYPE_CHECKING:
     from kerastransfer.data.dataset import Dataset
 
@@ -26,8 +28,13 @@ def parts(
 
     dataset = data_sets.load(data, format, max_bad=max_bad, progress=True, **chosen)
     dataset = choose_classes.renamed(dataset, map, labels)
-    fields = () if or_images and not derive.tells(dataset, field) else (field,)
-    dataset = derive.require(dataset, *fields)
+    fields: tuple[str, ...] = (field,)
+    try:
+        dataset = derive.require(dataset, *fields)
+    except UserError:
+        if not or_images:
+            raise
+        fields = ()
     if split == "all":
         return dataset.having(*fields), dataset.having(*fields)
     return splits.split(dataset, split, fields)

@@ -78,6 +78,11 @@ def has_colours(source: Source) -> bool:
     return _decoded(source, "mask", coloured)
 
 
+def has_palette(source: Source) -> bool:
+    """Whether a mask stores indices, and the colour of each. Raises BadSampleError."""
+    return _decoded(source, "mask", lambda image: image.mode in ("P", "PA"))
+
+
 def read_opaque(source: Source) -> np.ndarray:
     """Mask (H, W) bool of a picture: where it is not transparent, or in one without transparency, not black. Raises
     BadSampleError."""

@@ -33,6 +33,11 @@ class Seen:
             self._left -= 1
         self._images[name] = placement(image.shape[:2], self.size, self.resize).image(image)
 
+    @property
+    def bytes(self) -> int:
+        """How much the images take."""
+        return sum(image.nbytes for image in list(self._images.values()))
+
     def take(self, name: str, size: tuple[int, int], resize: str) -> np.ndarray | None:
         """The image of a sample, which is then forgotten; None where it was not kept, or not in this way."""
         if (size, resize) != (self.size, self.resize):

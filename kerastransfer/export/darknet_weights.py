@@ -123,10 +123,10 @@ def write(model: keras.Model, path: str | Path, *, layers: int | None = None, he
 
 def _opened(path):
     """(header, all numbers of the file, memory-mapped)."""
-    # A device or a pipe may have no end.
-    if Path(path).exists() and not Path(path).is_file():
-        raise UserError(f"{path}: is not a file; give the path of a .weights file")
     try:
+        # A device or a pipe may have no end.
+        if Path(path).exists() and not Path(path).is_file():
+            raise UserError(f"{path}: is not a file; give the path of a .weights file")
         size = Path(path).stat().st_size
         with Path(path).open("rb") as file:
             begin = file.read(20)

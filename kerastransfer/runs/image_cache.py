@@ -68,7 +68,10 @@ def decode(
     # Every worker keeps its own files.
     own = "" if run.leads else f"-{os.getpid()}"
     folder = run.checkpoints / f"{phase}-images{own}"
-    where, told = chosen(config.cache, needed(train, fields, size), run.path, kept=kept)
+    room = needed(train, fields, size)
+    # What is kept of the check is given back as it is copied.
+    held = train.seen.bytes if train.seen else 0
+    where, told = chosen(config.cache, room, run.path, kept=kept, held=held)
     if told and run.leads and not config.quiet:
         print(f"{phase}: {told}")
     found = decoded.decode(
@@ -105,13 +108,15 @@ def _objects(dataset: Dataset) -> Iterable[int]:
             continue
 
 
-def chosen(cache: str, needed: int, folder: Path, *, kept: bool = False) -> tuple[str, str | None]:
+def chosen(cache: str, needed: int, folder: Path, *, kept: bool = False, held: int = 0) -> tuple[str, str | None]:
     """("memory", "disk" or "none", a line that says why, or None) for --cache and so many bytes.
 
-    folder: on the disk in question. kept: "auto" does not give "none". Raises UserError for "memory" where there is
-        less than that.
+    folder: on the disk in question. kept: "auto" does not give "none". held: bytes that will be free by then. Raises
+        UserError for "memory" where there is less than that.
     """
     memory = free_memory()
+    if memory is not None:
+        memory += held
     if cache == "memory" and memory is not None and needed > memory:
         raise UserError(
             f"--cache memory needs {_size(needed)} for decoded images, but {_size(memory)} of memory are free; use "

@@ -50,6 +50,8 @@ def read(folder: Path) -> Dataset:
                     f"{path}: category {json_files.shown(one['id'])} is called {name} and {one['name']}; each id needs "
                     "one name, the same in all json files of the data set"
                 )
+    named = (one.get("category_id") for content in contents.values() for one in content["annotations"])
+    categories = _needed(categories, {category for category in named if isinstance(category, int)})
     label_of = {category: label for label, category in enumerate(sorted(categories))}
     samples, bad = [], []
     for path, content in contents.items():
@@ -92,6 +94,16 @@ def read(folder: Path) -> Dataset:
     samples.sort(key=lambda sample: sample.name)
     ids = {name: category for category, name in categories.items()}
     return Dataset(folder.stem, tuple(samples), classes, painted_classes, bad=tuple(bad), category_ids=ids)
+
+
+def _needed(categories: dict[int, str], used: set[Any]) -> dict[int, str]:
+    """Without the categories of no object that are called as another one, or background, as exporters add them."""
+    names = [name for category, name in categories.items() if category in used]
+    return {
+        category: name
+        for category, name in categories.items()
+        if category in used or (name not in names and name.lower() != "background")
+    }
 
 
 def _files(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from kerastransfer.data.dataset import BadSampleError, remark
-from kerastransfer.data.images import ColouredMaskError, has_colours, read_colours, read_mask
+from kerastransfer.data.images import ColouredMaskError, has_colours, has_palette, read_colours, read_mask
 from kerastransfer.data.layouts.files import lines, listed
 from kerastransfer.data.layouts.tables import column, rows
 from kerastransfer.errors import UserError
@@ -26,6 +26,8 @@ FILES = ("labelmap.txt", "label_colors.txt", "label_colours.txt", "class_dict.cs
 FORMS = "labelmap.txt, label_colors.txt or class_dict.csv"
 BACKGROUND = {"background", "bg"}
 NO_CLASS = {"void", "unlabelled", "unlabeled", "unknown", "ignore", "ignored", "ignore region"}
+# Masks whose palettes are compared with a table.
+LOOKED_AT = 3
 # What VOC paints 255 with, which stands in no table.
 VOC_VOID = (224, 224, 192)
 _LINES = (
@@ -42,10 +44,14 @@ class ColourTable:
     classes: tuple[str, ...]
     meaning: dict[tuple[int, int, int], int]
 
+    def knows(self, mask: Path) -> bool:
+        """Whether all colours of a mask are in the table. Raises BadSampleError."""
+        return all(_unpacked(colour) in self.meaning for colour in np.unique(packed(read_colours(mask))).tolist())
+
     def segmentation(self, mask: Path, size: tuple[int, int]) -> np.ndarray:
         """Segmentation (H, W) uint8 of a mask. Raises BadSampleError, also for a colour that the table lacks."""
-        colours = _packed(read_colours(mask, size))
-        known = np.array(sorted(map(_packed, np.array([*self.meaning], np.uint8))))
+        colours = packed(read_colours(mask, size))
+        known = np.array(sorted(map(packed, np.array([*self.meaning], np.uint8))))
         nearest = np.searchsorted(known, colours).clip(max=len(known) - 1)
         lacking = [str(_unpacked(colour)) for colour in np.unique(colours[known[nearest] != colours]).tolist()]
         if lacking:
@@ -63,12 +69,21 @@ def table_of(folder: Path, masks: Sequence[Path]) -> ColourTable | None:
     """The table by which masks are read: none where there is none, or where no mask has colours. Raises UserError for
     a table that is no table, and for masks whose colours are not those that were painted."""
     path = beside(folder)
-    if path is None or not any(map(_has_colours, masks)):
+    coloured = [mask for mask in masks if _has_colours(mask)] if path else []
+    if path is None or not coloured:
+        return None
+    no_form = path.suffix != ".csv" and not any(form.fullmatch(line) for line in lines(path) for form in _LINES)
+    if no_form and all(map(_has_indices, coloured)):
+        remark(f"{path.name} names no colours, so masks are read as indices")
         return None
     jpeg = next((mask for mask in masks if mask.suffix.lower() in (".jpg", ".jpeg")), None)
     if jpeg is not None:
         raise UserError(f"{jpeg}: JPEG changes the colours that {path.name} names; store the masks as PNG")
-    return _read(path)
+    table = _read(path)
+    # A palette is for the eye unless its colours are those of the table: the masks have indices, too.
+    if all(map(has_palette, coloured)) and not all(map(table.knows, coloured[:LOOKED_AT])):
+        return None
+    return table
 
 
 def indices(mask: Path, size: tuple[int, int]) -> np.ndarray:
@@ -77,6 +92,17 @@ def indices(mask: Path, size: tuple[int, int]) -> np.ndarray:
         return read_mask(mask, size)
     except ColouredMaskError as error:
         raise BadSampleError(f"{error}, or put a table of its colours beside the folders ({FORMS})") from None
+
+
+def _has_indices(mask: Path) -> bool:
+    try:
+        read_mask(mask)
+    except ColouredMaskError:
+        return False
+    except BadSampleError:
+        # It is reported when its sample is read.
+        pass
+    return True
 
 
 def _has_colours(mask: Path) -> bool:
@@ -141,7 +167,7 @@ def _colour(path: Path, parts: list[str]) -> tuple[int, int, int]:
     return r, g, b
 
 
-def _packed(colours: np.ndarray) -> np.ndarray:
+def packed(colours: np.ndarray) -> np.ndarray:
     """Colours (..., 3) uint8 to numbers (...)."""
     wide = colours.astype(np.uint32)
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]

@@ -76,7 +76,7 @@ def _shape(one: ElementTree.Element) -> Shape:
     points, brushed = _SHAPES[one.tag](one)
     outlined = one.tag != "box"
     # Boxes are grouped for other reasons than that they are parts of one object.
-    group = one.get("group_id") if outlined else None
+    group = one.get("group_id") if outlined and one.get("group_id") != "0" else None
     occluded = one.get("occluded")
     return Shape(label, points, outlined, brushed, group, None if occluded is None else occluded == "1")
 

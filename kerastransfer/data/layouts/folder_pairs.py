@@ -17,7 +17,7 @@ import numpy as np
 from kerastransfer.data.dataset import BadSampleError, Dataset
 from kerastransfer.data.images import read_colours, read_mask
 from kerastransfer.data.layouts import images_masks
-from kerastransfer.data.layouts.colour_table import beside
+from kerastransfer.data.layouts.colour_table import beside, packed
 from kerastransfer.data.layouts.files import SPLITS, folders, images_under, places, split_of
 from kerastransfer.errors import UserError
 
@@ -125,7 +125,7 @@ def _looks_like_masks(folder: Path, colours: bool) -> bool:
 def _looks_like_a_mask(path: Path, colours: bool) -> bool:
     """colours: a table says what they mean, so a mask may have some."""
     try:
-        values = read_colours(path).reshape(-1, 3) if colours else read_mask(path).reshape(-1, 1)
-        return len(np.unique(values, axis=0)) <= MOST_VALUES
+        values = packed(read_colours(path)) if colours else read_mask(path)
+        return len(np.unique(values)) <= MOST_VALUES
     except BadSampleError:
         return False

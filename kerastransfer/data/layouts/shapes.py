@@ -106,6 +106,8 @@ def read(data: Path, files: Iterable[Path], entries: Callable[[Path], Entries]) 
         for stated, drawn in entries(path):
             try:
                 file = below.file(stated)
+                if not file.name:
+                    raise BadSampleError("the name of its image is empty")
                 name = stem(file, root) if file.is_relative_to(root) else file.with_suffix("").as_posix()
                 if isinstance(drawn, BadSampleError):
                     broken.add(name)

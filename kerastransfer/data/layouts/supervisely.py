@@ -109,7 +109,11 @@ def _shape(thing: dict[str, Any]) -> Shape | None:
         x1, x2 = sorted(exterior[::2])
         y1, y2 = sorted(exterior[1::2])
         return Shape(label, (x1, y1, x2 + 1, y2 + 1), outlined=False)
-    holes = [_numbers(hole) for hole in points.get("interior") or ()]
+    interior = points.get("interior") or []
+    if not isinstance(interior, list):
+        raise BadSampleError("an object has no list of holes")
+    # Two points cut nothing out.
+    holes = [hole for one in interior if len(hole := _numbers(one)) >= 6]
     brushed = functools.partial(_with_holes, shapes.polygon(exterior), holes) if holes else None
     return Shape(label, shapes.polygon(exterior), True, brushed, group)
 

@@ -8,7 +8,7 @@ Boxes count from 1 and include their ends (devkit_doc, section on annotation); O
 xml is index k in SegmentationObject. 255 is void in both. A box whose ends meet in a point or a line has no area:
 nobody draws an object one pixel wide, it is a slip of the annotator's. Where the names are VOC's own, labels follow
 VOC's order; else the order of the alphabet. Where SegmentationClass/ has colours, a labelmap.txt says what they mean
-(`colour_table`), as CVAT exports it; SegmentationObject/, whose colours no table names, is then left out.
+(`colour_table`), as CVAT exports it; a SegmentationObject/ that has colours and no indices is then left out.
 """
 
 import functools
@@ -19,9 +19,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerastransfer.data.dataset import BadSample, BadSampleError, Dataset, Example, Sample
-from kerastransfer.data.images import read_mask
+from kerastransfer.data.images import has_colours, has_palette, read_mask
 from kerastransfer.data.inside import within
-from kerastransfer.data.layouts.colour_table import ColourTable, indices, table_of
+from kerastransfer.data.layouts.colour_table import LOOKED_AT, ColourTable, indices, table_of
 from kerastransfer.data.layouts.files import folders, images_under, lines, of_suffix, xml
 from kerastransfer.data.layouts.objects import objects
 from kerastransfer.data.reading import Reader
@@ -64,7 +64,10 @@ def read(folder: Path) -> Dataset:
         photos = _home(year, "JPEGImages")
         images, splits = images_under(photos), _splits(year)
         segmentations = images_under(year / "SegmentationClass")
-        instances = images_under(year / "SegmentationObject") if table is None else {}
+        instances = images_under(year / "SegmentationObject")
+        if table is not None and any(_only_coloured(path) for path in [*instances.values()][:LOOKED_AT]):
+            # No table says which of its colours is which object.
+            instances = {}
         described = {path.stem: root for path, root in roots.items() if path.parent.parent == year}
         for stem in sorted({*images, *described, *segmentations, *splits}):
             name = _name(year, stem, years)
@@ -100,6 +103,15 @@ def _years(folder: Path) -> list[Path]:
         return [folder]
     devkit = folder / "VOCdevkit" if (folder / "VOCdevkit").is_dir() else folder
     return [year for year in folders(devkit) if year.name.startswith("VOC") and fits(year)]
+
+
+def _only_coloured(mask: Path) -> bool:
+    """Whether a mask has colours and no indices."""
+    try:
+        return has_colours(mask) and not has_palette(mask)
+    except BadSampleError:
+        # It is reported when its sample is read.
+        return False
 
 
 def _home(year: Path, name: str) -> Path:

@@ -118,6 +118,16 @@ def test_boxes_alone(tmp_path, draw):
         assert (empty["crowd"].shape, empty["crowd"].dtype) == ((0,), bool)
 
 
+@pytest.mark.parametrize("extra", [{"id": 0, "name": "cat", "supercategory": "none"}, {"id": 0, "name": "background"}])
+def test_categories_of_no_object_that_exporters_add_are_left_out(extra, tmp_path, draw):
+    categories = [extra, {"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+    outline = {"segmentation": [[3, 4, 9, 4, 9, 12]]}
+    miniature(tmp_path, draw, [box(3, 4, 6, 8, **outline)], categories=categories)
+    dataset = datasets.load(tmp_path)
+    assert dataset.classes == ("cat", "dog") and dataset.category_ids == {"cat": 3, "dog": 7}
+    assert dataset[0].read()["labels"].tolist() == [0]
+
+
 def test_areas_are_those_that_the_json_states(tmp_path, draw):
     square = [[2, 2, 6, 2, 6, 6, 2, 6]]
     stated = [box(2, 2, 4, 4, area=15.5, segmentation=square), box(2, 2, 4, 4, area=9, segmentation=square)]
@@ -291,7 +301,10 @@ IMAGE, CATEGORY = {"id": 1, "file_name": "1.png", "height": 20, "width": 30}, {"
         ({"categories": [CATEGORY | {"name": "\x1b[2J"}]}, r"has a line break or a control character"),
         ({"categories": [CATEGORY | {"name": "a" * 5000}]}, "a class name of 5000 letters"),
         ({"categories": [CATEGORY | {"name": " "}]}, "a class name is empty; give the class a name"),
-        ({"categories": [CATEGORY, {"id": 7, "name": "cat"}]}, "2 classes are called cat; rename .*--merge.* cannot"),
+        (
+            {"categories": [CATEGORY, {"id": 7, "name": "cat"}], "annotations": [box(3, 4, 5, 4), box(3, 4, 5, 4, 7)]},
+            "2 classes are called cat; rename .*--merge.* cannot",
+        ),
         ({"categories": [CATEGORY, {"id": 3, "name": "dog"}]}, "category 3 is called cat and dog; each id needs one"),
     ],
 )

@@ -97,6 +97,30 @@ def test_masks_of_indices_are_read_as_without_a_table(tmp_path, draw):
     np.testing.assert_array_equal(dataset[0].read()["segmentation"], values(0, 1, 2))
 
 
+def indexed(path, indices, palette):
+    """A mask of indices, with a colour for each."""
+    image = Image.fromarray(indices)
+    image.putpalette([value for colour in palette for value in colour])
+    image.save(path)
+
+
+def test_a_list_of_names_alone_is_no_table(tmp_path, draw):
+    """labelmap.txt of TensorFlow Lite has a name a line; the masks have indices, and a palette for the eye."""
+    pair(tmp_path, "a", values(0), draw)
+    indexed(tmp_path / "masks/a.png", values(0, 1, 2), [(0, 0, 0), ROAD, CAR])
+    (tmp_path / "labelmap.txt").write_text("background\nroad\ncar\n")
+    dataset = datasets.load(tmp_path)
+    np.testing.assert_array_equal(dataset[0].read()["segmentation"], values(0, 1, 2))
+    assert dataset.notes == ("labelmap.txt names no colours, so masks are read as indices",)
+
+
+def test_a_palette_of_other_colours_than_the_table_is_for_the_eye(tmp_path, draw):
+    pair(tmp_path, "a", values(0), draw)
+    indexed(tmp_path / "masks/a.png", values(0, 1, 2), [(0, 0, 0), (1, 2, 3), (4, 5, 6)])
+    (tmp_path / "labelmap.txt").write_text(TABLES["labelmap.txt"])
+    np.testing.assert_array_equal(datasets.load(tmp_path)[0].read()["segmentation"], values(0, 1, 2))
+
+
 def test_a_grey_mask_among_coloured_ones_is_a_colour(tmp_path, draw):
     pair(tmp_path, "a", stripes((0, 0, 0), ROAD), draw)
     pair(tmp_path, "b", values(0, 128), draw)
