@@ -71,6 +71,7 @@ def export_all(
     calibration: Iterable[np.ndarray],
     images: Iterable[np.ndarray],
     score: Callable[[Predict], float] | None = None,
+    scored: int | None = None,
     kinds: Sequence[str] = tflite.KINDS,
     tolerances: Mapping[str, Tolerance] | None = None,
 ) -> list[ExportedFile]:
@@ -80,6 +81,7 @@ def export_all(
     calibration, images: (h, w, 3) uint8 of any size; training images to calibrate int8, and test images to compare on.
     score: a function from one like `Predictor.predict` to a metric of the task, higher being better; it is called for
         the Keras model and for each file.
+    scored: number of images that it scores, if it is not all.
     tolerances: by default those of the task for so many images (`on_images`), or where a row may vary, those of
         `where_rows_vary`.
 
@@ -99,7 +101,7 @@ def export_all(
         raise UserError("the parity check needs images but got none; give some that the model was not trained on")
     calibration = [placed(image) for image in calibration]
     if tolerances is None:
-        tolerances = on_images(TASKS[about.task].TOLERANCES, len(samples))
+        tolerances = on_images(TASKS[about.task].TOLERANCES, scored or len(samples))
         if getattr(about.decoder, "rows_vary", False):
             tolerances = where_rows_vary(tolerances)
 

@@ -335,6 +335,7 @@ def export(
         calibration=(sample.read()["image"] for sample in train.spread(CALIBRATION_IMAGES).samples),
         images=(sample.read()["image"] for sample in shown.samples),
         score=score if len(annotated) else None,
+        scored=len(annotated),
     )
 
 
