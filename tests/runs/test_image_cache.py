@@ -53,6 +53,16 @@ def test_features_need_images_that_are_kept(free, tmp_path):
     assert image_cache.chosen("auto", 4 * GB, tmp_path, kept=True)[0] == "disk"
 
 
+def test_what_the_check_keeps_will_be_free(free, tmp_path):
+    """It is given back as it is copied, so a first run chooses as one that recalls the check."""
+    free(6 * GB, 9 * GB)
+    assert image_cache.chosen("auto", 4 * GB, tmp_path)[0] == "disk"
+    assert image_cache.chosen("auto", 4 * GB, tmp_path, held=2 * GB)[0] == "memory"
+    with pytest.raises(UserError, match="--cache memory needs"):
+        image_cache.chosen("memory", 7 * GB, tmp_path)
+    assert image_cache.chosen("memory", 7 * GB, tmp_path, held=2 * GB)[0] == "memory"
+
+
 def test_what_was_asked_for(free, tmp_path):
     free(5 * GB, 0)
     for cache in ("memory", "disk", "none"):

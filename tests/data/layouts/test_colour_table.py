@@ -121,6 +121,24 @@ def test_a_palette_of_other_colours_than_the_table_is_for_the_eye(tmp_path, draw
     np.testing.assert_array_equal(datasets.load(tmp_path)[0].read()["segmentation"], values(0, 1, 2))
 
 
+def test_object_masks_of_voc_with_a_palette_are_read_beside_a_table(tmp_path, draw):
+    pair(tmp_path, "a", values(0), draw, ("JPEGImages", "SegmentationClass"))
+    indexed(tmp_path / "SegmentationClass/a.png", values(0, 1), [(0, 0, 0), ROAD])
+    (tmp_path / "SegmentationObject").mkdir()
+    objects = np.zeros((20, 30), np.uint8)
+    objects[2:12, 3:9] = 1
+    indexed(tmp_path / "SegmentationObject/a.png", objects, [(0, 0, 0), (128, 0, 0)])
+    (tmp_path / "labelmap.txt").write_text(TABLES["labelmap.txt"])
+    (tmp_path / "Annotations").mkdir()
+    inside = "<xmin>4</xmin><ymin>3</ymin><xmax>9</xmax><ymax>12</ymax>"
+    (tmp_path / "Annotations/a.xml").write_text(
+        f"<annotation><object><name>road</name><bndbox>{inside}</bndbox></object></annotation>"
+    )
+    dataset = datasets.load(tmp_path)
+    assert dataset[0].fields == {"boxes", "masks", "segmentation"}
+    np.testing.assert_array_equal(dataset[0].read()["masks"][0], objects > 0)
+
+
 def test_a_grey_mask_among_coloured_ones_is_a_colour(tmp_path, draw):
     pair(tmp_path, "a", stripes((0, 0, 0), ROAD), draw)
     pair(tmp_path, "b", values(0, 128), draw)

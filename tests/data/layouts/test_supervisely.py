@@ -128,6 +128,7 @@ def bomb():
         ([thing("polygon", SQUARE[:2])], {}, "a polygon of 2 points"),
         ([thing("polygon", [(1, "a")])], {}, "no number of pixels"),
         ([thing("polygon", SQUARE, interior=[5])], {}, "no points of two numbers"),
+        ([thing("polygon", points={"exterior": SQUARE, "interior": 5})], {}, "no list of holes"),
         ([thing("rectangle", SQUARE)], {}, "a rectangle of 4 points; two corners are needed"),
         ([thing("rectangle", points=5)], {}, "no points of two numbers"),
         ([thing("bitmap", bitmap={"origin": [1, 2], "data": "?"})], {}, "a bitmap cannot be unpacked"),
