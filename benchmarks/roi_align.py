@@ -1,6 +1,10 @@
 """RoIAlign with interpolation matrices, with corrected crop_and_resize, and by gathering the neighbours of each sample.
 
     python benchmarks/roi_align.py [--boxes 100] [--map 52 52 256] [--size 14] [--samples 2] [--rounds 7] [--steps 10]
+    python benchmarks/roi_align.py --choice [--rounds 7] [--steps 3]
+
+With --choice: the time of the matrices divided by that of crop_and_resize for maps of several sizes, in float32 and in
+bfloat16, in one process and in turns, on which the choice of the layer's method "auto" rests. Otherwise:
 
 The computation is float32, for one image, compiled with tf.function but without XLA, for which crop_and_resize has no
 kernel. The sides of the boxes are uniform between 0.1 and 0.6 of those of the map. `crop_and_resize` is the layer's
@@ -17,6 +21,7 @@ import argparse
 import resource
 import statistics
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +38,9 @@ def main():
         answer(lambda: prepare(flags))
         return
     print(describe("tensorflow", "keras"))
+    if flags.choice:
+        choose(flags)
+        return
     print(f"{flags.boxes} boxes on a map of {' x '.join(map(str, flags.map))}, P = {flags.size},", end=" ")
     print(f"s = {flags.samples}, {flags.rounds} rounds of {flags.steps} steps: median (smallest-largest)\n")
     print(
@@ -66,6 +74,39 @@ def compare(flags, which, folder):
         print(f"| {which} | {name} | {own} | {cpu} | {ratio} | {memory:.0f} | {difference:.0e} |", flush=True)
 
 
+def choose(flags):
+    """A table with a row for each map, depth and number of bins."""
+    columns = [f"{dtype}, {which}" for dtype in ("float32", "bfloat16") for which in PASSES]
+    print(f"64 boxes on each of 2 maps; medians of {flags.rounds} rounds of {flags.steps} steps\n")
+    print(f"| map | bins | {' | '.join(columns)} |\n|---|---|{'---|' * len(columns)}")
+    for depth, size in ((64, 7), (64, 14), (256, 7), (256, 14)):
+        for side in (20, 28, 40, 52, 80, 104):
+            cells = [ratio(flags, (side, side, depth), size, *column.split(", ")) for column in columns]
+            print(f"| {side} x {side} x {depth} | {size} | {' | '.join(f'{cell:.2f}' for cell in cells)} |", flush=True)
+
+
+def ratio(flags, shape, size, dtype, which):
+    """The time of the matrices divided by that of crop_and_resize."""
+    import tensorflow as tf
+
+    features, boxes = drawn(shape, 64)
+    features, boxes = tf.cast(np.repeat(features, 2, axis=0), dtype), tf.repeat(boxes, 2, axis=0)
+    steps = [
+        tf.function(step(name, size, flags.samples, backward=which != "forward", dtype=dtype))
+        for name in CONTESTANTS[:2]
+    ]
+    taken = [[], []]
+    for turn in range(flags.rounds + 1):
+        for one, seconds in zip(steps, taken, strict=True):
+            started = time.perf_counter()
+            for _ in range(flags.steps):
+                found = one(features, boxes)
+            found.numpy()
+            # The first turn traces.
+            seconds += [time.perf_counter() - started] if turn else []
+    return statistics.median(taken[0]) / statistics.median(taken[1])
+
+
 def prepare(flags):
     import tensorflow as tf
 
@@ -92,15 +133,15 @@ def drawn(size, number):
     return random.normal(0, 1, (1, *size)).astype("float32"), np.concatenate([near, near + sides], -1).astype("float32")
 
 
-def step(contestant, size, samples, *, backward):
+def step(contestant, size, samples, *, backward, dtype="float32"):
     """A function from features and boxes to the pooled values, or to the gradient of half their sum of squares."""
     import tensorflow as tf
 
     from kerastransfer.layers.roi_align import RoIAlign, crop_and_resize
 
     pool = {
-        "matrices": RoIAlign(size, sampling_ratio=samples),
-        "crop_and_resize": RoIAlign(size, sampling_ratio=samples, method="crop_and_resize"),
+        "matrices": RoIAlign(size, sampling_ratio=samples, method="matrices", dtype=dtype),
+        "crop_and_resize": RoIAlign(size, sampling_ratio=samples, method="crop_and_resize", dtype=dtype),
         "crop_and_resize, own gradient": lambda features, boxes: crop_and_resize(
             features, boxes, (size, size), samples
         ),
@@ -155,6 +196,7 @@ def arguments():
     parser.add_argument("--map", type=int, nargs=3, default=(52, 52, 256), metavar=("H", "W", "D"), help="its shape")
     parser.add_argument("--size", type=int, default=14, help="P, the number of bins along each side")
     parser.add_argument("--samples", type=int, default=2, help="s, the number of samples along each side of a bin")
+    parser.add_argument("--choice", action="store_true", help="the table that the method auto rests on")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=10, help="steps in a round")
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)

@@ -1,15 +1,18 @@
-"""The studies of two models that need no training: seconds, CPU time over all threads, and peak memory.
+"""The studies of two models that need no training: seconds, CPU time over all threads, and most memory of their own.
 
     python benchmarks/studies.py [--images 1000] [--encoders small resnet18] [--only trimap co_assignment]
 
 The images are drawn scenes of 224 x 224 pixels, whose features two encoders with random weights compute once into
 memory-mapped files; maps of 21 classes have 500 x 375 pixels and a void line. The settings are the defaults of the
-studies. Peak memory is that of the process up to then, the files that it maps included where they are in memory.
+studies. Memory is what the process holds while a study is made, looked at every twentieth of a second; pages of mapped
+files are not counted, since the system takes them back when memory is short. Linux only.
 """
 
 import argparse
-import resource
+import contextlib
+import os
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -30,7 +33,7 @@ def main():
     flags = arguments()
     print(describe("tensorflow", "keras", "scipy", "scikit-learn"))
     print(f"{flags.images} images; encoders {', '.join(flags.encoders)}\n")
-    print("| study | s | CPU s | peak MB |\n|---|---|---|---|")
+    print("| study | s | CPU s | most MB |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         material = {Segmented: segmented(flags.images)}
         if any(STUDIES[name].NEEDS is Features for name in flags.only):
@@ -43,11 +46,35 @@ def main():
 def timed(name, work):
     """What `work` returns; a row of the table says what it took."""
     started = time.perf_counter(), time.process_time()
-    found = work()
+    with most_memory() as held:
+        found = work()
     wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"| {name} | {wall:.1f} | {cpu:.1f} | {peak:,.0f} |", flush=True)
+    print(f"| {name} | {wall:.1f} | {cpu:.1f} | {max(held) / 1e6:,.0f} |", flush=True)
     return found
+
+
+@contextlib.contextmanager
+def most_memory(seconds=0.05):
+    """A list, to which bytes that are no file's are appended while the block runs."""
+    held, ended = [own_memory()], threading.Event()
+
+    def watch():
+        while not ended.wait(seconds):
+            held.append(own_memory())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield held
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def own_memory():
+    """Bytes of this process in memory, without pages of files (proc(5), statm)."""
+    resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
 def features(flags, folder):

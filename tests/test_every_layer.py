@@ -211,7 +211,7 @@ LAYERS = {
         unknown=(1, 2),
     ),
     "RoIAlign": Case(
-        lambda: RoIAlign((2, 3), sampling_ratio=1, aligned=False, reduce="max"),
+        lambda: RoIAlign((2, 3), sampling_ratio=1, aligned=False, reduce="max", method="matrices"),
         lambda: (numbers(8, 12, 4), boxes(5)),
         unknown=(1, 2),
     ),

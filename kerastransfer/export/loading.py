@@ -1,5 +1,6 @@
 """Reads and writes whole models as .keras files, without running code from a file."""
 
+import json
 import os
 import re
 import zipfile
@@ -25,10 +26,7 @@ def load_keras(path: str | os.PathLike) -> keras.Model:
     belongs neither to Keras nor to this package).
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the path of a .keras file")
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: not a .keras file, or truncated; save the model again with model.save('NAME.keras')")
+    _require_archive(path)
     try:
         _refuse_large(path)
         known = registered.OBJECTS
@@ -47,6 +45,29 @@ def load_keras(path: str | os.PathLike) -> keras.Model:
                 "from their layers and save it again"
             ) from error
         raise UserError(f"{path}: Keras cannot load this model ({reason[:200]}); save it again") from error
+
+
+def parts(path: str | os.PathLike) -> dict[str, dict]:
+    """{name: config} of the layers of the model in a .keras file, without building it. Raises UserError if the file is
+    missing or damaged."""
+    path = Path(path)
+    _require_archive(path)
+    try:
+        _refuse_large(path)
+        with zipfile.ZipFile(path) as archive:
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        return {layer["config"]["name"]: layer["config"] for layer in layers}
+    # A damaged file may fail anywhere.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path}: its config.json cannot be read ({reason[:200]}); save the model again") from error
+
+
+def _require_archive(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the path of a .keras file")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: not a .keras file, or truncated; save the model again with model.save('NAME.keras')")
 
 
 def _refuse_large(path: Path) -> None:

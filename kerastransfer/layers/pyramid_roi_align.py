@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kerastransfer.ops.roi_align import roi_align
+from kerastransfer.layers.roi_align import pool
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
@@ -12,18 +12,18 @@ class PyramidRoIAlign(keras.layers.Layer):
     index of each box's map, to (B, N, P, P, D). Boxes stay in float32, whatever the layer computes in.
 
     All boxes are pooled from all maps and multiplied by 0 for other levels, so that shapes are static, which compilers
-    need. size, sampling_ratio: as in `kerastransfer.ops.roi_align`.
+    need. size, sampling_ratio: as in `kerastransfer.ops.roi_align`, by the method "auto" of `RoIAlign`.
     """
 
     def __init__(self, size: int, *, sampling_ratio: int = 2, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.size, self.sampling_ratio = size, sampling_ratio
 
-    def call(self, maps, boxes, levels):
+    def call(self, maps, boxes, levels, training=None):
         total = 0.0
         for level, features in enumerate(maps):
             features = ops.cast(features, self.compute_dtype)
-            pooled = roi_align(features, boxes, self.size, sampling_ratio=self.sampling_ratio)
+            pooled = pool(features, boxes, self.size, sampling_ratio=self.sampling_ratio, training=training)
             if len(maps) > 1:
                 own = ops.cast(ops.equal(ops.cast(levels, "int32"), level), pooled.dtype)
                 pooled = pooled * ops.reshape(own, (*ops.shape(own), 1, 1, 1))

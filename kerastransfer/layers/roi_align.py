@@ -5,7 +5,9 @@ from keras import ops
 
 from kerastransfer.ops.roi_align import REDUCTIONS, roi_align
 
-METHODS = ("matrices", "crop_and_resize")
+METHODS = ("auto", "matrices", "crop_and_resize")
+# Pixels of a map from which on `crop_and_resize` is faster on CPUs in float32 (benchmarks/roi_align.py --choice).
+LARGE_MAP = 40 * 40
 
 
 @keras.saving.register_keras_serializable(package="kerastransfer")
@@ -15,9 +17,10 @@ class RoIAlign(keras.layers.Layer):
 
     size, sampling_ratio, aligned, reduce: as in `kerastransfer.ops.roi_align`.
     method: "matrices" runs on every backend, compiles and can be exported. "crop_and_resize" gives the same values for
-        aligned boxes and at least one sample, and is faster on CPUs, but it only runs on TensorFlow, does not compile
-        with XLA and does not convert to LiteRT. A sample exactly one pixel outside the map, where values end, may be
-        rounded to either side.
+        aligned boxes and at least one sample, but it only runs on TensorFlow, does not compile with XLA and does not
+        convert to LiteRT. A sample exactly one pixel outside the map, where values end, may be rounded to either side.
+        "auto" takes the faster one of the two: `crop_and_resize` for maps of 40 x 40 pixels and more in float32 on
+        CPUs, where it can be used; in half precision, on smaller maps and on GPUs the matrices are faster.
 
     Boxes are cast to float32, whatever the layer computes in, and receive no gradient.
     """
@@ -29,7 +32,7 @@ class RoIAlign(keras.layers.Layer):
         sampling_ratio: int = 2,
         aligned: bool = True,
         reduce: str = "mean",
-        method: str = "matrices",
+        method: str = "auto",
         **kwargs,
     ):
         # Half precision would move boxes by pixels.
@@ -46,43 +49,83 @@ class RoIAlign(keras.layers.Layer):
         self.reduce = reduce
         self.method = method
 
-    def call(self, features, boxes):
-        features = ops.cast(features, self.compute_dtype)
-        boxes = ops.cast(boxes, "float32")
-        pool = self._by_matrices if self.method == "matrices" else self._by_crop_and_resize
-        return pool(features, boxes)
+    def call(self, features, boxes, training=None):
+        options = {name: getattr(self, name) for name in ("sampling_ratio", "aligned", "reduce", "method")}
+        return pool(ops.cast(features, self.compute_dtype), boxes, self.size, training=training, **options)
 
     def compute_output_shape(self, features_shape, boxes_shape):
-        return (*boxes_shape[:2], *self._bins(), features_shape[-1])
+        return (*boxes_shape[:2], *_bins(self.size), features_shape[-1])
 
     def get_config(self):
         own = {name: getattr(self, name) for name in ("size", "sampling_ratio", "aligned", "reduce", "method")}
         return {**super().get_config(), **own}
 
-    def _bins(self):
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
-    def _by_crop_and_resize(self, features, boxes):
-        """The gradient is computed with the matrices: with several threads, TensorFlow's own gradient loses some of the
-        values that overlapping boxes add to a pixel."""
-        import tensorflow as tf
+def pool(
+    features,
+    boxes,
+    size: int | tuple[int, int],
+    *,
+    sampling_ratio: int = 2,
+    aligned: bool = True,
+    reduce: str = "mean",
+    method: str = "auto",
+    training: bool | None = None,
+):
+    """RoIAlign by one of `METHODS`, in the type of `features`; arguments as those of `RoIAlign`.
 
-        @tf.custom_gradient
-        def pool(features):
-            def gradient(upstream):
-                with tf.GradientTape() as tape:
-                    tape.watch(features)
-                    pooled = self._by_matrices(features, boxes)
-                return tape.gradient(pooled, features, upstream)
+    training: whether the values are for a training step, which no exporter reads.
+    """
+    boxes = ops.cast(boxes, "float32")
+    if method == "auto":
+        able = aligned and sampling_ratio > 0 and _runs_crop_and_resize(training)
+        method = "crop_and_resize" if able and _large(features) else "matrices"
 
-            pooled = crop_and_resize(features, boxes, self._bins(), self.sampling_ratio, self.reduce)
-            return tf.cast(pooled, features.dtype), gradient
+    def by_matrices(features):
+        return roi_align(features, boxes, size, sampling_ratio=sampling_ratio, aligned=aligned, reduce=reduce)
 
-        return pool(features)
+    if method == "matrices":
+        return by_matrices(features)
+    import tensorflow as tf
 
-    def _by_matrices(self, features, boxes):
-        options = {"sampling_ratio": self.sampling_ratio, "aligned": self.aligned, "reduce": self.reduce}
-        return roi_align(features, boxes, self.size, **options)
+    @tf.custom_gradient
+    def cropped(features):
+        # With several threads, TensorFlow's own gradient loses some of the values that overlapping boxes add to a
+        # pixel.
+        def gradient(upstream):
+            with tf.GradientTape() as tape:
+                tape.watch(features)
+                found = by_matrices(features)
+            return tape.gradient(found, features, upstream)
+
+        found = crop_and_resize(features, boxes, _bins(size), sampling_ratio, reduce)
+        return tf.cast(found, features.dtype), gradient
+
+    return cropped(features)
+
+
+def _runs_crop_and_resize(training) -> bool:
+    """Whether this call runs on a CPU in TensorFlow, and is neither compiled by XLA nor traced for an export."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util
+
+    if tf.config.list_logical_devices("GPU"):
+        return False
+    if tf.executing_eagerly():
+        return True
+    return training is True and not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def _large(features) -> bool:
+    height, width = features.shape[1:3]
+    known = height is not None and width is not None
+    return known and height * width >= LARGE_MAP and keras.backend.standardize_dtype(features.dtype) == "float32"
+
+
+def _bins(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def crop_and_resize(features, boxes, bins: tuple[int, int], sampling_ratio: int, reduce: str = "mean"):

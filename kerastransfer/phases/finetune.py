@@ -194,17 +194,18 @@ def begun(start: Start, num_classes: int, config: PretextConfig) -> "tuple[keras
     if start.source is None:
         if start.scenario != "random":
             raise UserError(f"the scenario {start.scenario} transfers weights; give the file of a pretext")
-        encoder = pretext.start(dataclasses.replace(config, random=True))
+        given, encoder = None, pretext.start(dataclasses.replace(config, random=True))
     else:
-        encoder = pretext.opened(start.source, random=True)
+        given = pretext.opened(start.source)
+        encoder = given.__class__.from_config(given.get_config())
     pretext.require_size(encoder, config)
     network = segmenter(encoder, DECODER, num_classes, name="segmenter")
     copied: list[str] = []
     if start.scenario != "random":
         refuse_other(start)
-        copied += transfer.load(network.get_layer("encoder"), pretext.opened(start.source))["copied"]
+        copied += transfer.load(network.get_layer("encoder"), given)["copied"]
     if start.scenario == "seg-enc-dec":
-        copied += transfer.load(network.get_layer("decoder"), part(start.source, "decoder"))["copied"]
+        copied += transfer.load(network.get_layer("decoder"), decoder(start.source))["copied"]
     fresh = sorted(transfer.weights(network).keys() - set(copied))
     source = start.source if copied else "random weights"
     return network, {"source": source, "scenario": start.scenario, "copied": sorted(copied), "fresh": fresh}
@@ -222,23 +223,22 @@ def refuse_other(start: Start) -> None:
 
 
 def has_decoder(source: str | Path) -> bool:
-    """Whether a file holds a decoder that a U-Net can start from."""
-    from kerastransfer.runs import trained
+    """Whether a file holds a decoder that a U-Net can start from: one that ends in pixels."""
+    from kerastransfer.export import loading
+    from kerastransfer.runs import sharing, trained
 
-    return not trained.is_name(source) and part(source, "decoder") is not None
+    if trained.is_name(source):
+        return False
+    return "joined" in loading.parts(sharing.local(source)).get("decoder", {}).get("output_layers", ())
 
 
-def part(source: str | Path, name: str) -> "keras.Model | None":
-    """The part of a model in a file, if it has one that ends in pixels."""
+def decoder(source: str | Path) -> "keras.Model":
+    """The decoder in a file that has one."""
     from kerastransfer.export.loading import load_keras
     from kerastransfer.models.parts import thaw
+    from kerastransfer.runs import sharing
 
-    model = load_keras(source)
-    if name not in [layer.name for layer in model.layers]:
-        return None
-    found = model.get_layer(name)
-    if "joined" not in found.output:
-        return None
+    found = load_keras(sharing.local(source)).get_layer("decoder")
     thaw(found)
     return found
 

@@ -70,7 +70,7 @@ def png(picture: Figure | Image.Image) -> bytes:
     """The bytes of a PNG file."""
     file = io.BytesIO()
     if isinstance(picture, Image.Image):
-        picture.save(file, "PNG", optimize=True)
+        picture.save(file, "PNG")
     else:
         with matplotlib.rc_context(STYLE):
             picture.savefig(file, format="png", bbox_inches="tight", pad_inches=0.12)

@@ -36,9 +36,16 @@ def test_our_layers_are_known(tmp_path):
     assert loading.load_keras(tmp_path / "model.keras").output["c1"].shape == (None, 8, 8, 4)
 
 
-def refused(path, words):
+def test_parts_are_told_without_building_them(networks, path):
+    network = networks["segmentation"]
+    found = loading.parts(path)
+    assert {"image", "encoder", "decoder"} <= found.keys()
+    assert set(found["encoder"]["output_layers"]) == set(network.get_layer("encoder").output)
+
+
+def refused(path, words, read=loading.load_keras):
     with pytest.raises(UserError, match=words) as error:
-        loading.load_keras(path)
+        read(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
 
@@ -60,17 +67,19 @@ def test_an_unknown_layer_is_refused(tmp_path):
     refused(tmp_path / "model.keras", "needs '.*Foreign', which belongs neither")
 
 
-def test_damage_is_told(path):
+@pytest.mark.parametrize("read", [loading.load_keras, loading.parts])
+def test_damage_is_told(path, read):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    refused(path, "truncated")
+    refused(path, "truncated", read)
     path.write_text("not a model")
-    refused(path, "not a .keras file")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("photo.txt", "")
-    refused(path, "config.json")
-    refused(path.parent, "no such file")
-    refused(path.with_name("other.keras"), "no such file")
+    refused(path, "not a .keras file", read)
+    for name, text in {"photo.txt": "", "config.json": "[]"}.items():
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, text)
+        refused(path, "save (it|the model) again", read)
+    refused(path.parent, "no such file", read)
+    refused(path.with_name("other.keras"), "no such file", read)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""RoIAlign as a layer: both of its methods, in a stored model, in half precision, in a LiteRT file."""
+"""RoIAlign as a layer: its methods, in a stored model, in half precision, in a LiteRT file."""
 
 import keras
 import numpy as np
@@ -65,6 +65,59 @@ def test_options_that_crop_and_resize_lacks_are_refused():
         RoIAlign(2, method="gather")
     with pytest.raises(ValueError, match="'sum'"):
         RoIAlign(2, reduce="sum")
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """A list of the calls of crop_and_resize."""
+    calls, original = [], tf.image.crop_and_resize
+
+    def counted(*args, **options):
+        calls.append(args)
+        return original(*args, **options)
+
+    monkeypatch.setattr(tf.image, "crop_and_resize", counted)
+    return calls
+
+
+def training_steps(side, *, jit=False, method="auto", dtype="float32", **options):
+    """The loss of two steps that train a convolution before a RoIAlign of maps of side x side."""
+    keras.utils.set_random_seed(0)
+    inputs = [keras.Input((None, None, DEPTH)), keras.Input((None, 4))]
+    values = keras.layers.Conv2D(2, 1, dtype=dtype)(inputs[0])
+    layer = RoIAlign(2, method=method, dtype=dtype, **options)
+    model = keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(layer(values, inputs[1])))
+    model.compile("sgd", "mse", jit_compile=jit)
+    random = np.random.default_rng(0)
+    given = [random.normal(0, 1, (1, side, side, DEPTH)).astype("float32"), random.uniform(0, 1, (1, 5, 4))]
+    wanted = np.ones((1, 5, 2, 2, 2), "float32")
+    return [float(model.train_on_batch(given, wanted)) for _ in range(2)]
+
+
+def test_auto_takes_crop_and_resize_for_large_maps_in_float32(taken):
+    losses = training_steps(40)
+    assert taken
+    np.testing.assert_allclose(losses, training_steps(40, method="matrices"), rtol=1e-5)
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("side", "options"),
+    [(39, {}), (40, {"jit": True}), (40, {"dtype": "mixed_bfloat16"}), (40, {"aligned": False})],
+    ids=["small", "XLA", "bfloat16", "not aligned"],
+)
+def test_auto_takes_matrices(taken, side, options):
+    training_steps(side, **options)
+    assert not taken
+
+
+def test_auto_is_exported_as_matrices(taken):
+    image = keras.Input((48, 48, DEPTH), name="image")
+    boxes = ops.convert_to_tensor([[[0.1, 0.2, 0.7, 0.9]]])
+    model = keras.Model(image, {"pooled": RoIAlign(3)(image, boxes + ops.zeros_like(image[:, :1, 0, :1]))})
+    assert set(graph.operators(tflite.convert(model, (48, 48)))) <= BUILTIN
+    model.predict(np.zeros((1, 48, 48, DEPTH), "float32"), verbose=0)
+    assert not taken
 
 
 @pytest.mark.parametrize("method", ["matrices", "crop_and_resize"])

@@ -47,7 +47,7 @@ def test_a_decoder_is_copied_whole_or_not_at_all(scenario, files):
     network, report = begun(Start("conrec", scenario, files["conrec"]), 2, CONFIG)
     given = finetune.pretext.opened(files["conrec"])
     assert len(same(weights(network, "encoder"), transfer.weights(given))) == len(given.weights)
-    decoder, theirs = weights(network, "decoder"), weights(finetune.part(files["conrec"], "decoder"), None)
+    decoder, theirs = weights(network, "decoder"), weights(finetune.decoder(files["conrec"]), None)
     kernels = [name for name in decoder if name.endswith("kernel")]
     kept = same(decoder, theirs)
     whole = scenario == "seg-enc-dec"
