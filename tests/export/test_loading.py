@@ -39,7 +39,7 @@ def test_our_layers_are_known(tmp_path):
 def test_parts_are_told_without_building_them(networks, path):
     network = networks["segmentation"]
     found = loading.parts(path)
-    assert {"image", "encoder", "decoder"} <= found.keys()
+    assert {"image", "encoder"} <= found.keys()
     assert set(found["encoder"]["output_layers"]) == set(network.get_layer("encoder").output)
 
 
