@@ -24,10 +24,11 @@ def detector_parts():
 
 
 def compiled(precision: str, *, plain: bool = False, jit: bool = False):
-    """The detector, ready to train; its kernels are always the same. plain: use Keras's own layers in place of ours."""
+    """The detector, ready to train; its kernels are always the same. plain: use Keras's own layers and
+    optimizer in place of ours."""
     import keras
 
-    from kerastransfer.training import strategy
+    from kerastransfer.training import optimizers, strategy
     from kerastransfer.training.terms import TermModel
 
     strategy.prepare(precision=precision)
@@ -40,8 +41,11 @@ def compiled(precision: str, *, plain: bool = False, jit: bool = False):
             layer.kernel.assign(kernel(rng, layer.kernel.shape))
 
     model = TermModel(network, loss, weights)
-    optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if plain:
+        optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    else:
+        optimizer = optimizers.AdamW(WEIGHT_DECAY).build(LEARNING_RATE)
     model.compile(optimizer, jit_compile=jit)
     return model
 

@@ -58,10 +58,10 @@ def reference(rate, momentum, decay, *, trust=None, nesterov=False, bias_factor=
     return found
 
 
-def equal(found, expected):
+def equal(found, expected, atol=1e-7):
     for ours, theirs in zip(found, expected, strict=True):
         for name, value in theirs.items():
-            np.testing.assert_allclose(ours[name], value, rtol=2e-5, atol=1e-7, err_msg=name)
+            np.testing.assert_allclose(ours[name], value, rtol=2e-5, atol=atol, err_msg=name)
 
 
 def test_lars_against_numpy():
@@ -100,7 +100,8 @@ def test_adam_is_that_of_keras(name):
     theirs = keras.optimizers.AdamW(0.1, weight_decay=0.2) if name == "adamw" else keras.optimizers.Adam(0.1)
     theirs.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     settings = OPTIMIZERS["adamw"](weight_decay=0.2) if name == "adamw" else OPTIMIZERS["adam"]()
-    equal(stepped(settings.build(0.1)), stepped(theirs))
+    # 1 - 0.999 is 5e-5 larger in float32, in which TensorFlow's kernel computes it, than in Keras's float64.
+    equal(stepped(settings.build(0.1)), stepped(theirs), atol=5e-5 * 0.1)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lars"])
@@ -179,7 +180,8 @@ def test_a_part_that_never_rests_is_trained_as_ever(name):
         train(of, 3)
         found.append(of.network.get_weights())
     for ours, theirs in zip(*found, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+        # Parts that may rest do not take the kernel of TensorFlow, whose rounding differs.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=5e-5 * 0.01)
 
 
 @pytest.mark.skipif(not TENSORFLOW, reason="on JAX every step is compiled by XLA")
