@@ -133,15 +133,18 @@ def precision(
     """
     if method not in get_args(Method):
         raise ValueError(f"method {method!r}; choose from {', '.join(get_args(Method))}")
-    given = np.ones((1, len(positives)), np.int64) if weights is None else np.asarray(weights, np.int64)
-    totals = given @ positives
-    result = np.empty(totals.shape)
+    given = np.ones((1, len(positives)), np.int32) if weights is None else np.asarray(weights, np.int32)
+    # In floating-point numbers, which are exact here, by a faster routine than that for integers.
+    totals = (given.astype(np.float64) @ positives.astype(np.float64)).astype(np.int64)
+    classes = []
     for label in range(positives.shape[1]):
         which = np.flatnonzero((labels == label) & (outcomes != IGNORED))
-        hits, of = np.flatnonzero(outcomes[which] == HIT), images[which]
-        result[:, label] = np.where(totals[:, label] > 0, 0.0, np.nan)
-        for rows in blocks(len(given), len(which)):
-            result[rows, label] = _of_class(given[rows][:, of], hits, totals[rows, label], method)
+        classes.append(_Ranking(outcomes[which] == HIT, images[which], len(positives)))
+    result = np.full(totals.shape, np.nan)
+    for rows in blocks(len(given), max([len(positives), *(len(ranking.images) for ranking in classes)])):
+        counts = np.ascontiguousarray(given[rows].T)
+        for label, ranking in enumerate(classes):
+            result[rows, label] = ranking.average_precision(counts, totals[rows, label], method)
     return result[0] if weights is None else result
 
 
@@ -151,26 +154,40 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
     yield from (slice(start, start + step) for start in range(0, rows, step) if columns)
 
 
-def _of_class(counts, hits, totals, method):
-    """(R,) from how often each detection counts (R, D), which of them are right (H,), and the objects (R,).
+class _Ranking:
+    """The detections of a class in order of falling scores: which are right, and in which images they are."""
 
-    The copies of an image stand together, and where they are counted one by one neither recall with precision improves
-    on the last of them; precision is largest at a right detection.
-    """
-    found = np.cumsum(counts[:, hits], axis=1)
-    best = found / np.maximum(np.cumsum(counts, axis=1)[:, hits], 1)
-    best = np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
-    if method == "area":
-        reached = (best * counts[:, hits]).sum(axis=1) / np.maximum(totals, 1)
-    else:
-        last = int(method.removesuffix("-point")) - 1
-        best = np.pad(best, ((0, 0), (0, 1)))
-        rows, reached = np.arange(len(best)), np.zeros(len(best))
-        for recall in range(last + 1):
-            # Where no detection reaches the recall, this is the column of zeros.
-            reached += best[rows, (found * last < recall * totals[:, None]).sum(axis=1)]
-        reached /= last + 1
-    return np.where(totals > 0, reached, np.nan)
+    def __init__(self, right: np.ndarray, images: np.ndarray, number: int):
+        from scipy import sparse
+
+        hits = np.flatnonzero(right)
+        self.images = images[hits]
+        # Detections up to the first right one, up to the second, and so on; what follows the last changes nothing.
+        part = np.searchsorted(hits, np.arange(hits[-1] + 1 if len(hits) else 0))
+        ones = np.ones(len(part), np.int32)
+        self.parts = sparse.csr_array((ones, (part, images[: len(part)])), shape=(len(hits), number))
+
+    def average_precision(self, counts: np.ndarray, totals: np.ndarray, method: Method) -> np.ndarray:
+        """(R,) from how often each image counts (I, R) int32, and the number of objects (R,).
+
+        The copies of an image stand together, and where they are counted one by one neither recall with precision
+        improves on the last of them; precision is largest at a right detection.
+        """
+        own = counts[self.images]
+        found = np.cumsum(own, axis=0)
+        best = found / np.maximum(np.cumsum(self.parts @ counts, axis=0), 1)
+        best = np.maximum.accumulate(best[::-1], axis=0)[::-1]
+        if method == "area":
+            reached = (best * own).sum(axis=0) / np.maximum(totals, 1)
+        else:
+            last = int(method.removesuffix("-point")) - 1
+            best = np.concatenate([best, np.zeros((1, len(totals)))])
+            columns, reached = np.arange(len(totals)), np.zeros(len(totals))
+            for recall in range(last + 1):
+                # Where no detection reaches the recall, this is the row of zeros.
+                reached += best[(found * last < recall * totals).sum(axis=0), columns]
+            reached /= last + 1
+        return np.where(totals > 0, reached, np.nan)
 
 
 @dataclasses.dataclass(frozen=True)
