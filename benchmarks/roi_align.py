@@ -1,7 +1,7 @@
 """RoIAlign with interpolation matrices, with corrected crop_and_resize, and by gathering the neighbours of each sample.
 
     python benchmarks/roi_align.py [--boxes 100] [--map 52 52 256] [--size 14] [--samples 2] [--rounds 7] [--steps 10]
-    python benchmarks/roi_align.py --choice [--rounds 7] [--steps 3]
+    python benchmarks/roi_align.py --choice [--rounds 7] [--steps 10]
 
 With --choice: the time of the matrices divided by that of crop_and_resize for maps of several sizes, in float32 and in
 bfloat16, in one process and in turns, on which the choice of the layer's method "auto" rests. Otherwise:

@@ -125,7 +125,8 @@ def apart_by_rank(
         return Pairs(np.zeros((0, 2), np.int64), np.zeros(0), np.zeros(0))
     chosen, values = [], []
     for _, found in _rows(near, metric):
-        best = np.argpartition(-found, neighbours - 1, axis=1)[:, :neighbours]
+        # A copy, since a part of an array keeps all of it.
+        best = np.argpartition(-found, neighbours - 1, axis=1)[:, :neighbours].copy()
         chosen.append(best)
         values.append(np.take_along_axis(found, best, axis=1))
     chosen, values = np.concatenate(chosen), np.concatenate(values)

@@ -48,14 +48,14 @@ def load_keras(path: str | os.PathLike) -> keras.Model:
 
 
 def parts(path: str | os.PathLike) -> dict[str, dict]:
-    """{name: config} of the layers of the model in a .keras file, without building it. Raises UserError if the file is
-    missing or damaged."""
+    """{name: config} of the layers of the model in a .keras file, without building it; none of a model that is not made
+    of layers. Raises UserError if the file is missing or damaged."""
     path = Path(path)
     _require_archive(path)
     try:
         _refuse_large(path)
         with zipfile.ZipFile(path) as archive:
-            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+            layers = json.loads(archive.read("config.json"))["config"].get("layers", [])
         return {layer["config"]["name"]: layer["config"] for layer in layers}
     # A damaged file may fail anywhere.
     except Exception as error:

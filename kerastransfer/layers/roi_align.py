@@ -1,11 +1,13 @@
 """RoIAlign as a layer, with interpolation matrices or with TensorFlow's crop_and_resize."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerastransfer.ops.roi_align import REDUCTIONS, roi_align
 
 METHODS = ("auto", "matrices", "crop_and_resize")
+OPTIONS = ("sampling_ratio", "aligned", "reduce", "method")
 # Pixels of a map from which on `crop_and_resize` is faster on CPUs in float32 (benchmarks/roi_align.py --choice).
 LARGE_MAP = 40 * 40
 
@@ -19,8 +21,10 @@ class RoIAlign(keras.layers.Layer):
     method: "matrices" runs on every backend, compiles and can be exported. "crop_and_resize" gives the same values for
         aligned boxes and at least one sample, but it only runs on TensorFlow, does not compile with XLA and does not
         convert to LiteRT. A sample exactly one pixel outside the map, where values end, may be rounded to either side.
-        "auto" takes the faster one of the two: `crop_and_resize` for maps of 40 x 40 pixels and more in float32 on
-        CPUs, where it can be used; in half precision, on smaller maps and on GPUs the matrices are faster.
+        "auto" takes the faster one of the two: `crop_and_resize` for the mean in float32, from maps of 40 x 40 pixels
+        on, whose size is known when a training step is traced on a CPU; the matrices everywhere else, where they are
+        as fast (half precision, smaller maps) or alone possible (XLA, exports). A function that is traced first and
+        then called from one that XLA compiles needs "matrices".
 
     Boxes are cast to float32, whatever the layer computes in, and receive no gradient.
     """
@@ -50,14 +54,14 @@ class RoIAlign(keras.layers.Layer):
         self.method = method
 
     def call(self, features, boxes, training=None):
-        options = {name: getattr(self, name) for name in ("sampling_ratio", "aligned", "reduce", "method")}
+        options = {name: getattr(self, name) for name in OPTIONS}
         return pool(ops.cast(features, self.compute_dtype), boxes, self.size, training=training, **options)
 
     def compute_output_shape(self, features_shape, boxes_shape):
         return (*boxes_shape[:2], *_bins(self.size), features_shape[-1])
 
     def get_config(self):
-        own = {name: getattr(self, name) for name in ("size", "sampling_ratio", "aligned", "reduce", "method")}
+        own = {name: getattr(self, name) for name in ("size", *OPTIONS)}
         return {**super().get_config(), **own}
 
 
@@ -74,12 +78,13 @@ def pool(
 ):
     """RoIAlign by one of `METHODS`, in the type of `features`; arguments as those of `RoIAlign`.
 
-    training: whether the values are for a training step, which no exporter reads.
+    training: whether the values are for a training step.
     """
     boxes = ops.cast(boxes, "float32")
     if method == "auto":
-        able = aligned and sampling_ratio > 0 and _runs_crop_and_resize(training)
-        method = "crop_and_resize" if able and _large(features) else "matrices"
+        able = aligned and reduce == "mean" and sampling_ratio > 0
+        faster = able and training is True and _large(features) and _in_plain_graph()
+        method = "crop_and_resize" if faster else "matrices"
 
     def by_matrices(features):
         return roi_align(features, boxes, size, sampling_ratio=sampling_ratio, aligned=aligned, reduce=reduce)
@@ -104,18 +109,17 @@ def pool(
     return cropped(features)
 
 
-def _runs_crop_and_resize(training) -> bool:
-    """Whether this call runs on a CPU in TensorFlow, and is neither compiled by XLA nor traced for an export."""
+def _in_plain_graph() -> bool:
+    """Whether this call is traced for TensorFlow on a CPU, and not to be compiled by XLA."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
     from tensorflow.python.ops import control_flow_util
 
-    if tf.config.list_logical_devices("GPU"):
+    # An eager gradient would take the time of both methods.
+    if tf.executing_eagerly() or tf.config.list_logical_devices("GPU"):
         return False
-    if tf.executing_eagerly():
-        return True
-    return training is True and not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    return not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def _large(features) -> bool:
@@ -129,7 +133,8 @@ def _bins(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def crop_and_resize(features, boxes, bins: tuple[int, int], sampling_ratio: int, reduce: str = "mean"):
-    """Aligned RoIAlign with TensorFlow's operator of that name, in float32.
+    """Aligned RoIAlign with TensorFlow's operator of that name, in float32; NaN for boxes that are not finite, which the
+    operator refuses.
 
     The operator samples from corner to corner and not outside the map, so it is given the positions of the first and
     the last sample, on a map whose edges are repeated.
@@ -146,6 +151,9 @@ def crop_and_resize(features, boxes, bins: tuple[int, int], sampling_ratio: int,
     half_step = (far - near) / (2 * tf.constant(samples, "float32"))
     ends = tf.concat([near + half_step, far - half_step], -1) / tf.tile(lengths + 1, (2,))
     ends = tf.stop_gradient(tf.reshape(ends, (-1, 4)))
+    finite = tf.reduce_all(tf.math.is_finite(ends), -1)
+    ends = tf.where(finite[:, None], ends, 0.0)
     crops = tf.image.crop_and_resize(bordered, ends, tf.repeat(tf.range(batch), number), samples)
-    pool = tf.nn.avg_pool2d if reduce == "mean" else tf.nn.max_pool2d
-    return tf.reshape(pool(crops, sampling_ratio, sampling_ratio, "VALID"), (batch, number, *bins, depth))
+    reduced = tf.nn.avg_pool2d if reduce == "mean" else tf.nn.max_pool2d
+    pooled = tf.where(finite[:, None, None, None], reduced(crops, sampling_ratio, sampling_ratio, "VALID"), np.nan)
+    return tf.reshape(pooled, (batch, number, *bins, depth))

@@ -1,4 +1,5 @@
-"""Average precision as PASCAL VOC defines it (Everingham et al. 2010, section 4.2), at any IoU, in NumPy.
+"""Average precision as PASCAL VOC defines it (Everingham et al. 2010, section 4.2), at any IoU, in NumPy and
+SciPy.
 
 There is one mapping of arrays for each image, in the same order on both sides:
 

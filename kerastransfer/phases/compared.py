@@ -74,7 +74,7 @@ def sources(
             image_size=config.image_size,
             resize=getattr(config, "resize", "stretch"),
             taps={name: tapped(name, encoder, tap) for name, encoder in encoders.items()},
-            heads={name: head(path) for name, path in compared.encoders.items()},
+            heads={name: head(path, config.image_size) for name, path in compared.encoders.items()},
             all_unseen=config.all_unseen,
             quiet=config.quiet,
         )
@@ -118,10 +118,10 @@ def tapped(name: str, encoder: "keras.Model", tap: str | None) -> str:
     return tap
 
 
-def head(path: str | Path) -> "keras.Model | None":
-    """The features of a detector's head, of a file that has one."""
+def head(path: str | Path, image_size: int) -> "keras.Model | None":
+    """The features of a detector's head for images of this side, of a file that has one."""
     if task(path) not in ("detection", "instances") or trained.is_name(path):
         return None
     from kerastransfer.models.head_features import head_features
 
-    return head_features(trained.stored(path)[0])
+    return head_features(trained.stored(path)[0], (image_size, image_size))

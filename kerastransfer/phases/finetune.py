@@ -197,7 +197,7 @@ def begun(start: Start, num_classes: int, config: PretextConfig) -> "tuple[keras
         given, encoder = None, pretext.start(dataclasses.replace(config, random=True))
     else:
         given = pretext.opened(start.source)
-        encoder = given.__class__.from_config(given.get_config())
+        encoder = pretext.unlearnt(given)
     pretext.require_size(encoder, config)
     network = segmenter(encoder, DECODER, num_classes, name="segmenter")
     copied: list[str] = []

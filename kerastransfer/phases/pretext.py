@@ -189,7 +189,12 @@ def opened(path: str | Path, *, random: bool = False) -> "keras.Model":
 
     encoder = with_policy(trained.encoder(path), keras.mixed_precision.global_policy().name)
     thaw(encoder)
-    return encoder.__class__.from_config(encoder.get_config()) if random else encoder
+    return unlearnt(encoder) if random else encoder
+
+
+def unlearnt(encoder: "keras.Model") -> "keras.Model":
+    """A copy of an encoder with new random weights."""
+    return encoder.__class__.from_config(encoder.get_config())
 
 
 def source(config: PretextConfig) -> str:

@@ -9,14 +9,22 @@ from kerastransfer.training.resting import Rests
 
 class OneKernel:
     """A mixin for Keras's Adam: on TensorFlow one kernel updates a variable, which passes over memory once. Keras's own
-    dozen of operations take a tenth of a training step of a small detector on a CPU."""
+    dozen of operations take a tenth of the time of a small detector's step in bfloat16.
+
+    Gradients of embeddings, which TensorFlow gives row by row, are added up first, so that rows that come twice count
+    twice.
+    """
 
     def update_step(self, gradient, variable, learning_rate):
-        if keras.backend.backend() != "tensorflow" or self.amsgrad or self._resting_now is not None:
+        if keras.backend.backend() != "tensorflow":
             super().update_step(gradient, variable, learning_rate)
             return
         import tensorflow as tf
 
+        gradient = tf.convert_to_tensor(gradient)
+        if self.amsgrad or self._resting_now is not None:
+            super().update_step(gradient, variable, learning_rate)
+            return
         index, dtype = self._get_variable_index(variable), variable.dtype
         step = ops.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(

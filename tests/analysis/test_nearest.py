@@ -193,3 +193,16 @@ def test_too_few_images_and_bad_settings_are_refused():
         nearest_pairs(drawn(), 3, "l1")
     with pytest.raises(ValueError, match="of 5 and of 6 images"):
         apart_by_rank(drawn(5), drawn(6), 3)
+
+
+def test_memory_grows_with_the_images_and_not_with_their_square():
+    import tracemalloc
+
+    held = []
+    for images in (1000, 3000):
+        features = drawn(images, 4)
+        tracemalloc.start()
+        apart_by_rank(features, features[:, ::-1] ** 2, 5)
+        held.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert held[1] < 4 * held[0]

@@ -80,20 +80,21 @@ def taken(monkeypatch):
     return calls
 
 
-def training_steps(side, *, jit=False, method="auto", dtype="float32", **options):
+def training_steps(side, *, jit=False, eager=False, method="auto", dtype="float32", **options):
     """The loss of two steps that train a convolution before a RoIAlign of maps of side x side."""
     keras.utils.set_random_seed(0)
     inputs = [keras.Input((None, None, DEPTH)), keras.Input((None, 4))]
     values = keras.layers.Conv2D(2, 1, dtype=dtype)(inputs[0])
     layer = RoIAlign(2, method=method, dtype=dtype, **options)
     model = keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(layer(values, inputs[1])))
-    model.compile("sgd", "mse", jit_compile=jit)
+    model.compile("sgd", "mse", jit_compile=jit, run_eagerly=eager)
     random = np.random.default_rng(0)
     given = [random.normal(0, 1, (1, side, side, DEPTH)).astype("float32"), random.uniform(0, 1, (1, 5, 4))]
     wanted = np.ones((1, 5, 2, 2, 2), "float32")
     return [float(model.train_on_batch(given, wanted)) for _ in range(2)]
 
 
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="on GPUs auto takes the matrices")
 def test_auto_takes_crop_and_resize_for_large_maps_in_float32(taken):
     losses = training_steps(40)
     assert taken
@@ -103,12 +104,30 @@ def test_auto_takes_crop_and_resize_for_large_maps_in_float32(taken):
 
 @pytest.mark.parametrize(
     ("side", "options"),
-    [(39, {}), (40, {"jit": True}), (40, {"dtype": "mixed_bfloat16"}), (40, {"aligned": False})],
-    ids=["small", "XLA", "bfloat16", "not aligned"],
+    [
+        (39, {}),
+        (40, {"jit": True}),
+        (40, {"eager": True}),
+        (40, {"dtype": "mixed_bfloat16"}),
+        (40, {"aligned": False}),
+        (40, {"reduce": "max"}),
+    ],
+    ids=["small", "XLA", "eager", "bfloat16", "not aligned", "max"],
 )
 def test_auto_takes_matrices(taken, side, options):
     training_steps(side, **options)
     assert not taken
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_box_that_is_not_finite_is_nan_and_stops_nothing(features, boxes, value):
+    boxes[0, 3, 1] = value
+    found = RoIAlign(2, method="crop_and_resize")(features, boxes).numpy()
+    assert np.isnan(found[0, 3]).all()
+    found[0, 3], boxes[0, 3] = 0, 0
+    expected = RoIAlign(2, method="matrices")(features, boxes).numpy()
+    expected[0, 3] = 0
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_auto_is_exported_as_matrices(taken):
