@@ -133,8 +133,8 @@ def _bins(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def crop_and_resize(features, boxes, bins: tuple[int, int], sampling_ratio: int, reduce: str = "mean"):
-    """Aligned RoIAlign with TensorFlow's operator of that name, in float32; NaN for boxes that are not finite, which the
-    operator refuses.
+    """Aligned RoIAlign with TensorFlow's operator of that name, in float32; NaN for boxes that are not finite, which
+    that operator refuses.
 
     The operator samples from corner to corner and not outside the map, so it is given the positions of the first and
     the last sample, on a map whose edges are repeated.
