@@ -61,6 +61,7 @@ def read(folder: str | os.PathLike) -> dict[str, Attributes]:
         # Without structs of NumPy: their fields are arrays of arrays.
         classes = np.atleast_1d(loadmat(found, squeeze_me=True, struct_as_record=False)["ann"].gt)
         attributes = [_attributes(one) for one in classes]
+    # SciPy says NotImplementedError of files of MATLAB 7.3; the others are those of damaged and of other files.
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise UserError(f"{found}: not the annotations of Hoiem et al. ({' '.join(str(error).split())})") from None
     if len(attributes) != len(VOC):
