@@ -103,7 +103,7 @@ def _built(case, policy):
     keras.config.set_dtype_policy(policy)
     try:
         layer = case.build()
-        layer(*case.inputs())
+        layer(*packed(case, symbolic_inputs(case)))
     finally:
         keras.config.set_dtype_policy(before)
     random = np.random.default_rng(0)
@@ -190,7 +190,7 @@ def check_config(case: Case) -> None:
     assert config_of(again) == config
     missing = arguments_of(type(layer)) - set(config)
     assert not missing, f"get_config lacks {missing}"
-    again(*case.inputs())
+    again(*packed(case, symbolic_inputs(case)))
     again.set_weights(layer.get_weights())
     equal(arrays(again(*case.inputs())), outputs(case))
 
@@ -320,7 +320,7 @@ def unchanged(case: Case, *, jit: bool, eager: bool) -> list[str]:
     assert weights and set(map(id, model.trainable_weights)) <= set(map(id, weights))
 
     random = np.random.default_rng(1)
-    targets = {name: random.normal(size=outputs(case)[name].shape).astype("float32") for name in learnt}
+    targets = {name: random.normal(size=shape).astype("float32") for name, shape in shapes(case, learnt).items()}
     # So fast that no gradient, however small, is lost in rounding.
     optimizer = keras.optimizers.SGD(1e6)
     model.compile(optimizer, loss=dict.fromkeys(learnt, "mse"), jit_compile=jit or not ON_TENSORFLOW, run_eagerly=eager)
@@ -335,6 +335,14 @@ def unchanged(case: Case, *, jit: bool, eager: bool) -> list[str]:
     assert all(np.isfinite(value).all() for value in after)
     still = [weight.path for weight, old, new in zip(weights, start, after, strict=True) if np.array_equal(old, new)]
     return [path for path in still if not UNDONE.search(path)]
+
+
+def shapes(case: Case, names: list[str]) -> dict[str, tuple]:
+    """Shapes of outputs; as they are told beforehand, where that is whole, since to compute them takes longer."""
+    rows = keras.tree.map_structure(lambda one: keras.KerasTensor(one.shape, str(one.dtype)), case.inputs())
+    beforehand = named(built(case).compute_output_spec(*rows))
+    found = {name: beforehand[name].shape for name in names}
+    return {name: outputs(case)[name].shape if None in shape else shape for name, shape in found.items()}
 
 
 def compiled(function: Callable, *, jit: bool = True) -> Callable:

@@ -6,16 +6,16 @@ whose strength is chosen on held-out images. Features may be larger than memory.
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 
+from kerastransfer.analysis import scratch
 from kerastransfer.analysis.findings import LeftOut
 from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
 
-# Values of features that are converted at a time.
-BLOCK = 1 << 24
+# Of more features than this, those directions are fitted that so many images span.
+SPAN = 4096
 # A direction of smaller variance, as a share of the largest one, is rounding.
 ROUNDING = 1e-12
 
@@ -75,7 +75,7 @@ class ImageProbe:
 
     def logits(self, features: np.ndarray | Rows) -> np.ndarray:
         """(N, K) float64 of features (N, D)."""
-        found = [self._of_block(features[rows]) for rows in _blocks(features)]
+        found = [self._of_block(features[rows]) for rows in scratch.blocks(features)]
         return np.concatenate(found) if found else np.zeros((0, len(self.bias)))
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
@@ -112,8 +112,8 @@ def adaptive_average(maps: np.ndarray, size: int) -> np.ndarray:
     if not 1 <= size <= min(height, width):
         raise ValueError(f"maps of {height} x {width} and a size of {size}; give 1 to {min(height, width)}")
     down, along = _bins(height, size), _bins(width, size)
-    found = np.empty((number, size, size, depth), np.float32)
-    for rows in _blocks(maps):
+    found = scratch.zeros(number, size, size, depth)
+    for rows in scratch.blocks(maps):
         block = np.asarray(maps[rows], np.float32)
         found[rows] = np.einsum("yh,nhwd,xw->nyxd", down, block, along, optimize=True)
     return found
@@ -159,27 +159,28 @@ def fitted(
     """The probe of features (N, D) and labels (N,) in [0, num_classes), each of which occurs.
 
     The strength is the one of the best top-1 on held-out images, and of equals the one of the lower cross-entropy; 1,
-    or the one nearest to it, if no image can be held out. Memory grows with N * min(N, D): if there are more features
-    than images, these are rotated into the space that the images span, in which the same probe is found.
+    or the one nearest to it, if no image can be held out. If there are more features than images, they are rotated into
+    the space that the images span, in which the same probe is found; if there are more than `SPAN` of both, into the
+    space that so many of the images span, drawn with the seed, so that memory does not grow with either.
     of: the name of the features in a message. Raises UserError for features that are not finite, or all constant.
     """
     mean, scale = standard(features, of)
-    rows, turned = _reduced(features, mean, scale)
+    rows, turned = _reduced(features, mean, scale, settings.seed)
     held = held_out(labels, settings.held_out, settings.seed)
     strengths = sorted(settings.strengths)
     best = min(strengths, key=lambda one: abs(np.log(one)))
     if held.any() and len(strengths) > 1:
         scores = []
         for strength, (weights, bias) in zip(
-            strengths, _path(rows[~held], labels[~held], strengths, num_classes, settings.steps), strict=True
+            strengths, _path(rows, labels, ~held, strengths, num_classes, settings.steps), strict=True
         ):
-            logits = rows[held] @ weights + bias
+            logits = np.concatenate([rows[part][held[part]] @ weights for part in scratch.blocks(rows)]) + bias
             lost = np.log(np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)) + logits.max(axis=1)
             lost -= logits[np.arange(len(logits)), labels[held]]
             right = logits.argmax(axis=1) == labels[held]
             scores.append((-right.mean(), lost.mean(), strength))
         best = min(scores)[-1]
-    ((weights, bias),) = _path(rows, labels, [best], num_classes, settings.steps)
+    ((weights, bias),) = _path(rows, labels, np.ones(len(rows), bool), [best], num_classes, settings.steps)
     return ImageProbe(mean, scale, turned(weights).astype(np.float32), bias, best)
 
 
@@ -188,7 +189,7 @@ def standard(features: np.ndarray | Rows, of: str) -> tuple[np.ndarray, np.ndarr
     changes. Raises UserError, with the name `of` the features, if one is not finite, or if none changes."""
     number, depth = features.shape
     total, squares = np.zeros(depth), np.zeros(depth)
-    for rows in _blocks(features):
+    for rows in scratch.blocks(features):
         block = np.asarray(features[rows], np.float64)
         if not np.isfinite(block).all():
             raise UserError(
@@ -196,7 +197,7 @@ def standard(features: np.ndarray | Rows, of: str) -> tuple[np.ndarray, np.ndarr
             )
         total += block.sum(axis=0)
     mean = total / number
-    for rows in _blocks(features):
+    for rows in scratch.blocks(features):
         squares += ((features[rows] - mean) ** 2).sum(axis=0)
     deviation = np.sqrt(squares / number)
     changing = deviation > 1e-6 * np.abs(mean).max(initial=0.0)
@@ -208,39 +209,52 @@ def standard(features: np.ndarray | Rows, of: str) -> tuple[np.ndarray, np.ndarr
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def _reduced(features, mean, scale):
-    """Standardised features (N, min(N, D)) float32, and a function from weights of these to weights of all.
+def _reduced(features, mean, scale, seed):
+    """Standardised features (N, min(N, D, SPAN)) float32, and a function from weights of these to weights of all.
 
     The weights that a squared penalty leaves are sums of the images' features, so the space that these span is enough.
     """
     number, depth = features.shape
-    if depth <= number:
-        rows = np.empty((number, depth), np.float32)
-        for block in _blocks(features):
-            rows[block] = (np.asarray(features[block], np.float32) - mean) * scale
+
+    def standardised(images, part=slice(None)):
+        return (np.asarray(features[images, part], np.float64) - mean[part]) * scale[part]
+
+    if depth <= min(number, SPAN):
+        rows = scratch.zeros(number, depth)
+        for block in scratch.blocks(rows):
+            rows[block] = standardised(block)
         return rows, lambda weights: weights
-    columns = [slice(start, start + max(1, BLOCK // number)) for start in range(0, depth, max(1, BLOCK // number))]
-
-    def standardised(part):
-        return (features[:, part].astype(np.float64) - mean[part]) * scale[part]
-
-    products = np.zeros((number, number))
-    for part in columns:
-        block = standardised(part)
+    images = np.sort(np.random.default_rng(seed).permutation(number)[:SPAN])
+    width = max(1, scratch.BLOCK // len(images))
+    parts = [slice(start, start + width) for start in range(0, depth, width)]
+    products = np.zeros((len(images), len(images)))
+    for part in parts:
+        block = standardised(images, part)
         products += block @ block.T
     squares, vectors = np.linalg.eigh(products)
     there = squares > ROUNDING * squares.max()
     lengths, vectors = np.sqrt(squares[there]), vectors[:, there]
 
-    def turned(weights):
-        shares = vectors @ (weights / lengths[:, None])
-        return np.concatenate([standardised(part).T @ shares for part in columns])
+    def turned(weights, part):
+        return standardised(images, part).T @ (vectors @ (weights / lengths[:, None]))
 
-    return (vectors * lengths).astype(np.float32), turned
+    def turned_in_parts(weights):
+        return np.concatenate([turned(weights, part) for part in parts])
+
+    if len(images) == number:
+        return (vectors * lengths).astype(np.float32), turned_in_parts
+    rows = scratch.zeros(number, len(lengths))
+    for part in parts:
+        directions = turned(np.eye(len(lengths)), part)
+        for start in range(0, number, SPAN):
+            block = slice(start, start + SPAN)
+            rows[block] += standardised(block, part) @ directions
+    return rows, turned_in_parts
 
 
-def _path(rows, labels, strengths, num_classes, steps):
-    """(weights (D, K), bias (K,)) for each of the strengths, in order; each fit begins where the last one ended."""
+def _path(rows, labels, chosen, strengths, num_classes, steps):
+    """(weights (D, K), bias (K,)) for each of the strengths, in order, fitted to the chosen rows, (N,) bool; each fit
+    begins where the last one ended."""
     import threadpoolctl
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -252,19 +266,14 @@ def _path(rows, labels, strengths, num_classes, steps):
         with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
             # The penalty bounds the fit; the last digits do not matter.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(rows, labels)
+            # Weights of 0, because to leave rows out would copy all others.
+            model.fit(rows, labels, sample_weight=chosen.astype(rows.dtype))
         weights, bias = model.coef_.T.astype(np.float64), model.intercept_.astype(np.float64)
         if num_classes == 2:
             # scikit-learn gives the second against the first.
             weights = np.concatenate([-weights, weights], axis=1) / 2
             bias = np.concatenate([-bias, bias]) / 2
         yield weights, bias
-
-
-def _blocks(values: np.ndarray | Rows) -> Sequence[slice]:
-    """Slices of rows that have at most `BLOCK` values each."""
-    rows = max(1, BLOCK // max(1, int(np.prod(values.shape[1:]))))
-    return [slice(start, start + rows) for start in range(0, len(values), rows)]
 
 
 def _bins(length: int, size: int) -> np.ndarray:

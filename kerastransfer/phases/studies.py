@@ -160,6 +160,11 @@ def summary(each: Sequence[Outcome]) -> Section:
         f"over {over}. A claim held if the whole interval is above zero, did not hold if none of it is, and is "
         "undecided otherwise."
     ]
+    if len(each) == 1:
+        text.append(
+            "Such an interval does not say how much the difference changes when the same models are trained again, "
+            "which may be more: the recipe `pretraining` with --seeds 0 1 2 measures that."
+        )
     return Section("Claims", text, [Table(["measured", "difference", "claim"], rows, corner="claim of the paper")])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kerastransfer.analysis import image_probes, linear_classifier
+from kerastransfer.analysis import image_probes, linear_classifier, scratch
 from kerastransfer.analysis.findings import LeftOut
 from kerastransfer.analysis.linear_classifier import Rows, Settings, adaptive_average, fitted, split
 from kerastransfer.analysis.material import Features
@@ -80,7 +80,7 @@ def test_pooling_to_the_own_size_changes_nothing_and_in_blocks_neither(monkeypat
     maps = np.random.default_rng(0).normal(size=(5, 6, 6, 3)).astype("float32")
     np.testing.assert_array_equal(adaptive_average(maps, 6), maps)
     whole = adaptive_average(maps, 4)
-    monkeypatch.setattr(linear_classifier, "BLOCK", 2 * 6 * 6 * 3)
+    monkeypatch.setattr(scratch, "BLOCK", 2 * 6 * 6 * 3)
     np.testing.assert_allclose(adaptive_average(maps, 4), whole, atol=1e-6)
     with pytest.raises(ValueError, match="maps of 6 x 6 and a size of 7; give 1 to 6"):
         adaptive_average(maps, 7)
@@ -196,10 +196,25 @@ def test_blocks_change_nothing(monkeypatch):
     features, labels = points(images=40, depth=90)
     some = Rows(features.astype("float16"), np.arange(0, 40, 2))
     whole = fitted(some, labels[::2], 3, Settings(), of="x").probabilities(features)
-    monkeypatch.setattr(linear_classifier, "BLOCK", 7 * 90)
+    monkeypatch.setattr(scratch, "BLOCK", 7 * 90)
     np.testing.assert_allclose(
         fitted(some, labels[::2], 3, Settings(), of="x").probabilities(features), whole, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("depth", [50, 200])
+def test_of_many_features_and_images_some_images_span_the_space(depth, monkeypatch):
+    """Features of rank 12: any 30 images span what all of them do, so the probe is the same one, though nothing is
+    held that grows with images times features."""
+    random = np.random.default_rng(0)
+    few, labels = points(images=120, depth=12, spread=2.0)
+    features = few @ random.normal(size=(12, depth)).astype("float32")
+    whole = fitted(features, labels, 3, Settings(), of="x")
+    monkeypatch.setattr(linear_classifier, "SPAN", 30)
+    monkeypatch.setattr(scratch, "BLOCK", 500)
+    spanned = fitted(features, labels, 3, Settings(), of="x")
+    assert spanned.strength == whole.strength
+    np.testing.assert_allclose(spanned.probabilities(features), whole.probabilities(features), atol=3e-3)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
