@@ -36,12 +36,10 @@ from kerastransfer.runs.settings import LARGEST_SEED
 from kerastransfer.tasks import TASKS, description
 from kerastransfer.tasks.about import About
 from kerastransfer.training.terms import TermModel
+from kerastransfer.vocabulary import LARGER
 
 if TYPE_CHECKING:
     from kerastransfer.export.parity import ExportedFile
-
-# Decoded images are kept larger than the input by this factor, so that crops are not blurred.
-STORED = 1.2
 
 
 def data(
@@ -224,7 +222,7 @@ def batches(
     _require_batch_size(batch_size)
     if not _is_whole(seed, 0, LARGEST_SEED):
         raise UserError(f"seed is {seed!r}; give a whole number from 0 to {LARGEST_SEED}")
-    decoded = _decoded(dataset, field, round(STORED * image_size), cache)
+    decoded = _decoded(dataset, field, round(LARGER * image_size), cache)
     made = training_batches(
         decoded,
         size=(image_size, image_size),

@@ -17,11 +17,9 @@ import numpy as np
 from kerastransfer.data.dataset import FIELDS, BadSampleError, Dataset, Example, Sample
 from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest, some
-from kerastransfer.vocabulary import VOID
+from kerastransfer.vocabulary import LONGEST_NAME, VOID
 
 LEFT_OUT = -1
-# Letters of the name of a class.
-LONGEST_NAME = 200
 
 
 def require_name(name: str, where: str) -> None:

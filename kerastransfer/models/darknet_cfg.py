@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from kerastransfer.errors import UserError
+from kerastransfer.vocabulary import LARGEST_SIDE
 
 # The sections that nets are built from.
 KINDS = (
@@ -34,7 +35,6 @@ CHANGES = {
     "scale_channels": {"scale_wh": 0},
     "yolo": {"new_coords": 0},
 }
-LARGEST_SIDE = 100_000
 # The stride of a map that is the mean over all places.
 NOWHERE = Fraction(0)
 

@@ -14,12 +14,11 @@ from kerastransfer.errors import UserError
 from kerastransfer.runs.fit_settings import TrainingConfig
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.settings import CommonConfig
+from kerastransfer.vocabulary import LARGER
 
 if TYPE_CHECKING:
     from kerastransfer.data.decoded import Decoded
 
-# Decoded images are kept larger than the input by this factor, so that crops are not blurred.
-LARGER = 1.2
 # Largest number of objects in an image that are trained on.
 MOST_OBJECTS = 400
 # Share of the memory that is free which `auto` fills with images: training needs the rest.

@@ -8,13 +8,12 @@ from typing import Any
 
 from kerastransfer.data.letterbox import RESIZES
 from kerastransfer.tasks import TASKS
+from kerastransfer.vocabulary import LARGEST_SIDE, LONGEST_NAME
 
 # ImageNet's 21,841 names take 0.6 MB.
 LARGEST_BYTES = 4_000_000
 # Codecs that hold codecs have a depth of 12.
 DEEPEST = 40
-LONGEST_NAME = 200
-LARGEST_SIDE = 100_000
 
 
 def parsed(content: bytes) -> dict[str, Any]:
