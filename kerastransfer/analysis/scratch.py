@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 # So many values are handled at a time.
-BLOCK = 1 << 24
+BLOCK = 1 << 22
 
 
 def zeros(*shape: int) -> np.ndarray:
