@@ -18,7 +18,8 @@ def cka(x: np.ndarray, y: np.ndarray, kind: Kind = "linear") -> float:
     kind: "linear"; "debiased", which does not grow with the number of features and may be a little below 0; or "rbf",
         with a kernel half as wide as the median distance between images.
     Memory grows with n * n, and with n * (p + q), the arrays themselves.
-    Raises ValueError for other shapes, and for fewer than 2 images (4 for "debiased").
+    Raises ValueError for other shapes, for features that are not finite, and for fewer than 2 images (4 for
+    "debiased").
     """
     x, y = _checked(x, y, kind)
     return _aligned(_gram(x, kind), _gram(y, kind), kind)
@@ -29,14 +30,18 @@ def over_batches(batches: Iterable[Mapping[str, np.ndarray]]) -> dict[tuple[str,
 
     batches: {name: (n, ...)} for each batch of n images, 4 or more, with the same names in each. The result is
         {(one, other): CKA}, both ways. It estimates that over all images without bias, and memory does not grow with
-        their number.
+        their number. (The other kinds need all images at once.)
+    Raises ValueError as `cka` does, and for a batch with other names than the first.
     """
     sums: dict[tuple[str, str], float] = {}
     for batch in batches:
+        names = {one for one, _ in sums} or set(batch)
+        if set(batch) != names:
+            raise ValueError(f"a batch of {sorted(batch)} after one of {sorted(names)}; give the same names in each")
         grams = {}
         for name, values in batch.items():
             values = np.asarray(values).reshape(len(values), -1)
-            grams[name] = _centred(_gram(_checked(values, values, "debiased")[0], "debiased"), "debiased")
+            grams[name] = _centred(_gram(_checked(values, values, "debiased", name)[0], "debiased"), "debiased")
         for one, left in grams.items():
             for other, right in grams.items():
                 sums[one, other] = sums.get((one, other), 0.0) + float(np.vdot(left, right))
@@ -48,7 +53,7 @@ def over_batches(batches: Iterable[Mapping[str, np.ndarray]]) -> dict[tuple[str,
     }
 
 
-def _checked(x, y, kind):
+def _checked(x, y, kind, *names):
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}: choose from {KINDS}")
     x, y = (np.asarray(values, "float64") for values in (x, y))
@@ -57,6 +62,9 @@ def _checked(x, y, kind):
     fewest = 4 if kind == "debiased" else 2
     if len(x) < fewest:
         raise ValueError(f"got features of {len(x)} images; CKA of the kind {kind!r} needs {fewest} or more")
+    for name, values in zip(names or ("x", "y"), (x, y), strict=False):
+        if not np.isfinite(values).all():
+            raise ValueError(f"the features {name} are not finite")
     return x, y
 
 

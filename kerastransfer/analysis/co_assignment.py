@@ -77,7 +77,7 @@ class CoAssignment:
 def co_assignment(
     features_a: np.ndarray,
     features_b: np.ndarray,
-    clusters: Sequence[int],
+    clusters: int | Sequence[int],
     seed: int = 0,
     *,
     pairs: int = 100_000,
@@ -87,16 +87,18 @@ def co_assignment(
 ) -> CoAssignment:
     """Co-assignment of pairs by k-means in features (N, D) and (N, E) of the same N images.
 
-    clusters: numbers K of clusters, from 1 to N, each for both spaces. pairs, uniform_pairs, normalised: as in
-        `Settings`. k-means begins with k-means++ (Arthur and Vassilvitskii 2007) and is the best of `RESTARTS`; above
-        `MOST_AT_ONCE` images it is that of mini-batches (Sculley 2010). The same seed is used for both spaces, so that
-        equal spaces have equal clusters.
-    Raises ValueError for other shapes, for features that are not finite, and for more clusters than images.
+    clusters: a number K of clusters, or several, from 1 to N, each for both spaces.
+    pairs, uniform_pairs, normalised: as in `Settings`. k-means begins with k-means++ (Arthur and Vassilvitskii 2007) and
+        is the best of `RESTARTS`; above `MOST_AT_ONCE` images it is that of mini-batches (Sculley 2010). The same seed is
+        used for both spaces, so that equal spaces have equal clusters.
+    Raises ValueError for other shapes, for features that are not finite or the same for all images, and for more
+    clusters than images.
     """
+    clusters = np.atleast_1d(clusters).tolist()
     features_a, features_b = _checked(features_a, features_b, clusters)
     found = {field.name: [] for field in dataclasses.fields(CoAssignment)}
     random = np.random.default_rng(seed)
-    for number in progress(list(clusters)):
+    for number in progress(clusters):
         a, b = (clustered(one, number, seed, normalised=normalised) for one in (features_a, features_b))
         chance_a, chance_b = chance(a), chance(b)
         one = {
@@ -332,11 +334,15 @@ def _checked(features_a, features_b, clusters):
     a, b = features
     if a.ndim != 2 or b.ndim != 2 or len(a) != len(b):
         raise ValueError(f"got features {a.shape} and {b.shape}; give (N, D) and (N, E) of the same N images")
-    if not all(np.isfinite(one).all() for one in features):
-        raise ValueError("features are not finite")
+    for name, one in zip(("features_a", "features_b"), features, strict=True):
+        if not np.isfinite(one).all():
+            raise ValueError(f"{name} are not finite")
     wrong = [number for number in clusters if not 1 <= number <= len(a)]
     if wrong:
         raise ValueError(f"{wrong[0]} clusters of {len(a)} images; give 1 to {len(a)}")
+    for name, one in zip(("features_a", "features_b"), features, strict=True):
+        if len(one) > 1 and (one == one[0]).all():
+            raise ValueError(f"{name} are the same for all {len(one)} images")
     return features
 
 

@@ -305,6 +305,9 @@ def _prepared(features, metric):
     features = np.asarray(features, np.float64)
     if features.ndim != 2:
         raise ValueError(f"got features {features.shape}; give (N, D)")
+    if not np.isfinite(features).all():
+        image = int(np.argmin(np.isfinite(features).all(axis=1)))
+        raise ValueError(f"the features of image {image} are not finite")
     if metric == "dot":
         return features
     if metric == "euclidean":

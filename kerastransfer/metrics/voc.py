@@ -47,8 +47,8 @@ def average_precision(
         recall or a higher one; "area" (VOC since 2010): the area under that precision; "101-point": as COCO does, in
         steps of 0.01. Recalls are compared exactly, as whole numbers: 3 of 10 objects reach 0.3, which they do not
         in code that adds up 0.1 + 0.1 + 0.1.
-    Raises ValueError for arrays of other lengths, a label that is not below `num_classes`, a score that is not a
-    number, a threshold outside [0, 1) and another method.
+    Raises ValueError for arrays that are missing or of other lengths, a label that is not below `num_classes`, a box or
+    score that is not a number, a threshold outside [0, 1) and another method.
     """
     matches = match(truths, found, num_classes)
     wanted = np.atleast_1d(np.asarray(thresholds, np.float64))
@@ -232,6 +232,9 @@ def gathered(truths: Sequence[Arrays], found: Sequence[Arrays], num_classes: int
 
 
 def _arrays(given, others, where, num_classes):
+    for name in ("boxes", "labels", *(name for name in others if name == "scores")):
+        if name not in given:
+            raise ValueError(f"{where}: {name} are missing; there are {', '.join(given) or 'no arrays'}")
     boxes, labels = np.asarray(given["boxes"], np.float64).reshape(-1, 4), np.asarray(given["labels"], np.int64)
     arrays = {"boxes": boxes, "labels": labels}
     for name in others:
@@ -240,6 +243,8 @@ def _arrays(given, others, where, num_classes):
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{where}: {', '.join(f'{length} {name}' for name, length in lengths.items())}")
+    if np.isnan(boxes).any():
+        raise ValueError(f"{where}: a box has a corner that is not a number")
     if len(labels) and labels.max() >= num_classes:
         raise ValueError(f"{where}: label {labels.max()}, but there are {num_classes} classes (0 to {num_classes - 1})")
     index = np.flatnonzero(labels >= 0)

@@ -71,6 +71,7 @@ def test_equal_images_have_nothing_in_common_with_others():
         (np.ones((3, 2)), np.ones((3, 2)), "debiased", "needs 4 or more"),
         (np.ones((1, 2)), np.ones((1, 2)), "rbf", "needs 2 or more"),
         (np.ones((5, 2)), np.ones((5, 2)), "cosine", "choose from"),
+        (np.ones((5, 2)), np.full((5, 2), np.nan), "linear", "the features y are not finite"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(x, y, kind, message):
@@ -78,3 +79,8 @@ def test_what_cannot_be_compared_is_refused(x, y, kind, message):
         cka(x, y, kind)
     with pytest.raises(ValueError, match="at least one batch"):
         over_batches([])
+    x = np.ones((5, 2))
+    with pytest.raises(ValueError, match="the features second are not finite"):
+        over_batches([{"first": x, "second": x * np.inf}])
+    with pytest.raises(ValueError, match=r"a batch of \['a', 'c'\] after one of \['a', 'b'\]"):
+        over_batches([{"a": x, "b": x}, {"a": x, "c": x}])

@@ -151,14 +151,21 @@ def test_many_images_are_clustered_some_at_a_time(monkeypatch):
     assert probability(found, labels) == probability(labels, found) == 1
 
 
+def test_one_number_of_clusters_is_a_list_of_one():
+    features = np.random.default_rng(0).normal(size=(20, 3))
+    one, several = co_assignment(features, features**2, 4), co_assignment(features, features**2, [4])
+    np.testing.assert_array_equal(one.b_given_a, several.b_given_a)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "clusters", "message"),
     [
         (np.ones((3, 2)), np.ones((4, 2)), [2], "of the same N images"),
         (np.ones(3), np.ones(3), [2], "of the same N images"),
-        (np.ones((3, 2)), np.full((3, 2), np.nan), [2], "not finite"),
+        (np.ones((3, 2)), np.full((3, 2), np.nan), [2], "features_b are not finite"),
         (np.ones((3, 2)), np.ones((3, 2)), [2, 4], "4 clusters of 3 images; give 1 to 3"),
         (np.ones((3, 2)), np.ones((3, 2)), [0], "0 clusters of 3 images"),
+        (np.eye(3), np.ones((3, 2)), 2, "features_b are the same for all 3 images"),
     ],
 )
 def test_what_cannot_be_clustered_is_refused(a, b, clusters, message):

@@ -191,6 +191,8 @@ def test_too_few_images_and_bad_settings_are_refused():
         nearest.Settings(pairs=0)
     with pytest.raises(ValueError, match="metric 'l1'; choose from"):
         nearest_pairs(drawn(), 3, "l1")
+    with pytest.raises(ValueError, match="the features of image 2 are not finite"):
+        nearest_pairs(np.array([[0.0], [1], [np.nan]]), 1, "euclidean")
     with pytest.raises(ValueError, match="of 5 and of 6 images"):
         apart_by_rank(drawn(5), drawn(6), 3)
 

@@ -235,6 +235,8 @@ def test_the_mean_is_over_classes_with_objects():
         (lambda t, f: (t, [f[0] | {"scores": np.ones(3)}], 1), "detections of image 0: 2 boxes, 2 labels, 3 scores"),
         (lambda t, f: ([t[0] | {"labels": np.array([0, 7])}], f, 5), r"truth of image 0: label 7, .* \(0 to 4\)"),
         (lambda t, f: (t, [f[0] | {"scores": np.array([1, np.nan])}], 1), "a score is not a number"),
+        (lambda t, f: (t, [f[0] | {"boxes": f[0]["boxes"] * np.nan}], 1), "detections of image 0: a box has a corner"),
+        (lambda t, f: (t, t, 1), "detections of image 0: scores are missing; there are boxes, labels"),
         (lambda t, f: (t, f, 1, 1.0), "an IoU threshold of 1; give one from 0 to below 1"),
         (lambda t, f: (t, f, 1, 0.5, "12-point"), "method '12-point'; choose from 11-point, area"),
     ],
