@@ -88,9 +88,10 @@ def co_assignment(
     """Co-assignment of pairs by k-means in features (N, D) and (N, E) of the same N images.
 
     clusters: a number K of clusters, or several, from 1 to N, each for both spaces.
-    pairs, uniform_pairs, normalised: as in `Settings`. k-means begins with k-means++ (Arthur and Vassilvitskii 2007) and
-        is the best of `RESTARTS`; above `MOST_AT_ONCE` images it is that of mini-batches (Sculley 2010). The same seed is
-        used for both spaces, so that equal spaces have equal clusters.
+    pairs, uniform_pairs, normalised: as in `Settings`.
+    k-means begins with k-means++ (Arthur and Vassilvitskii 2007) and is the best of `RESTARTS`; above `MOST_AT_ONCE`
+    images it is that of mini-batches (Sculley 2010). The same seed is used for both spaces, so that equal spaces have
+    equal clusters.
     Raises ValueError for other shapes, for features that are not finite or the same for all images, and for more
     clusters than images.
     """

@@ -131,7 +131,7 @@ def test_clusters_of_single_images_have_no_pairs():
     labels = np.arange(5)
     assert np.isnan(probability(labels, np.zeros(5, int)))
     assert len(drawn_pairs(labels, 10, np.random.default_rng(0))) == 0
-    found = co_assignment(np.arange(10.0).reshape(5, 2), np.ones((5, 1)), [5, 1], pairs=10)
+    found = co_assignment(np.arange(10.0).reshape(5, 2), np.arange(5.0)[:, None], [5, 1], pairs=10)
     assert np.isnan(found.b_given_a[0]) and found.exact_b_given_a[1] == 1
 
 
