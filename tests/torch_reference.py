@@ -95,6 +95,22 @@ def resnets(names, image):
     return found
 
 
+def torch_name(variable):
+    """ "c3_1_2_conv/kernel" is "layer2.0.conv2.weight" in torchvision, "c3_1_shortcut_bn/gamma" is
+    "layer2.0.downsample.1.weight"."""
+    layer, kind = variable.path.split("/")[-2:]
+    stage, *rest, operation = layer.split("_")
+    kind = {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(
+        kind, kind.replace("moving_variance", "running_var")
+    )
+    kind = kind.replace("moving_mean", "running_mean")
+    if stage == "c1":
+        return f"{operation}1.{kind}"
+    block, place = rest
+    inner = f"downsample.{('conv', 'bn').index(operation)}" if place == "shortcut" else operation + place
+    return f"layer{int(stage[1]) - 1}.{int(block) - 1}.{inner}.{kind}"
+
+
 def label_encoder(weights, label_map):
     """LabelEnc's label encoder, layer by layer as its table says: the maps of strides 4 to 32, as Keras has them.
 
@@ -126,6 +142,65 @@ def layer_norms(maps):
 
     found = [torch.tensor(one).permute(0, 3, 1, 2) for one in maps]
     return [_array(torch.nn.functional.layer_norm(one, one.shape[1:]).permute(0, 2, 3, 1)) for one in found]
+
+
+def detectors(image, boxes):
+    """RetinaNet and Faster R-CNN of torchvision on ResNet-18, with random weights and statistics, for a preprocessed
+    image (B, H, W, 3): {name: (weights, outputs)}. "retinanet" gives "classes" (B, N, 3) and "boxes" (B, N, 4) of
+    all its anchors; "faster_rcnn" the maps of its first stage by level and, of boxes (N, (x1, y1, x2, y2)) in pixels,
+    "classes" (N, 4) and "boxes" (N, 16), pooled with aligned pixels."""
+    import torch
+    from torchvision.models.detection import FasterRCNN, RetinaNet
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    from torchvision.ops import MultiScaleRoIAlign, roi_align
+    from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+    def backbone(**options):
+        return resnet_fpn_backbone(
+            backbone_name="resnet18", weights=None, trainable_layers=5, norm_layer=torch.nn.BatchNorm2d, **options
+        )
+
+    def alive(net):
+        """So that activations keep their size from layer to layer, and nothing is 0 or 1."""
+        random = torch.Generator().manual_seed(0)
+        for key, value in net.state_dict().items():
+            if value.ndim > 1:
+                value.copy_(torch.randn(value.shape, generator=random) * value[0].numel() ** -0.5)
+            elif value.dtype == torch.float32:
+                shift = 0.5 if ("bn" in key or "downsample.1" in key) and not key.endswith(("bias", "mean")) else -0.5
+                value.copy_(torch.rand(value.shape, generator=random) + shift)
+        return net.eval()
+
+    def found(net, outputs):
+        return {key: _array(value) for key, value in net.state_dict().items()}, {
+            key: _array(value) for key, value in outputs.items()
+        }
+
+    x, boxes = torch.tensor(image).permute(0, 3, 1, 2), torch.tensor(boxes)
+    with torch.inference_mode():
+        retinanet = alive(
+            RetinaNet(backbone(returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(512, 256)), num_classes=3)
+        )
+        said = retinanet.head(list(retinanet.backbone(x).values()))
+        one_stage = {"classes": said["cls_logits"], "boxes": said["bbox_regression"]}
+
+        faster_rcnn = alive(FasterRCNN(backbone(), num_classes=4))
+        maps = faster_rcnn.backbone(x)
+        scores, differences = faster_rcnn.rpn.head(list(maps.values()))
+        two_stages = {f"p{n}_classes": one.permute(0, 2, 3, 1) for n, one in enumerate(scores, 2)}
+        two_stages |= {f"p{n}_boxes": one.permute(0, 2, 3, 1) for n, one in enumerate(differences, 2)}
+        # Its own choice of levels; it pools without the half pixel that Detectron2 corrected.
+        heads = faster_rcnn.roi_heads
+        heads.box_roi_pool(maps, [boxes], [tuple(x.shape[2:])])
+        levels = heads.box_roi_pool.map_levels([boxes])
+        assert isinstance(heads.box_roi_pool, MultiScaleRoIAlign)
+        pooled = torch.zeros(len(boxes), 256, 7, 7)
+        for level, features in enumerate(list(maps.values())[:4]):
+            own = torch.nonzero(levels == level)[:, 0]
+            pooled[own] = roi_align(features, [boxes[own]], 7, 0.5 ** (level + 2), sampling_ratio=2, aligned=True)
+        classes, refined = heads.box_predictor(heads.box_head(pooled))
+        two_stages |= {"classes": classes, "boxes": refined}
+    return {"retinanet": found(retinanet, one_stage), "faster_rcnn": found(faster_rcnn, two_stages)}
 
 
 def detection():

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import torch_reference
+from torch_reference import torch_name
 
 import kerastransfer as kt
 from kerastransfer.encoders import ENCODERS
@@ -19,22 +20,6 @@ NARROW = ((4, 1), (5, 2), (6, 1), (7, 1))
 TAPS = ["c1", "c2", "c3", "c4", "c5"]
 # Sides that no stride divides, so that padding on the wrong side would show.
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 75, 97, 3)).astype("float32")
-
-
-def torch_name(variable):
-    """ "c3_1_2_conv/kernel" is "layer2.0.conv2.weight" in torchvision, "c3_1_shortcut_bn/gamma" is
-    "layer2.0.downsample.1.weight"."""
-    layer, kind = variable.path.split("/")[-2:]
-    stage, *rest, operation = layer.split("_")
-    kind = {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(
-        kind, kind.replace("moving_variance", "running_var")
-    )
-    kind = kind.replace("moving_mean", "running_mean")
-    if stage == "c1":
-        return f"{operation}1.{kind}"
-    block, place = rest
-    inner = f"downsample.{('conv', 'bn').index(operation)}" if place == "shortcut" else operation + place
-    return f"layer{int(stage[1]) - 1}.{int(block) - 1}.{inner}.{kind}"
 
 
 @pytest.mark.slow
