@@ -2,10 +2,11 @@
 them."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from kerastransfer.detectors import pyramid
 from kerastransfer.detectors.detector import Detector, Purpose
-from kerastransfer.errors import UserError
 from kerastransfer.flags import require_positive
 
 NETS = {"faster_rcnn": pyramid.STRIDE}
@@ -29,33 +30,55 @@ class Settings(pyramid.PyramidSettings):
 
 
 def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
-    """The detector. Raises UserError for an image size or an encoder that does not fit, and for a start, which it
-    cannot have."""
+    """The detector. Raises UserError for an image size or an encoder that does not fit, and if the purpose's start is
+    not of this family."""
+    from kerastransfer.codecs.faster_rcnn import FasterRcnnCodec
     from kerastransfer.losses.faster_rcnn import WEIGHTS, faster_rcnn_loss
-    from kerastransfer.models import faster_rcnn
+    from kerastransfer.models import faster_rcnn, two_stages
 
-    refuse_start(net, purpose)
-    codec = faster_rcnn.faster_rcnn_codec(len(purpose.classes), size=settings.anchor_size)
+    start = purpose.start
+    if start is not None:
+        pyramid.require_codec(start, FasterRcnnCodec, "Faster R-CNN")
+        codec = dataclasses.replace(start.codec, num_classes=len(purpose.classes))
+    else:
+        codec = faster_rcnn.faster_rcnn_codec(len(purpose.classes), size=settings.anchor_size)
 
-    def make(encoder):
-        return faster_rcnn.faster_rcnn(encoder, codec, **sizes(settings))
+    def make(encoder, source=None):
+        own = two_stages.options(source) if source else {}
+        return faster_rcnn.faster_rcnn(encoder, codec, **sizes(settings) | own)
 
     def reading(network):
         return faster_rcnn.learner(network, codec, proposals=2 * settings.proposals, seed=purpose.seed)
 
-    built = pyramid.detector(settings, purpose, codec, make, faster_rcnn_loss(codec), WEIGHTS)
+    terms = faster_rcnn_loss(codec)
+    if start is None:
+        built = pyramid.detector(settings, purpose, codec, make, terms, WEIGHTS)
+    else:
+        start.refuse(settings, "hidden", "anchor_size")
+        built = started(settings, purpose, codec, make, terms, WEIGHTS)
     return dataclasses.replace(built, reading=reading)
+
+
+def started(
+    settings: Settings, purpose: Purpose, codec: Any, make: Callable, terms: Callable, weights: dict
+) -> Detector:
+    """The detector that the purpose starts from, for its classes. make: a function from an encoder and the network that
+    is started from to a new one like it."""
+    from kerastransfer.models import two_stages
+
+    start = purpose.start
+
+    def filled(source, encoder):
+        network = make(encoder, source)
+        two_stages.copy(source, network, start.labels, purpose.classes)
+        return network
+
+    return pyramid.started(settings, start, purpose, codec, terms, weights, filled)
 
 
 def sizes(settings: Settings) -> dict:
     """The options of `models.faster_rcnn.faster_rcnn`."""
     return {name: getattr(settings, name) for name in ("channels", "hidden", "proposals")}
-
-
-def refuse_start(net: str, purpose: Purpose) -> None:
-    """Raises UserError if the purpose has a detector to start from."""
-    if purpose.start is not None:
-        raise UserError(f"--model {net} cannot start from another detector; give its encoder as --net.encoder")
 
 
 def any_size(settings: Settings) -> bool:

@@ -11,6 +11,8 @@ NETS = {"mask_rcnn": pyramid.STRIDE}
 TASK = "instances"
 # Boxes in an image whose masks are learnt at once: those with an object of the second stage's.
 BOXES = 32
+# Settings that a detector to start from has already.
+OF_NET = ("hidden", "anchor_size", "mask_size", "mask_filters", "mask_convs", "class_agnostic")
 
 
 @dataclasses.dataclass
@@ -35,32 +37,43 @@ class Settings(faster_rcnn.Settings):
 
 
 def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
-    """The detector. Raises UserError for an image size or an encoder that does not fit, and for a start, which it
-    cannot have."""
+    """The detector. Raises UserError for an image size or an encoder that does not fit, and if the purpose's start is
+    not of this family."""
     from kerastransfer.codecs.mask import MaskCodec
     from kerastransfer.codecs.masked_boxes import MaskedBoxes
     from kerastransfer.losses.mask_rcnn import WEIGHTS, mask_rcnn_loss
-    from kerastransfer.models import mask_rcnn
+    from kerastransfer.models import mask_rcnn, two_stages
     from kerastransfer.models.faster_rcnn import faster_rcnn_codec
 
-    faster_rcnn.refuse_start(net, purpose)
-    boxes = faster_rcnn_codec(len(purpose.classes), size=settings.anchor_size)
-    codec = MaskedBoxes(boxes, MaskCodec(settings.mask_size, BOXES, level="fpn"), settings.detections)
+    start = purpose.start
+    if start is not None:
+        pyramid.require_codec(start, MaskedBoxes, "Mask R-CNN")
+        boxes = dataclasses.replace(start.codec.codec, num_classes=len(purpose.classes))
+        codec = dataclasses.replace(start.codec, codec=boxes, detections=settings.detections)
+    else:
+        boxes = faster_rcnn_codec(len(purpose.classes), size=settings.anchor_size)
+        codec = MaskedBoxes(boxes, MaskCodec(settings.mask_size, BOXES, level="fpn"), settings.detections)
 
-    def make(encoder):
-        return mask_rcnn.mask_rcnn(
-            encoder,
-            codec,
+    def make(encoder, source=None):
+        own = {
+            "filters": settings.mask_filters,
+            "convs": settings.mask_convs,
+            "class_agnostic": settings.class_agnostic,
             **faster_rcnn.sizes(settings),
-            filters=settings.mask_filters,
-            convs=settings.mask_convs,
-            class_agnostic=settings.class_agnostic,
-        )
+        }
+        if source:
+            own |= two_stages.options(source) | two_stages.mask_options(source)
+        return mask_rcnn.mask_rcnn(encoder, codec, **own)
 
     def reading(network):
         return mask_rcnn.learner(network, codec, proposals=2 * settings.proposals, seed=purpose.seed)
 
-    built = pyramid.detector(settings, purpose, codec, make, mask_rcnn_loss(codec), WEIGHTS)
+    terms = mask_rcnn_loss(codec)
+    if start is None:
+        built = pyramid.detector(settings, purpose, codec, make, terms, WEIGHTS)
+    else:
+        start.refuse(settings, *OF_NET)
+        built = faster_rcnn.started(settings, purpose, codec, make, terms, WEIGHTS)
     return dataclasses.replace(built, reading=reading, task=TASK)
 
 

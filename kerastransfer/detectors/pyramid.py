@@ -98,17 +98,29 @@ def started(
     codec: Any,
     terms: Callable,
     weights: dict[str, float],
+    renamed: "Callable[[keras.Model, keras.Model], keras.Model] | None" = None,
 ) -> Detector:
-    """The detector `start` for the classes of `purpose`, with the codec `codec` of the same anchors or places."""
-    from kerastransfer.models.new_classes import with_classes
+    """The detector `start` for the classes of `purpose`, with the codec `codec` of the same anchors or places.
 
+    renamed: a function from its network and its encoder in the current dtype policy to the network for these classes;
+        `models.new_classes.with_classes` by default.
+    """
     start.refuse(settings, "encoder", "random", "channels", "towers")
     require_multiple(purpose.image_size, STRIDE, start.source)
 
     def network() -> "keras.Model":
-        from kerastransfer.models.parts import freeze_norms
+        import keras
 
-        network = with_classes(start.network(), start.codec, codec, start.labels, purpose.classes)
+        from kerastransfer.models.new_classes import with_classes
+        from kerastransfer.models.parts import freeze_norms
+        from kerastransfer.models.rewrite import with_policy
+
+        source = start.network()
+        if renamed is None:
+            network = with_classes(source, start.codec, codec, start.labels, purpose.classes)
+        else:
+            policy = keras.mixed_precision.global_policy().name
+            network = renamed(source, with_policy(source.get_layer("encoder"), policy))
         if settings.norms == "frozen":
             freeze_norms(network.get_layer("encoder"))
         return network

@@ -147,6 +147,7 @@ def begun(built: Detector, config: DetectorConfig) -> "tuple[keras.Model, Callab
         return network, dict
     import keras
 
+    from kerastransfer.models import two_stages
     from kerastransfer.models.new_classes import last_layers
     from kerastransfer.models.parts import freeze
     from kerastransfer.training import transfer
@@ -162,7 +163,10 @@ def begun(built: Detector, config: DetectorConfig) -> "tuple[keras.Model, Callab
         frozen = set(transfer.weights(part))
     before = transfer.weights(network)
     if config.start:
-        last = last_layers(network.get_layer("head"))
+        if any(layer.name == "branch" for layer in network.layers):
+            last = two_stages.class_layers(network)
+        else:
+            last = last_layers(network.get_layer("head"))
         fresh = [name for name in before if built.fresh and name.split("/")[0] in last]
     else:
         fresh = sorted(set(before) - set(transfer.weights(encoder)))

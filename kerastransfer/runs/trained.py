@@ -189,10 +189,11 @@ def encoder(path: str | Path) -> "keras.Model":
         ) from error
 
 
-def detector(path: str | Path) -> "tuple[keras.Model, About]":
+def detector(path: str | Path, *, masks: bool = False) -> "tuple[keras.Model, About]":
     """The detector in a .keras file, or that of published weights, by their name in `presets`, and its `About`.
 
-    Raises UserError as `stored` does, for a model that is not a detector, and for an unknown name.
+    masks: a Mask R-CNN, which predicts instances, is one too. Raises UserError as `stored` does, for a model that is
+        not a detector, and for an unknown name.
     """
     if is_name(path):
         import_keras()
@@ -202,7 +203,8 @@ def detector(path: str | Path) -> "tuple[keras.Model, About]":
         _thaw(network)
         return network, about
     network, about = stored(path)
-    if about.task != "detection":
+    whole = masks and any(layer.name == "branch" for layer in network.layers)
+    if about.task != "detection" and not whole:
         raise UserError(f"{path} is a model for {about.task}, not a detector; give RUN/models/yolov3.keras, or another")
     _thaw(network)
     return network, about
@@ -218,9 +220,9 @@ def _thaw(model):
 def start(source: str | Path) -> Start:
     """The detector in a .keras file, or that of published weights, for another one to start from. Raises UserError as
     `detector` does."""
-    _, about = detector(source)
+    _, about = detector(source, masks=True)
     # Read again wherever it is used, because its variables must be made in the scope of a strategy.
-    return Start(str(source), lambda: detector(source)[0], about.decoder, about.labels, about.image_size)
+    return Start(str(source), lambda: detector(source, masks=True)[0], about.decoder, about.labels, about.image_size)
 
 
 def is_name(path: str | Path) -> bool:

@@ -209,6 +209,43 @@ def test_a_detector_starts_from_another_one(net, settings):
     np.testing.assert_allclose(now[..., 1], scores[..., 1], atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("net", "settings"),
+    [
+        ("faster_rcnn", {}),
+        ("mask_rcnn", {"mask_filters": 4, "mask_convs": 1, "mask_size": 14}),
+        ("mask_rcnn", {"mask_filters": 4, "mask_convs": 1, "mask_size": 14, "class_agnostic": True}),
+    ],
+)
+def test_two_stages_start_from_others(net, settings):
+    """What they say of proposals is as before for the background and a class of the same name."""
+    family = detectors.family(net)
+    first = built(net, 64, hidden=8, proposals=6, **settings)
+    network = first.build()
+    labels = ("cow", scenes().classes[1], "sheep", "goat")
+    found = family.build(family.Settings(proposals=6), net, purpose(64, start=start(network, first.codec, labels)))
+    assert found.loaded == ("encoder", "decoder") and found.fresh == (scenes().classes[0], *scenes().classes[2:])
+    image = np.stack([sample.read()["image"] for sample in scenes().samples[:2]]).astype("float32")
+    boxes = np.array([[[0, 0.1, 0.5, 0.9], [0.2, 0.2, 1, 1]]] * 2, "float32")
+    given = {"image": image, "boxes": boxes} if net == "mask_rcnn" else image
+    old, now = ({name: np.asarray(x) for name, x in one(given).items()} for one in (network, found.build()))
+    np.testing.assert_allclose(now["rois"], old["rois"], atol=1e-6)
+    # The background, and the only class that both know.
+    np.testing.assert_allclose(now["classes"][..., [0, 2]], old["classes"][..., [0, 2]], atol=1e-5)
+    np.testing.assert_allclose(now["boxes"][..., 4:8], old["boxes"][..., 4:8], atol=1e-5)
+    assert np.abs(now["classes"][..., 1] - old["classes"][..., 1]).max() > 1e-4
+    if net == "mask_rcnn":
+        known = slice(0, 1) if settings.get("class_agnostic") else slice(1, 2)
+        assert now["masks"].shape == old["masks"].shape
+        np.testing.assert_allclose(now["masks"][..., known], old["masks"][..., known], atol=1e-5)
+    same = family.build(family.Settings(), net, purpose(64, start=start(network, first.codec, scenes().classes)))
+    again = {layer.name: layer for layer in same.build().layers if layer.weights}
+    for name, layer in again.items():
+        for ours, theirs in zip(layer.get_weights(), network.get_layer(name).get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_cell_learns_no_farther_than_the_detector_it_starts_from_can_point():
     """Of one that was trained with reach 0.25, a cell points a quarter of a cell beyond its border at most."""
     first = built("yolov3-tiny", 64, width=0.125, reach=0.25)
@@ -233,6 +270,10 @@ def test_a_cell_learns_no_farther_than_the_detector_it_starts_from_can_point():
         ("fcos", "retinanet", {}, 64, "yolo.keras holds another detector than FCOS"),
         ("retinanet", "retinanet", {"channels": 64}, 64, "--net.channels does not apply to --start"),
         ("retinanet", "retinanet", {"anchor_size": 2.0}, 64, "--net.anchor-size does not apply to --start"),
+        ("faster_rcnn", "retinanet", {}, 64, "yolo.keras holds another detector than Faster R-CNN"),
+        ("faster_rcnn", "faster_rcnn", {"hidden": 8}, 64, "--net.hidden does not apply to --start"),
+        ("mask_rcnn", "faster_rcnn", {}, 64, "yolo.keras holds another detector than Mask R-CNN"),
+        ("mask_rcnn", "mask_rcnn", {"mask_size": 7}, 64, "--net.mask-size does not apply to --start"),
         ("fcos", "fcos", {"version": "basic"}, 64, "--net.version does not apply to --start"),
         ("fcos", "fcos", {}, 80, "--image-size 80 is not a multiple of 32"),
     ],
@@ -335,10 +376,3 @@ def test_two_stages_learn_a_batch(net):
         assert seen["scores"][best] > 0.5
         np.testing.assert_allclose(seen["boxes"][best], box, atol=0.08)
         assert (abs(seen["masks"][best] - crops[0, row] / 255) < 0.5).mean() > 0.85
-
-
-@pytest.mark.parametrize("net", ["faster_rcnn", "mask_rcnn"])
-def test_two_stages_cannot_start_from_another_detector(net):
-    begun = purpose(64, start=start(None, None, scenes().classes))
-    with pytest.raises(UserError, match=f"--model {net} cannot start from another detector; give its encoder as"):
-        detectors.family(net).build(detectors.family(net).Settings(**ENCODER), net, begun)

@@ -72,6 +72,25 @@ def test_a_detector_is_fine_tuned(known, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("net", ["faster_rcnn", "mask_rcnn"])
+def test_two_stages_report_what_is_new(net, tmp_path):
+    """A file of each is one to start from; of its last layers, those that say something of each class are new."""
+    family = detectors.family(net)
+    purpose = detectors.detector.Purpose(("cow", "sheep"), 64, None)
+    small = {"encoder": "resnet18", "channels": 8, "hidden": 8}
+    first = family.build(family.Settings(**small), net, purpose)
+    network, path = first.build(), tmp_path / "first.keras"
+    trained.write(network, path, About(first.task, purpose.classes, (64, 64), "stretch", first.codec))
+    config = DetectorConfig(data="toy:20", image_size=64, model=net, start=str(path))
+    config.net = family.Settings()
+    _, report = begun(build(config, toy(0, 20, 64)), config)
+    found = report()
+    new = {"box_classes", "box_boxes"} | ({"logits"} if net == "mask_rcnn" else set())
+    assert set(found["fresh"]) == {f"{layer}/{kind}" for layer in new for kind in ("kernel", "bias")}
+    assert len(found["fresh_classes"]) == 4 and "dense1/kernel" in found["copied"]
+
+
+@pytest.mark.slow
 def test_masks_are_trained_with_the_detector_from_the_start(known, tmp_path):
     """Both models are kept and scored, and the detector in them is the same one."""
     path, *_ = known
