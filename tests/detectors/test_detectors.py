@@ -376,3 +376,19 @@ def test_two_stages_learn_a_batch(net):
         assert seen["scores"][best] > 0.5
         np.testing.assert_allclose(seen["boxes"][best], box, atol=0.08)
         assert (abs(seen["masks"][best] - crops[0, row] / 255) < 0.5).mean() > 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["retinanet", "fcos", "faster_rcnn"])
+def test_files_have_builtin_operators_alone(net):
+    """As those of Mask R-CNN (tests/models/test_faster_rcnn.py) and of the YOLOs."""
+    from kerastransfer.export import graph, tflite
+    from kerastransfer.models import predictor
+
+    first = built(net, 64, **({"hidden": 8, "proposals": 6} if net == "faster_rcnn" else {}))
+    model = predictor.candidates(first.build(), first.codec, (64, 64))
+    images = [sample.read()["image"] for sample in scenes().samples[:2]]
+    for kind in ("float32", "int8"):
+        found = graph.operators(tflite.convert(model, (64, 64), kind, images))
+        assert "CONV_2D" in found and "WHILE" not in found
+        assert not [name for name in found if name.startswith("CUSTOM")], kind
