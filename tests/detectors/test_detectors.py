@@ -388,7 +388,9 @@ def test_files_have_builtin_operators_alone(net):
     first = built(net, 64, **({"hidden": 8, "proposals": 6} if net == "faster_rcnn" else {}))
     model = predictor.candidates(first.build(), first.codec, (64, 64))
     images = [sample.read()["image"] for sample in scenes().samples[:2]]
-    for kind in ("float32", "int8"):
-        found = graph.operators(tflite.convert(model, (64, 64), kind, images))
+    with tflite.source(model, (64, 64)) as folder:
+        files = {kind: tflite.convert_source(folder, model, (64, 64), kind, images) for kind in ("float32", "int8")}
+    for kind, file in files.items():
+        found = graph.operators(file)
         assert "CONV_2D" in found and "WHILE" not in found
         assert not [name for name in found if name.startswith("CUSTOM")], kind
