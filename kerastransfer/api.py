@@ -4,10 +4,12 @@ Models are Keras models for `compile` and `fit`. Those made here have an attribu
 labels and image size, which `save`, `evaluate` and `export` use.
 """
 
+import contextlib
 import dataclasses
 import math
+import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -121,12 +123,19 @@ def detector(
     Raises UserError for unknown or invalid settings.
     """
     _require_pixels(image_size)
-    family = detectors.family(net)
+    with _in_words_of_python():
+        family = detectors.family(net)
     if train is None and classes is None:
         raise UserError(f"detector({net!r}, ...): give the training images, or classes=(name, ...)")
     names = _names("classes", classes if classes is not None else train.classes if train is not None else ())
     begun = trained.start(start) if start else None
     opened = trained.encoder
+    known = [field.name for field in dataclasses.fields(family.Settings)]
+    if encoder is not None and "encoder" not in known:
+        others = [name for name in detectors.FAMILY if hasattr(detectors.settings_of(name), "encoder")]
+        raise UserError(
+            f"{net} has an encoder of its own; leave out encoder, or choose another net: {', '.join(others)}"
+        )
     if encoder is not None:
         # A model has no name that would be a setting.
         settings["encoder"] = "given.keras" if isinstance(encoder, keras.Model) else str(encoder)
@@ -136,13 +145,17 @@ def detector(
             return encoder
 
     purpose = Purpose(names, image_size, train, resize, start=begun, encoder=opened)
+    if unknown := [name for name in settings if name not in known]:
+        raise UserError(
+            f"{net} has no setting {unknown[0]} (nearest: {nearest(unknown[0], known)}); its settings are "
+            f"{', '.join(known)}"
+        )
     try:
-        chosen = family.Settings(**settings)
+        with _in_words_of_python():
+            built = family.build(family.Settings(**settings), net, purpose)
+            network = built.build()
     except TypeError as error:
-        known = ", ".join(field.name for field in dataclasses.fields(family.Settings))
-        raise UserError(f"detector({net!r}, ...): {error}; the settings of this family are {known}") from error
-    built = family.build(chosen, net, purpose)
-    network = built.build()
+        raise UserError(f"detector({net!r}, ...): {error}; give settings of the right types") from error
     model = TermModel(built.trained(network), built.terms, built.weights, kept=lambda: network)
     model.about = About(built.task, names, (image_size, image_size), resize, built.codec)
     return model
@@ -157,12 +170,14 @@ def segmenter(
     decoder: "segnet", "unet", "segnet_matched", "unet_plain", "deeplab" or "deeplab_aspp".
     labels: names of the K classes, background first (`train.segmentation_classes`).
     freeze: "full", "weights" or "none" (`models.parts.freeze`).
+    Raises UserError for fewer than two labels, and for another word to freeze.
     """
     _require_pixels(image_size)
     names = _names("labels", labels)
+    if len(names) < 2:
+        raise UserError(f"labels has 1 name, {names[0]}; give those of two classes or more, background first")
     model = segmenters.segmenter(encoder, decoder, len(names))
-    if freeze != "none":
-        freeze_part(encoder, freeze)
+    _freeze(encoder, freeze)
     model.about = About("segmentation", names, (image_size, image_size))
     return model
 
@@ -174,12 +189,12 @@ def classifier(
     `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, and fit it on `batches(train, "label")`.
 
     labels: names of the K classes (`train.image_classes`). freeze: as for `segmenter`.
+    Raises UserError as `segmenter` does.
     """
     _require_pixels(image_size)
     names = _names("labels", labels)
     model = classifiers.classifier(encoder, len(names), dropout=dropout)
-    if freeze != "none":
-        freeze_part(encoder, freeze)
+    _freeze(encoder, freeze)
     model.about = About("classification", names, (image_size, image_size))
     return model
 
@@ -283,6 +298,23 @@ def _names(argument: str, given: Any) -> tuple[str, ...]:
 def _is_whole(value: Any, lowest: int, highest: float = math.inf) -> bool:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return whole and lowest <= value <= highest
+
+
+@contextlib.contextmanager
+def _in_words_of_python() -> Iterator[None]:
+    """Messages name the arguments of `detector` where those of recipes name flags."""
+    try:
+        yield
+    except UserError as error:
+        told = re.sub(r"(?<!\S)--(?:net\.)?([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_"), str(error))
+        raise UserError(re.sub(r"\bunknown model\b", "unknown net", told)) from error
+
+
+def _freeze(encoder: keras.Model, kind: Any) -> None:
+    if kind not in ("full", "weights", "none"):
+        raise UserError(f"freeze is {kind!r}; give 'full', 'weights' or 'none'")
+    if kind != "none":
+        freeze_part(encoder, kind)
 
 
 def _require_pixels(image_size: Any) -> None:

@@ -176,6 +176,37 @@ def test_classes_that_no_file_could_name_are_refused(names, told):
         kt.classifier(kt.encoder("small"), names)
 
 
+@pytest.mark.parametrize(
+    ("net", "settings", "told"),
+    [
+        ("small", {"image_size": 70}, "^image_size 70 is not a multiple of 16, the largest stride of small; try 64$"),
+        ("yolov3-tiny", {"width": 0}, "^width is 0"),
+        ("yolov3-tiny", {"los": "ciou"}, r"^yolov3-tiny has no setting los \(nearest: loss\); its settings are loss, "),
+        ("yolov3-tiny", {"width": "wide"}, "give settings of the right types"),
+        ("yolov3-tinny", {}, "^unknown net yolov3-tinny; .*nearest: yolov3-tiny"),
+    ],
+)
+def test_a_detectors_settings_are_told_as_arguments(net, settings, told):
+    with pytest.raises(UserError, match=told):
+        kt.detector(net, classes=("cat",), **settings)
+
+
+def test_what_to_freeze_is_one_of_three_words():
+    encoder = kt.encoder("small")
+    with pytest.raises(UserError, match=r"^freeze is 'all'; give 'full', 'weights' or 'none'$"):
+        kt.segmenter(encoder, "segnet", ("background", "cat"), freeze="all")
+    with pytest.raises(UserError, match=r"^freeze is 'all'; give 'full', 'weights' or 'none'$"):
+        kt.classifier(encoder, ("cat", "dog"), freeze="all")
+
+
+def test_one_class_cannot_be_told_from_others():
+    encoder = kt.encoder("small")
+    with pytest.raises(UserError, match=r"^a classifier needs two classes of images or more, and there is 1"):
+        kt.classifier(encoder, ("cat",))
+    with pytest.raises(UserError, match=r"^labels has 1 name, cat; give those of two classes or more"):
+        kt.segmenter(encoder, "segnet", ("cat",))
+
+
 def test_a_model_says_what_it_is_for():
     encoder = kt.encoder("small")
     model = kt.segmenter(encoder, "segnet", ("background", "cat"), image_size=SIZE)
@@ -189,9 +220,9 @@ def test_a_detector_has_the_settings_of_its_family(scenes):
     train, _ = scenes
     model = kt.detector("yolov3-tiny", train, image_size=64, width=0.25, loss="ciou")
     assert model.about.labels == CLASSES and model.about.decoder.num_classes == len(CLASSES)
-    with pytest.raises(UserError, match="the settings of this family are encoder, loss, reach, head"):
+    with pytest.raises(UserError, match=r"small has no setting width .*; its settings are encoder, loss, reach, head"):
         kt.detector("small", train, width=0.5)
-    with pytest.raises(UserError, match=r"unknown --model smal.*nearest: small"):
+    with pytest.raises(UserError, match=r"unknown net smal.*nearest: small"):
         kt.detector("smal", train)
 
 
@@ -269,7 +300,7 @@ def test_a_detector_on_a_given_encoder():
     assert model.about.labels == ("cat", "dog") and model.network.output["p3_classes"].shape[-1] == 18
     with pytest.raises(UserError, match=r"give the training images, or classes=\(name, ...\)"):
         kt.detector("retinanet", encoder=encoder)
-    with pytest.raises(UserError, match="unexpected keyword argument 'encoder'; the settings of this family are loss"):
+    with pytest.raises(UserError, match=r"^yolov3-tiny has an encoder of its own; leave out encoder, .*: .*retinanet"):
         kt.detector("yolov3-tiny", encoder=encoder, classes=("cat",))
 
 

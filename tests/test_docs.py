@@ -5,6 +5,7 @@ training, so here their settings are parsed and their names resolved.
 """
 
 import ast
+import dataclasses
 import importlib.util
 import inspect
 import itertools
@@ -78,6 +79,33 @@ def test_the_settings_of_a_recipe_are_right(command, monkeypatch):
     except UserError as error:
         # The files of the reader are not here.
         assert re.search(r"no such file", str(error)), error
+
+
+def test_the_flags_of_every_recipe_are_those_of_every_recipe():
+    """Those that a recipe lacks are named below the table."""
+    section = (ROOT / "docs/api.md").read_text(encoding="utf-8").partition("### Flags of every recipe\n")[2]
+    table = re.search(r"^\| flag .*?\n\n", section, re.DOTALL | re.MULTILINE)[0]
+    told = {flag for flag in re.findall(r"`--([a-z-]+)", table) if flag != "no-export"}
+    without = {
+        recipe: set(re.findall(r"`--([a-z-]+)`", sentence))
+        for sentence in re.search(r"^`genesis` .*?\n\n", section, re.DOTALL | re.MULTILINE)[0].split(". ")
+        for recipe in re.findall(r"`([a-z_]+)`", sentence)
+    }
+    assert len(told) > 30 and "genesis" in without
+    for recipe in pages():
+        config = importlib.import_module(f"kerastransfer.recipes.{recipe}").Config
+        fields = {field.name for field in dataclasses.fields(config)}
+        lacking = {flag for flag in told if flag.replace("-", "_") not in fields and not flag.startswith("optim")}
+        assert lacking == without.get(recipe, set()), recipe
+
+
+def test_every_public_name_is_in_the_documentation():
+    """As kt.NAME, in docs/api.md; what `kt.detector` has is not `kt.detect`."""
+    import kerastransfer as kt
+
+    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    assert len(kt.__all__) > 10
+    assert [name for name in kt.__all__ if not re.search(rf"\bkt\.{name}\b", text)] == []
 
 
 @pytest.mark.parametrize("command", OTHERS, ids=" ".join)

@@ -9,6 +9,7 @@ from kerastransfer import presets
 from kerastransfer.detectors.detector import STARTED, Detector, Purpose, Start, require_multiple
 from kerastransfer.errors import UserError
 from kerastransfer.flags import nearest, require_positive
+from kerastransfer.presets.preset import Application
 
 if TYPE_CHECKING:
     import keras
@@ -78,10 +79,14 @@ def _trained(settings):
 def opened(settings: PyramidSettings, purpose: Purpose) -> "keras.Model":
     """The encoder of the settings, computing in the current dtype policy."""
     from kerastransfer.encoders import ENCODERS
+    from kerastransfer.models.applications import application
     from kerastransfer.models.parts import freeze_norms
 
     if settings.encoder in ENCODERS:
         return ENCODERS[settings.encoder]()
+    if settings.random and isinstance(presets.PRESETS.get(settings.encoder), Application):
+        # Its weights need not be downloaded.
+        purpose = dataclasses.replace(purpose, encoder=lambda name: application(presets.PRESETS[name], weights=None))
     encoder = purpose.in_policy(settings.encoder)
     if settings.random:
         # Its layers start anew, from the seed of the run.

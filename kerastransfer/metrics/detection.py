@@ -10,13 +10,10 @@ need not be found, and one detection that matches it by IoU is ignored.
 """
 
 import copy
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-
-from kerastransfer.files import write_json
 
 # In pixels: COCOeval ignores objects whose area is outside all of its ranges, the widest of which ends at 1e10.
 IGNORED_AREA = 1e11
@@ -180,17 +177,6 @@ def coco_results(
                 result["bbox"] = boxes[index]
             results.append(result)
     return results
-
-
-def write_coco_results(
-    path: str | os.PathLike,
-    detections: Iterable[Mapping[str, Any]],
-    truth: Mapping[str, Any],
-    *,
-    iou_type: IouType = "bbox",
-) -> None:
-    """Write a results file that COCO tools read, along with the truth (`files.write_json` of `coco_truth(...)`)."""
-    write_json(path, coco_results(detections, truth, iou_type=iou_type))
 
 
 def _xywh(boxes, size):

@@ -44,6 +44,8 @@ def dilated(encoder: keras.Model, output_stride: int = 16) -> keras.Model:
     """A copy of an encoder, weights included, with no tap of a larger stride than `output_stride`: each stride beyond
     it is replaced by dilating all following layers, as `dense` does with a detector.
 
+    Squeeze and excitation takes the mean of the finer map, which is that of the coarse one but for the positions at
+    which it is sampled; everything else is exact.
     Of an encoder of stride 32, c5 then has stride 16 (Li et al. 2019, section 4.2) or, with 8, c4 and c5 have stride 8;
     at every second or fourth position they are the taps of `encoder`. The last layers cost 4 times as much at each
     stride that is removed.
@@ -71,7 +73,7 @@ def dilated(encoder: keras.Model, output_stride: int = 16) -> keras.Model:
 def receptive_radius(model: keras.Model) -> int:
     """The largest distance in pixels at which the input affects an output: half the receptive field.
 
-    Raises ValueError for deformable convolutions, which have none.
+    Raises ValueError for deformable convolutions and means of whole maps, which have none.
     """
     seen = keras.tree.flatten(_through(model, _see, _Seen(1, 0)))
     return max(one.pixels for one in seen)
@@ -153,6 +155,9 @@ class _Plan:
             return self._pool(layer, grid)
         if isinstance(layer, keras.layers.ZeroPadding2D):
             return self._padding(layer, grid)
+        if _is_gate(layer):
+            # The mean over a finer map of the same pixels stands for that over the map.
+            return _Grid(grid.stride, grid.dilation)
         pixelwise = all(len(tensor.shape) == 4 for tensor in keras.tree.flatten((layer.input, layer.output)))
         resizing = keras.layers.Conv2DTranspose, keras.layers.UpSampling2D, keras.layers.AveragePooling2D
         if not pixelwise or isinstance(layer, resizing) or type(layer).__name__ == "Pad":
@@ -250,6 +255,14 @@ class _Plan:
         return layer.name
 
 
+def _is_gate(layer):
+    """Whether a layer is one of the two with which squeeze and excitation begins: the mean of each channel over the
+    map, and its shape as a map of one position. What they give belongs to no position."""
+    if isinstance(layer, keras.layers.GlobalAveragePooling2D):
+        return True
+    return isinstance(layer, keras.layers.Reshape) and layer.target_shape[:-1] == (1, 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Seen:
     """A map: the pixels of the image between two positions, and how far a position sees. padding: what has just been
@@ -264,6 +277,8 @@ def _see(layer, read: Sequence[_Seen]) -> _Seen:
     seen = max(read, key=lambda one: one.pixels)
     if isinstance(layer, DeformableConv2D):
         raise ValueError(f"layer {layer.name!r} is deformable and may see anything; leave out tiles (--tile 0)")
+    if isinstance(layer, keras.layers.GlobalAveragePooling2D):
+        raise ValueError(f"layer {layer.name!r} takes the mean of the whole image; leave out tiles (--tile 0)")
     if isinstance(layer, CONVOLUTIONS):
         span = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
         near = span // 2 if layer.padding == "same" else seen.padding

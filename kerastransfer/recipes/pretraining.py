@@ -125,7 +125,9 @@ def once(config: Config, run: RunFolder) -> Outcome:
 
 
 def require_networks(encoder: "keras.Model", fields: Sequence[str], config: Config, data: Data) -> None:
-    """Raises UserError for an encoder that the detector, or the decoder of the segmenters, does not go on."""
+    """Raises UserError for an encoder that the detector, or the decoder of the segmenters, does not go on, and for
+    images of one class, where classifiers are wanted."""
+    from kerastransfer.models.classifier import require_classes
     from kerastransfer.models.segmenter import segmenter as network
 
     if "boxes" in fields:
@@ -136,6 +138,8 @@ def require_networks(encoder: "keras.Model", fields: Sequence[str], config: Conf
         detectors.family(config.model).build(net_on("encoder.keras", config), config.model, purpose).build()
     if "segmentation" in fields:
         network(strided(encoder, beyond(encoder, config)), config.decoder, len(data.dataset.segmentation_classes))
+    if "label" in fields:
+        require_classes(len(data.dataset.image_classes))
 
 
 def beyond(encoder: "keras.Model", config: Config) -> int:

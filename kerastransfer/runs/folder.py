@@ -208,6 +208,12 @@ class RunFolder:
                 f"--output {self.path} holds a run of another recipe ({first_line.lstrip('# ')}); "
                 "choose another --output"
             )
+        if first_line.startswith(f"{HEADER} 0.1"):
+            raise UserError(
+                f"--output {self.path} holds a run of version 0.1, which cannot be resumed, as its settings have other "
+                f"names; begin a new run in another --output, and give the old models, in {self.models}, as --encoder "
+                "or --start"
+            )
         before, now = (settings.fixed(one) for one in (settings.read(type(self.config), stored), self.config))
         differing = [name for name in now if before.get(name) != now[name]]
         if differing:

@@ -1,9 +1,11 @@
 """Published weights, by name (`presets`), and those of keras-hub as hub:NAME."""
 
+import difflib
+import re
 from typing import TYPE_CHECKING
 
 from kerastransfer import presets
-from kerastransfer.errors import UserError
+from kerastransfer.errors import UserError, one_line
 from kerastransfer.presets import download
 from kerastransfer.presets.preset import Application, File
 from kerastransfer.tasks.about import About
@@ -44,19 +46,16 @@ def encoder(name: str) -> "keras.Model":
 
 def application(name: str, preset: Application) -> "keras.Model":
     """The encoder of a classifier, with the weights that Keras downloads."""
-    import keras
-
-    from kerastransfer.models.adapter import encoder_of
+    from kerastransfer.models import applications
 
     try:
-        model = getattr(keras.applications, preset.builder)(include_top=False, input_shape=(None, None, 3))
+        return applications.application(preset)
     except Exception as error:
         # Keras raises a bare Exception if the download fails.
         raise UserError(
             f"Keras cannot download {name} ({error}); fetch the file by hand and put it in the folder models of "
             "KERAS_HOME (by default ~/.keras)"
         ) from error
-    return encoder_of(model, preset.preprocessing)
 
 
 def backbone(name: str) -> "keras.Model":
@@ -77,9 +76,16 @@ def backbone(name: str) -> "keras.Model":
         converter = keras_hub.layers.ImageConverter.from_preset(name)
     except Exception as error:
         # Keras-hub's errors, and those of the services that it downloads from, have no common class.
-        first = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        known = keras_hub.layers.ImageConverter.presets
+        if name not in known and re.fullmatch(r"\w+", name):
+            near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.0))
+            raise UserError(
+                f"keras-hub has no image backbone {name!r}; choose one of its presets (nearest: {near}), or give a "
+                "folder that holds one"
+            ) from error
+        reason = one_line(str(error)) or type(error).__name__
         raise UserError(
-            f"keras-hub cannot load an image backbone {name!r} ({first}); check its name and the network"
+            f"keras-hub cannot load an image backbone {name!r} ({reason}); check its name and the network"
         ) from error
 
     def scaled(image):

@@ -326,6 +326,17 @@ def test_an_encoder_is_taken_with_its_weights_or_without(net):
     assert not any(np.array_equal(*pair) for pair in zip(*kernels, strict=True))
 
 
+@pytest.mark.slow
+def test_random_weights_are_not_downloaded():
+    def opens(name):
+        raise AssertionError(f"the weights of {name} were asked for")
+
+    family = detectors.family("retinanet")
+    settings = family.Settings(**ENCODER | {"encoder": "mobilenet-v2"}, random=True)
+    encoder = family.build(settings, "retinanet", dataclasses.replace(purpose(64), encoder=opens)).build()
+    assert encoder.get_layer("encoder").get_layer("Conv1").kernel.shape == (3, 3, 3, 32)
+
+
 @pytest.mark.parametrize("net", ["retinanet", "fcos"])
 def test_an_encoder_without_the_strides_of_a_pyramid(net):
     from kerastransfer.encoders.yolov1 import yolov1_encoder

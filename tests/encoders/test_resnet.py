@@ -15,6 +15,7 @@ from kerastransfer.encoders.taps import strides
 from kerastransfer.errors import UserError
 from kerastransfer.layers.deformable import DeformableConv2D
 from kerastransfer.models.parts import freeze
+from kerastransfer.runs import trained
 
 NARROW = ((4, 1), (5, 2), (6, 1), (7, 1))
 TAPS = ["c1", "c2", "c3", "c4", "c5"]
@@ -118,6 +119,16 @@ def test_weights_of_keras_applications():
         copy_keras_resnet(model, encoder)
         for tap, wanted in zip(TAPS, expected, strict=True):
             np.testing.assert_allclose(encoder(image)[tap], wanted, atol=1e-4 * np.abs(wanted).max(), err_msg=tap)
+
+
+@pytest.mark.slow
+def test_an_encoder_with_copied_weights_is_a_file_that_opens(tmp_path):
+    """As docs/labelenc.md has it."""
+    encoder = ENCODERS["resnet50"](deformable=2)
+    copy_keras_resnet(keras.applications.ResNet50(weights=None, include_top=False), encoder)
+    encoder.save(tmp_path / "encoder.keras")
+    opened = trained.encoder(tmp_path / "encoder.keras")
+    np.testing.assert_array_equal(opened(IMAGE[:, :64, :96])["c5"], encoder(IMAGE[:, :64, :96])["c5"])
 
 
 @pytest.mark.slow

@@ -187,6 +187,34 @@ def test_any_encoder_of_convolutions_and_pools(name):
         np.testing.assert_allclose(got[:, ::step, ::step], want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small"])
+def test_squeeze_and_excitation_takes_the_mean_of_the_finer_map(name):
+    """The mean in front of Reshape, or kept as a map of one position. Gates that read nothing leave the map exact."""
+    builder = getattr(keras.applications, name)
+    encoder = encoder_of(builder(weights=None, include_top=False, input_shape=(None, None, 3)))
+    random = np.random.default_rng(0)
+    for weight in encoder.weights:
+        if weight.path.split("/")[-1] in ("gamma", "beta", "moving_mean", "moving_variance"):
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+    image = pixels(64, 96)
+
+    def difference():
+        expected, found = np.array(encoder(image)["c5"]), np.array(dilated(encoder, 16)(image)["c5"])
+        assert found.shape[1:3] == (4, 6)
+        return np.abs(found[:, ::2, ::2] - expected).max() / np.abs(expected).max()
+
+    assert difference() < 0.05
+    # The convolution behind the mean: "..._se_reduce" there, "..._squeeze_excite_conv" here.
+    gates = [one for one in encoder.weights if "se_reduce/kernel" in one.path or "excite_conv/kernel" in one.path]
+    assert len(gates) > 5
+    for gate in gates:
+        gate.assign(np.zeros(gate.shape))
+    assert difference() < 1e-4
+    with pytest.raises(ValueError, match="takes the mean of the whole image; leave out tiles"):
+        receptive_radius(encoder)
+
+
 def test_what_has_no_dense_form_is_named():
     image = keras.Input((None, None, 3))
     for layer, words in (

@@ -100,3 +100,13 @@ def test_data_without_classes_of_images(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         run("--data", tmp_path, "--output", tmp_path / "run")
     assert stopped.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_images_of_one_class_teach_nothing(tmp_path, capsys):
+    """The class of an image follows from its boxes here."""
+    with pytest.raises(SystemExit) as stopped:
+        run("--data", "toy:40", "--classes", "disc", "--output", tmp_path / "run")
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "a classifier needs two classes of images or more, and there is 1" in said and len(said.splitlines()) == 1
+    assert not (tmp_path / "run").exists()

@@ -134,6 +134,16 @@ def test_resume_with_other_settings_is_refused_and_names_them(tmp_path):
     assert "--precision bfloat16 (was auto)" in str(caught.value)
 
 
+def test_a_run_of_version_0_1_is_not_resumed(tmp_path):
+    """Its settings have names that are unknown now."""
+    header = "# kerastransfer 0.1.0: python -m kerastransfer.recipes.detector --config config.toml\n"
+    (tmp_path / "config.toml").write_text(f"{header}weight_decay = 0.01\n")
+    with pytest.raises(
+        UserError, match=r"a run of version 0\.1, which cannot be resumed.*another --output.*models, as"
+    ):
+        RunFolder("detector", config(tmp_path, resume=True))
+
+
 def test_a_run_of_another_recipe_is_not_resumed(tmp_path):
     finished_run(tmp_path)
     with pytest.raises(UserError, match=r"another recipe .*recipes\.detector"):

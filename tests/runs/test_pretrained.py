@@ -58,7 +58,7 @@ def test_classifiers_of_keras_applications(name, monkeypatch):
     assert callable(getattr(keras.applications, builder)) and preprocessing in PREPROCESSING
 
     def fails(**options):
-        assert options == {"include_top": False, "input_shape": (None, None, 3)}
+        assert options == {"include_top": False, "input_shape": (None, None, 3), "weights": "imagenet"}
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr(keras.applications, builder, fails)
@@ -66,6 +66,21 @@ def test_classifiers_of_keras_applications(name, monkeypatch):
         kt.encoder(name)
     monkeypatch.setattr(keras.applications, builder, lambda **_: tiny)
     assert set(kt.encoder(name).output) == {"c1", "c2", "c3", "c4", "c5"}
+
+
+@pytest.mark.slow
+def test_a_download_that_fails_is_told_in_one_line(monkeypatch, capsys):
+    """Keras announces it, and warns that the encoder takes images of any size."""
+
+    def fails(*_, **__):
+        sys.stdout.write("Downloading data from https://somewhere\n")
+        sys.stdout.write("1/2 of a file")
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(sys.modules[keras.applications.MobileNetV2.__module__].file_utils, "get_file", fails)
+    with pytest.raises(UserError, match="cannot download mobilenet-v2"):
+        pretrained.encoder("mobilenet-v2")
+    assert capsys.readouterr().out == "1/2 of a file"
 
 
 def test_a_classifier_is_not_a_detector():
@@ -107,8 +122,16 @@ def test_a_backbone_of_keras_hub(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype("float32")
     scaled = pixels * np.float32([0.01, 0.02, 0.03]) + np.float32([-1, 0, 1])
     np.testing.assert_allclose(found(pixels)["c5"], backbone(scaled), rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match="keras-hub cannot load an image backbone 'missing_net'"):
-        kt.encoder("hub:missing_net")
+
+
+@pytest.mark.slow
+def test_an_unknown_backbone_of_keras_hub():
+    """The nearest are named; what keras-hub says of others is told as a whole."""
+    near = r"no image backbone 'resnet_18_imagenett'; .*\(nearest: resnet_18_imagenet, .*\), or give a folder"
+    with pytest.raises(UserError, match=near):
+        kt.encoder("hub:resnet_18_imagenett")
+    with pytest.raises(UserError, match=r"cannot load an image backbone './nowhere' \(.*'./nowhere'\); check its name"):
+        kt.encoder("hub:./nowhere")
 
 
 def test_without_keras_hub(monkeypatch):

@@ -17,6 +17,7 @@ def test_every_task_is_a_whole_module(name):
     assert task.TOLERANCES.keys() == {"float32", "float16", "int8"}
     assert task.OUTPUTS and all(isinstance(text, str) for text in (task.FIELD, task.MAIN, task.KEPT))
     assert task.EACH is None or isinstance(task.EACH, str)
+    assert isinstance(task.DECODED, bool)
 
 
 def test_the_tasks_need_neither_keras_nor_tensorflow():
