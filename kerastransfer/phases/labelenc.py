@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from kerastransfer import detectors
 from kerastransfer.detectors.detector import Detector
 from kerastransfer.errors import UserError
+from kerastransfer.flags import some
 from kerastransfer.phases import detector as detector_phase
 from kerastransfer.phases.detector import DetectorConfig
 from kerastransfer.runs import fitting, outcome, trained
@@ -138,9 +139,7 @@ def step2(
         network, parts = opened(source, detector, data.dataset.classes)
         report = {"source": str(source)}
         if initialise:
-            for part, theirs in parts.items():
-                report[part] = transfer.load(detector.get_layer(part), theirs)
-            report["decoder"] = _begun_with(detector.get_layer("decoder"), network.get_layer("label_decoder"))
+            report |= _copied(detector, parts, network.get_layer("label_decoder"))
         if not supervise:
             epochs, graph = config.detector_epochs, built.trained(detector)
             _fit(graph, built.terms, built.weights, name, epochs, built, detector, config, run, data, reads=False)
@@ -163,25 +162,83 @@ def step2(
 
 
 def distilled(
-    name: str, teacher: str | Path, config: LabelEncConfig, run: RunFolder, data: Data, result: outcome.Outcome
+    name: str,
+    teacher: str | Path,
+    config: LabelEncConfig,
+    run: RunFolder,
+    data: Data,
+    result: outcome.Outcome,
+    *,
+    initialise: bool = False,
 ) -> None:
     """Train models/NAME.keras, a detector that is supervised by the features of a trained detector in place of those of
-    a label encoder (knowledge distillation; section 4.3, table 6); and score it."""
+    a label encoder (knowledge distillation; section 4.3, table 6); and score it.
+
+    initialise: begin with the teacher's head and decoder.
+    """
     from kerastransfer.models import labelenc
 
     def work(built: Detector, detector: "keras.Model") -> dict:
+        theirs = taught_by(teacher, detector, config, data.dataset.classes, initialise=initialise)
+        report = {"source": str(teacher)}
+        if initialise:
+            report |= _copied(detector, labelenc.heads(theirs), theirs.get_layer("decoder"))
         reading = built.reading(detector) if built.reading else None
-        graph = labelenc.distiller(detector, trained.stored(teacher)[0], reading=reading, fields=built.fields)
+        graph = labelenc.distiller(detector, theirs, reading=reading, fields=built.fields)
         terms = labelenc.labelenc_terms(built.terms, reconstruct=False)
         off = _switched_off(config, data)
         weights = {**built.weights, "distance": off.weight}
         epochs = config.detector_epochs
         _fit(graph, terms, weights, name, epochs, built, detector, config, run, data, reads=False)
-        return {"source": str(teacher)}
+        return report
 
     report = _phase(name, work, config, run, data, file=name)
     run.write_transfer(name, report)
     _score(name, config, data, result)
+
+
+def require_teacher(
+    teacher: str, config: LabelEncConfig, run: RunFolder, data: Data, *, initialise: bool = False
+) -> None:
+    """Raises UserError, before anything is trained, unless `distilled` can use this teacher."""
+
+    def work(built: Detector, detector: "keras.Model") -> dict:
+        taught_by(teacher, detector, config, data.dataset.classes, initialise=initialise)
+        return {}
+
+    _phase("teacher", work, config, run, data, file=None)
+
+
+def taught_by(
+    teacher: str | Path,
+    detector: "keras.Model",
+    config: LabelEncConfig,
+    classes: tuple[str, ...],
+    *,
+    initialise: bool = False,
+) -> "keras.Model":
+    """The network of a trained detector, which is to teach another. Raises UserError if its maps do not fit, or with
+    `initialise` its head or classes."""
+    from kerastransfer.models import labelenc
+    from kerastransfer.training import transfer
+
+    source = f"--teacher {teacher}"
+    network, about = trained.detector(teacher) if trained.is_name(teacher) else trained.stored(teacher)
+    labelenc.require_teacher(detector, network, source)
+    sides = network.get_layer("encoder").input.shape[1:3]
+    if None not in sides and sides != (config.image_size, config.image_size):
+        raise UserError(f"{source} takes images of {sides[0]} x {sides[1]} pixels only; give --image-size {sides[0]}")
+    if not initialise:
+        return network
+    remedy = "leave out --initialise-from-teacher"
+    if about.labels != classes:
+        raise UserError(f"{source} knows {some(about.labels)}, but the data has {some(classes)}; {remedy}")
+    ours, theirs = labelenc.heads(detector), labelenc.heads(network)
+    if ours.keys() != theirs.keys() or not all(transfer.same_architecture(ours[part], theirs[part]) for part in ours):
+        raise UserError(
+            f"{source} has another head than the detector; give the same --model and --net.towers, or {remedy}"
+        )
+    return network
 
 
 def opened(
@@ -190,7 +247,7 @@ def opened(
     """The label network, and by their names the detector's heads, in a file of step 1. Raises UserError if they do not
     fit the detector."""
     from kerastransfer.export.loading import load_keras
-    from kerastransfer.models.labelenc import channels_read, heads
+    from kerastransfer.models.labelenc import channels_read, heads, told
     from kerastransfer.models.parts import thaw
 
     model = load_keras(source)
@@ -213,24 +270,28 @@ def opened(
     ours, theirs = channels_read(detector), channels_read(model)
     if ours != theirs:
         raise UserError(
-            f"{source} is for a head that reads {_told(theirs)}, but the detector's reads {_told(ours)}; train step 1 "
+            f"{source} is for a head that reads {told(theirs)}, but the detector's reads {told(ours)}; train step 1 "
             "with the same --model and --net.channels"
         )
     return network, parts
 
 
-def _told(channels):
-    return ", ".join(f"{name} of {count} channels" for name, count in channels.items())
-
-
-def _begun_with(decoder, label_decoder):
-    """Give a decoder the weights of the label encoder's, but for layers of another shape, such as those that read an
-    encoder of another width."""
+def _copied(detector, heads, decoder):
+    """Begin with the heads {name: part} and the decoder of step 1, or of a teacher; returns what happened to each."""
     from kerastransfer.training import transfer
 
-    theirs, ours = transfer.weights(label_decoder), transfer.weights(decoder)
+    report = {part: transfer.load(detector.get_layer(part), theirs) for part, theirs in heads.items()}
+    return report | {"decoder": _begun_with(detector.get_layer("decoder"), decoder)}
+
+
+def _begun_with(decoder, other):
+    """Give a decoder the weights of another, but for layers of another shape, such as those that read an encoder of
+    another width."""
+    from kerastransfer.training import transfer
+
+    theirs, ours = transfer.weights(other), transfer.weights(decoder)
     if theirs.keys() != ours.keys():
-        raise UserError("the decoder of step 1 has other layers than that of this detector; give the same --model")
+        raise UserError(f"the decoder of {other.name!r} has other layers than this detector's; give the same --model")
     fresh = sorted({name.split("/")[0] for name in ours if ours[name].shape != theirs[name].shape})
     values = {name: value for name, value in theirs.items() if name.split("/")[0] not in fresh}
     return transfer.load(decoder, values, fresh=fresh)

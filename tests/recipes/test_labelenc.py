@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 
 from kerastransfer.codecs.retinanet import retinanet_codec
+from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.encoders.yolov1 import yolov1_encoder
 from kerastransfer.errors import UserError
 from kerastransfer.export import loading
 from kerastransfer.models import labelenc as models
 from kerastransfer.models.faster_rcnn import faster_rcnn, faster_rcnn_codec
 from kerastransfer.models.retinanet import LEVELS, retinanet
+from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.phases import labelenc as phase
 from kerastransfer.recipes import labelenc, labelenc_step1, labelenc_step2
 from kerastransfer.runs import command_line, trained
 from kerastransfer.runs.outcome import Outcome, Result
+from kerastransfer.tasks.about import About
 
 NET = ["--model", "yolov3-tiny", "--net.width", "0.125", "--image-size", "64", "--batch-size", "8", "--data", "toy:20"]
 NET += ["--no-export", "--quiet", "--detector-epochs", "1", "--step1-epochs", "1", "--mosaic", "0"]
@@ -85,9 +88,78 @@ def test_step_1_alone(tmp_path):
     assert {"label_network", "head"} <= {layer.name for layer in model.layers}
 
 
-def narrow(channels=8):
-    encoder = yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
-    return retinanet(encoder, retinanet_codec(2, LEVELS), channels=channels, towers=1)
+@pytest.mark.slow
+def test_a_teacher_of_another_run(both, tmp_path):
+    """Distillation needs no other method then, and may begin with the teacher's head and decoder."""
+    teacher = both / "models/1x.keras"
+    flags = ["--methods", "distillation", "--teacher", teacher, "--initialise-from-teacher"]
+    output = run(labelenc, tmp_path / "run", *flags)
+    assert set(json.loads((output / "metrics.json").read_text())["results"]) == {"distillation"}
+    report = json.loads((output / "transfer_report.json").read_text())["distillation"]
+    assert report["source"] == str(teacher) and report["head"]["copied"] and report["decoder"]["copied"]
+    assert report["head"]["fresh"] == [] == report["decoder"]["fresh"]
+
+
+def narrow(channels=8, towers=1, filters=(4, 5, 6, 7, 8)):
+    encoder = yolov1_encoder(tuple(((one, 3, 2),) for one in filters))
+    return retinanet(encoder, retinanet_codec(2, LEVELS), channels=channels, towers=towers)
+
+
+def kept(detector, path, labels=("a", "b")):
+    trained.write(detector, path, About("detection", labels, (64, 64), decoder=retinanet_codec(len(labels), LEVELS)))
+    return path
+
+
+def test_a_teacher_with_a_larger_encoder(tmp_path):
+    """Its head is taken as it is, and so is its decoder, but for the layers that read the encoder."""
+    path = kept(narrow(filters=(8, 10, 12, 14, 16)), tmp_path / "large.keras")
+    detector = narrow()
+    teacher = phase.taught_by(path, detector, labelenc.Config(), ("a", "b"), initialise=True)
+    assert models.distiller(detector, teacher).output.keys() >= {"feature_p3", "code_p3", "p3_classes"}
+    report = phase._copied(detector, models.heads(teacher), teacher.get_layer("decoder"))
+    assert report["head"]["fresh"] == []
+    assert {name.split("/")[0] for name in report["decoder"]["fresh"]} == {"lateral_3", "lateral_4", "lateral_5", "p6"}
+    assert {name.split("/")[0] for name in report["decoder"]["copied"]} == {"p3", "p4", "p5", "p7"}
+    for part in ("head", "decoder"):
+        theirs = {weight.path: np.asarray(weight) for weight in teacher.get_layer(part).weights}
+        copied = set(report[part]["copied"])
+        for weight in detector.get_layer(part).weights:
+            if weight.path.removeprefix(f"{part}/") in copied:
+                np.testing.assert_array_equal(np.asarray(weight), theirs[weight.path])
+
+
+@pytest.mark.slow
+def test_a_teacher_that_does_not_fit(tmp_path):
+    config = labelenc.Config()
+
+    def taught_by(detector, teacher=None, classes=("a", "b"), **options):
+        path = tmp_path / "teacher.keras"
+        if teacher is not None:
+            kept(teacher, path)
+        return phase.taught_by(path, detector, config, classes, **options)
+
+    with pytest.raises(UserError, match=r"the head of --teacher .*teacher\.keras reads p3 of 12 channels, .* but the"):
+        taught_by(narrow(), narrow(12))
+    taught_by(narrow(), narrow(towers=2), ("other", "classes"))
+    with pytest.raises(
+        UserError, match=r"teacher\.keras has another head than the detector; give the same --model and"
+    ):
+        taught_by(narrow(), initialise=True)
+    with pytest.raises(UserError, match="knows a, b, but the data has other, classes; leave out --initialise-from"):
+        taught_by(narrow(towers=2), classes=("other", "classes"), initialise=True)
+
+
+def test_a_teacher_of_other_strides_or_none():
+    grids = []
+    for last in ((4, 3, 2), (4, 3)):
+        encoder = yolov1_encoder((*(((4, 3, 2),),) * 4, (last,)))
+        grids.append(yolov1(encoder, YoloV1Codec(2, 1)))
+    with pytest.raises(
+        UserError, match=r"the maps of the teacher have the strides 16 \(c5\), the detector's 32 \(c5\)"
+    ):
+        models.require_teacher(*grids)
+    with pytest.raises(UserError, match="the teacher is no detector with an encoder, a decoder and a head"):
+        models.require_teacher(grids[0], grids[0].get_layer("encoder"))
 
 
 def two_stages():
@@ -127,6 +199,13 @@ BAD = {
     "no such file": (labelenc_step2, ["--labelenc", "nowhere.keras"], "--labelenc nowhere.keras: no such file"),
     "nothing left": (labelenc_step2, ["--no-supervise", "--no-initialise"], "leave nothing of the label encoder"),
     "no teacher": (labelenc, ["--methods", "distillation"], "--methods distillation needs a teacher; add 1x"),
+    "no teacher's file": (
+        labelenc,
+        ["--methods", "distillation", "--teacher", "nowhere.keras"],
+        "--teacher nowhere.keras: no such file",
+    ),
+    "an idle teacher": (labelenc, ["--teacher", "yolov3-tiny"], "--teacher is for distillation only; add it to"),
+    "no distillation": (labelenc, ["--initialise-from-teacher"], "--initialise-from-teacher is for distillation only"),
     "no distance": (labelenc, ["--distance-weight", "-1"], "--distance-weight is -1.0; it must be at least 0"),
     "negative epochs": (labelenc_step1, ["--step1-epochs", "-1"], "--step1-epochs is -1; it must be at least 0"),
 }
