@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerastransfer import files
 from kerastransfer.codecs.retinanet import retinanet_codec
 from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.encoders.yolov1 import yolov1_encoder
@@ -17,7 +18,7 @@ from kerastransfer.models.retinanet import LEVELS, retinanet
 from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.phases import labelenc as phase
 from kerastransfer.recipes import labelenc, labelenc_step1, labelenc_step2
-from kerastransfer.runs import command_line, trained
+from kerastransfer.runs import command_line, settings, trained
 from kerastransfer.runs.outcome import Outcome, Result
 from kerastransfer.tasks.about import About
 
@@ -86,6 +87,8 @@ def test_step_1_alone(tmp_path):
     assert set(json.loads((output / "metrics.json").read_text())["results"]) == {"labelenc_detector"}
     model = keras.saving.load_model(output / "models/labelenc.keras")
     assert {"label_network", "head"} <= {layer.name for layer in model.layers}
+    made_for = json.loads((output / "models/labelenc.json").read_text())
+    assert made_for["model"] == "yolov3-tiny" and made_for["net"]["width"] == 0.125 and made_for["labels"]
 
 
 @pytest.mark.slow
@@ -116,7 +119,7 @@ def test_a_teacher_with_a_larger_encoder(tmp_path):
     detector = narrow()
     teacher = phase.taught_by(path, detector, labelenc.Config(), ("a", "b"), initialise=True)
     assert models.distiller(detector, teacher).output.keys() >= {"feature_p3", "code_p3", "p3_classes"}
-    report = phase._copied(detector, models.heads(teacher), teacher.get_layer("decoder"))
+    report = phase._copied(path, detector, models.heads(teacher), teacher.get_layer("decoder"))
     assert report["head"]["fresh"] == []
     assert {name.split("/")[0] for name in report["decoder"]["fresh"]} == {"lateral_3", "lateral_4", "lateral_5", "p6"}
     assert {name.split("/")[0] for name in report["decoder"]["copied"]} == {"p3", "p4", "p5", "p7"}
@@ -141,9 +144,7 @@ def test_a_teacher_that_does_not_fit(tmp_path):
     with pytest.raises(UserError, match=r"the head of --teacher .*teacher\.keras reads p3 of 12 channels, .* but the"):
         taught_by(narrow(), narrow(12))
     taught_by(narrow(), narrow(towers=2), ("other", "classes"))
-    with pytest.raises(
-        UserError, match=r"teacher\.keras has another head than the detector; give the same --model and"
-    ):
+    with pytest.raises(UserError, match=r"teacher\.keras has another head than the detector; give its --model and"):
         taught_by(narrow(), initialise=True)
     with pytest.raises(UserError, match="knows a, b, but the data has other, classes; leave out --initialise-from"):
         taught_by(narrow(towers=2), classes=("other", "classes"), initialise=True)
@@ -193,6 +194,41 @@ def test_a_file_of_step_1_that_does_not_fit(tmp_path):
     loading.write_keras(detector.get_layer("encoder"), tmp_path / "other.keras")
     with pytest.raises(UserError, match=r"holds no label encoder; give RUN/models/labelenc\.keras"):
         phase.opened(tmp_path / "other.keras", detector, ("a", "b"))
+
+
+def test_a_file_of_step_1_for_other_classes(tmp_path):
+    """Their number is not enough. Files of older versions do not say which they are for."""
+    detector = narrow()
+    path = tmp_path / "labelenc.keras"
+    loading.write_keras(models.with_heads(models.label_network(detector, 2), detector), path)
+    phase.opened(path, detector, ("x", "y"))
+    files.write_json(path.with_suffix(".json"), phase._made_for(labelenc.Config(), ("a", "b")))
+    phase.opened(path, detector, ("a", "b"))
+    for classes in (("x", "y"), ("b", "a")):
+        with pytest.raises(UserError, match=r"keras was trained for the classes a, b, but the data has .*; train step"):
+            phase.opened(path, detector, classes)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--model", "retinanet", "--net.towers", "1", "--net.encoder", "resnet18"],
+            r", by --net\.towers 1 \(here 2\); give the same --model",
+        ),
+        (["--net.towers", "2", "--model", "fcos"], r", by --model fcos \(here retinanet\); give the same"),
+        (None, r"than this detector's; give the same --model and settings of the head, such as --net\.towers"),
+    ],
+)
+def test_a_file_of_step_1_with_another_head(flags, told, tmp_path):
+    path, detector = tmp_path / "labelenc.keras", narrow(towers=2)
+    if flags:
+        step1 = settings.parse(labelenc.Config, flags)
+        files.write_json(path.with_suffix(".json"), phase._made_for(step1, ("a", "b")))
+    config = settings.parse(labelenc.Config, ["--model", "retinanet", "--net.towers", "2"])
+    phase._require_heads(path, detector, models.heads(narrow(towers=2)), config)
+    with pytest.raises(UserError, match=rf"labelenc\.keras was trained with another head.*{told}"):
+        phase._require_heads(path, detector, models.heads(narrow(towers=1)), config)
 
 
 BAD = {
