@@ -95,14 +95,20 @@ def once(config: Config, run: RunFolder) -> Outcome:
             labelenc.step2(name, run.models / f"{source}.keras", *common, **LEFT[name])
     if "distillation" in config.methods:
         labelenc.distilled("distillation", config.teacher or run.models / "1x.keras", *common, **from_teacher)
-    for name in (*LEFT, "distillation"):
-        for other in ("1x", "2x"):
-            result.compare(name, other)
+    compare(result)
     if {"1x", "labelenc"} <= set(config.methods) and run.leads:
         detectors = {name: run.models / f"{name}.keras" for name in ("1x", "labelenc")}
         result.figures.append(labelenc_features.figure(detectors, run.models / "label_encoder.keras", config, data))
     result.export("labelenc" if "labelenc" in config.methods else config.methods[0], *labelenc.split(config, data))
     return result
+
+
+def compare(result: Outcome) -> None:
+    """Have the report compare each method with detectors that were trained without a label encoder."""
+    # The detector that learnt beside the label encoder is step 1 alone.
+    for name in (*LEFT, "distillation", "label_encoder_detector"):
+        for other in ("1x", "2x"):
+            result.compare(name, other)
 
 
 def came_of_it(each: Sequence[Outcome]) -> Section:

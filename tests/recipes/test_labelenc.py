@@ -1,5 +1,6 @@
 """LabelEnc from data to report, on small drawn scenes, and files of step 1 that do not fit."""
 
+import collections
 import json
 
 import keras
@@ -34,19 +35,26 @@ def run(page, output, *flags):
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """A run of both steps with baselines."""
-    methods = ["--methods", "1x", "labelenc", "distillation"]
+    methods = ["--methods", "1x", "2x", "labelenc", "reconstruction", "initialisation", "distillation"]
     return run(labelenc, tmp_path_factory.mktemp("labelenc") / "run", *methods)
 
 
 @pytest.mark.slow
 def test_methods_are_scored_and_reported(both):
     results = json.loads((both / "metrics.json").read_text())["results"]
-    assert set(results) == {"1x", "label_encoder_detector", "labelenc", "distillation"}
+    methods = {"labelenc", "reconstruction", "initialisation", "distillation", "label_encoder_detector"}
+    assert set(results) == {"1x", "2x"} | methods
     page = (both / "report.html").read_text()
     assert "What came of it" in page and "labelenc minus 1x" in page and "several (--seeds 0 1 2)" in page
     assert (both / "figures/features.png").exists()
     history = (both / "history.csv").read_text()
     assert "codes_coordinates" in history and "distance" in history
+    epochs = collections.Counter(row.partition(",")[0] for row in history.splitlines()[1:])
+    assert epochs["1x"] == 1 and epochs["2x"] == 2
+    # The reconstructor trains without images, so no detector of its own is kept.
+    assert (both / "models/reconstructor.keras").exists() and not (
+        both / "models/reconstructor_detector.keras"
+    ).exists()
 
 
 @pytest.mark.slow
@@ -56,6 +64,9 @@ def test_what_step_2_took_from_step_1(both):
     assert report["label_network"]["moved"] == [] and len(report["label_network"]["frozen"]) > 20
     assert len(report["head"]["copied"]) >= 4 and report["head"]["fresh"] == [] == report["decoder"]["fresh"]
     assert report["decoder"]["copied"]
+    others = json.loads((both / "transfer_report.json").read_text())
+    assert others["reconstruction"]["source"] == str(both / "models/reconstructor.keras")
+    assert others["initialisation"]["head"]["copied"] and "label_network" not in others["initialisation"]
 
 
 @pytest.mark.slow
@@ -245,6 +256,14 @@ BAD = {
     "no distance": (labelenc, ["--distance-weight", "-1"], "--distance-weight is -1.0; it must be at least 0"),
     "negative epochs": (labelenc_step1, ["--step1-epochs", "-1"], "--step1-epochs is -1; it must be at least 0"),
 }
+
+
+def test_all_methods_are_compared_with_detectors_without():
+    """The detector of step 1 alone among them."""
+    names = ["labelenc", "distillation", "label_encoder_detector"]
+    result = Outcome(None, None, None, models={name: Result({"AP": 0.5}, "AP50") for name in ("1x", "2x", *names)})
+    labelenc.compare(result)
+    assert result.pairs == [(name, other) for name in names for other in ("1x", "2x")]
 
 
 def test_the_weight_of_the_distance_follows_the_detector():
