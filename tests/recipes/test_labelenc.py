@@ -15,6 +15,7 @@ from kerastransfer.errors import UserError
 from kerastransfer.export import loading
 from kerastransfer.models import labelenc as models
 from kerastransfer.models.faster_rcnn import faster_rcnn, faster_rcnn_codec
+from kerastransfer.models.parts import freeze
 from kerastransfer.models.retinanet import LEVELS, retinanet
 from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.phases import labelenc as phase
@@ -22,6 +23,7 @@ from kerastransfer.recipes import labelenc, labelenc_step1, labelenc_step2
 from kerastransfer.runs import command_line, settings, trained
 from kerastransfer.runs.outcome import Outcome, Result
 from kerastransfer.tasks.about import About
+from kerastransfer.training import transfer
 
 NET = ["--model", "yolov3-tiny", "--net.width", "0.125", "--image-size", "64", "--batch-size", "8", "--data", "toy:20"]
 NET += ["--no-export", "--quiet", "--detector-epochs", "1", "--step1-epochs", "1", "--mosaic", "0"]
@@ -73,7 +75,6 @@ def test_what_step_2_took_from_step_1(both):
 def test_nothing_of_the_label_encoder_is_left(both):
     """The exported file has the operators and the size of that of a detector trained without."""
     from kerastransfer.export import graph, tflite
-    from kerastransfer.training import transfer
 
     models = [trained.exported(both / f"models/{name}.keras")[0] for name in ("1x", "labelenc")]
     assert transfer.same_architecture(*models)
@@ -124,6 +125,17 @@ def kept(detector, path, labels=("a", "b")):
     return path
 
 
+def require_begun_with(detector, report, head, decoder):
+    """The detector has this head, and this decoder but for the layers that read its encoder, of another width."""
+    assert report["head"]["fresh"] == []
+    assert {name.split("/")[0] for name in report["decoder"]["fresh"]} == {"lateral_3", "lateral_4", "lateral_5", "p6"}
+    assert {name.split("/")[0] for name in report["decoder"]["copied"]} == {"p3", "p4", "p5", "p7"}
+    for part, other in (("head", head), ("decoder", decoder)):
+        ours, theirs = transfer.weights(detector.get_layer(part)), transfer.weights(other)
+        for name in report[part]["copied"]:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+
+
 def test_a_teacher_with_a_larger_encoder(tmp_path):
     """Its head is taken as it is, and so is its decoder, but for the layers that read the encoder."""
     path = kept(narrow(filters=(8, 10, 12, 14, 16)), tmp_path / "large.keras")
@@ -131,15 +143,7 @@ def test_a_teacher_with_a_larger_encoder(tmp_path):
     teacher = phase.taught_by(path, detector, labelenc.Config(), ("a", "b"), initialise=True)
     assert models.distiller(detector, teacher).output.keys() >= {"feature_p3", "code_p3", "p3_classes"}
     report = phase._copied(path, detector, models.heads(teacher), teacher.get_layer("decoder"))
-    assert report["head"]["fresh"] == []
-    assert {name.split("/")[0] for name in report["decoder"]["fresh"]} == {"lateral_3", "lateral_4", "lateral_5", "p6"}
-    assert {name.split("/")[0] for name in report["decoder"]["copied"]} == {"p3", "p4", "p5", "p7"}
-    for part in ("head", "decoder"):
-        theirs = {weight.path: np.asarray(weight) for weight in teacher.get_layer(part).weights}
-        copied = set(report[part]["copied"])
-        for weight in detector.get_layer(part).weights:
-            if weight.path.removeprefix(f"{part}/") in copied:
-                np.testing.assert_array_equal(np.asarray(weight), theirs[weight.path])
+    require_begun_with(detector, report, teacher.get_layer("head"), teacher.get_layer("decoder"))
 
 
 @pytest.mark.slow
@@ -190,6 +194,24 @@ def test_a_file_of_step_1_is_opened_as_it_was_written(build, names, tmp_path):
     for found, kept in ((opened, network), *((heads[name], detector.get_layer(name)) for name in names)):
         for value, expected in zip(found.get_weights(), kept.get_weights(), strict=True):
             np.testing.assert_array_equal(value, expected)
+
+
+def test_a_label_encoder_serves_another_encoder(tmp_path):
+    """Of another width: its codes have the channels of the pyramid, whatever the encoder that it was trained beside."""
+    first = narrow()
+    path = tmp_path / "labelenc.keras"
+    loading.write_keras(models.with_heads(models.label_network(first, 2), first), path)
+    detector = narrow(filters=(5, 7, 9, 10, 12))
+    network, heads = phase.opened(path, detector, ("a", "b"))
+    report = phase._copied(path, detector, heads, network.get_layer("label_decoder"))
+    require_begun_with(detector, report, first.get_layer("head"), network.get_layer("label_decoder"))
+    freeze(network)
+    graph = models.trainer(detector, network, reconstruct=False)
+    boxes, labels = np.float32([[[0.1, 0.2, 0.6, 0.8]]]), np.int32([[1]])
+    found = graph({"image": np.ones((1, 64, 64, 3), "float32"), "boxes": boxes, "labels": labels})
+    for level, _ in LEVELS:
+        assert found[f"feature_{level}"].shape == found[f"code_{level}"].shape
+        assert np.isfinite(np.asarray(found[f"code_{level}"])).all()
 
 
 def test_a_file_of_step_1_that_does_not_fit(tmp_path):
