@@ -55,7 +55,10 @@ def sizes(settings: Settings) -> dict:
 def refuse_start(net: str, purpose: Purpose) -> None:
     """Raises UserError if the purpose has a detector to start from."""
     if purpose.start is not None:
-        raise UserError(f"--model {net} cannot start from another detector; give its encoder as --net.encoder")
+        source = purpose.start.source
+        raise UserError(
+            f"--model {net} cannot start from another detector; of {source} its encoder may fit: --net.encoder {source}"
+        )
 
 
 def any_size(settings: Settings) -> bool:

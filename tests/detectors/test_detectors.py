@@ -185,8 +185,11 @@ def test_which_networks_take_several_sizes(head, any_size):
     assert yolov3.any_size(yolov3.Settings())
 
 
+YOLO = "RUN/models/yolo.keras"
+
+
 def start(network, codec, labels, size=64):
-    return Start("RUN/models/yolo.keras", lambda: network, codec, labels, (size, size))
+    return Start(YOLO, lambda: network, codec, labels, (size, size))
 
 
 @pytest.mark.parametrize(
@@ -222,15 +225,36 @@ def test_a_cell_learns_no_farther_than_the_detector_it_starts_from_can_point():
 @pytest.mark.parametrize(
     ("net", "other", "settings", "size", "words"),
     [
-        ("yolov3-tiny", "small", {}, 64, "yolo.keras is not a YOLOv3 detector; choose another --model, such as small"),
-        ("small", "yolov3-tiny", {}, 64, "is not a YOLOv1 detector; choose another --model, such as yolov3-tiny"),
+        (
+            "yolov3-tiny",
+            "small",
+            {},
+            64,
+            f"{YOLO} is of the family YOLOv1, not YOLOv3: nothing of it fits; to",
+        ),
+        (
+            "small",
+            "yolov3-tiny",
+            {},
+            64,
+            f"{YOLO} is of the family YOLOv3, not YOLOv1: its decoder and head",
+        ),
+        ("retinanet", "yolov3-tiny", {}, 64, f"but its encoder may (--net.encoder {YOLO}); to go on from all of it"),
+        ("retinanet", "yolov3-tiny", {}, 64, "choose its family (--model yolov3-tiny)"),
+        (
+            "fcos",
+            "faster_rcnn",
+            {},
+            64,
+            "Faster R-CNN, not FCOS: its decoder and head do not fit, but its encoder",
+        ),
         ("yolov3-tiny", "yolov3-tiny", {"width": 0.5}, 64, "--net.width does not apply to --start RUN/models/yolo"),
         ("yolov3-tiny", "yolov3-tiny", {"anchors": (9.0, 9.0)}, 64, "--net.anchors does not apply to --start"),
         ("small", "small", {"head": "paper_fc"}, 64, "--net.head does not apply to --start RUN/models/yolo.keras"),
         ("small", "small", {"boxes_per_cell": 2}, 64, "--net.boxes-per-cell does not apply to --start"),
         ("yolov3-tiny", "yolov3-tiny", {}, 80, "--image-size 80 is not a multiple of 32"),
-        ("retinanet", "fcos", {}, 64, "yolo.keras holds another detector than RetinaNet; choose the --model that"),
-        ("fcos", "retinanet", {}, 64, "yolo.keras holds another detector than FCOS"),
+        ("retinanet", "fcos", {}, 64, f"{YOLO} is of the family FCOS, not RetinaNet: its decoder"),
+        ("fcos", "retinanet", {}, 64, f"{YOLO} is of the family RetinaNet, not FCOS: its decoder"),
         ("retinanet", "retinanet", {"channels": 64}, 64, "--net.channels does not apply to --start"),
         ("retinanet", "retinanet", {"anchor_size": 2.0}, 64, "--net.anchor-size does not apply to --start"),
         ("fcos", "fcos", {"version": "basic"}, 64, "--net.version does not apply to --start"),
@@ -340,5 +364,5 @@ def test_two_stages_learn_a_batch(net):
 @pytest.mark.parametrize("net", ["faster_rcnn", "mask_rcnn"])
 def test_two_stages_cannot_start_from_another_detector(net):
     begun = purpose(64, start=start(None, None, scenes().classes))
-    with pytest.raises(UserError, match=f"--model {net} cannot start from another detector; give its encoder as"):
+    with pytest.raises(UserError, match=f"--model {net} cannot start from another detector; of {YOLO} its encoder may"):
         detectors.family(net).build(detectors.family(net).Settings(**ENCODER), net, begun)
