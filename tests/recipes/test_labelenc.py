@@ -229,6 +229,7 @@ def test_a_file_of_step_1_that_does_not_fit(tmp_path):
         phase.opened(tmp_path / "other.keras", detector, ("a", "b"))
 
 
+@pytest.mark.slow
 def test_a_file_of_step_1_for_other_classes(tmp_path):
     """Their number is not enough. Files of older versions do not say which they are for."""
     detector = narrow()
