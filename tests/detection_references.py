@@ -1,5 +1,5 @@
-"""What torchvision gives for inputs that are drawn from a seed: its matcher, box coder, anchors, losses, targets of
-FCOS, feature pyramid and heads.
+"""What torchvision gives for inputs that are drawn from a seed: its matcher, box coder, anchors, losses, RoIAlign,
+targets of FCOS, feature pyramid and heads.
 
 The `_inputs` can be had anywhere; what torchvision makes of them only in a process of its own (`torch_reference`).
 """
@@ -105,6 +105,29 @@ def giou(a, b):
     from torchvision.ops import generalized_box_iou_loss
 
     return {"giou": 1 - generalized_box_iou_loss(torch.tensor(a[:, SWAPPED]), torch.tensor(b[:, SWAPPED]))}
+
+
+def roi_align_inputs():
+    """A map (1, h, w, D) and boxes (N, 4) in its pixels: inside, and partly or wholly outside."""
+    random = np.random.default_rng(11)
+    features = random.normal(size=(1, 9, 12, 3)).astype("float32")
+    return {"features": features, "boxes": random_boxes(random, 60, room=14, smallest=0.3, largest=12) - 3}
+
+
+def roi_align(features, boxes):
+    """{"aligned 2": (N, 4, 4, D), ...}: aligned or not, and the number of samples along each axis of a bin, where 0 is
+    as many as it has pixels."""
+    import torch
+    from torchvision.ops import roi_align
+
+    maps, boxes = torch.tensor(features).permute(0, 3, 1, 2), torch.tensor(boxes[:, SWAPPED])
+    return {
+        f"{'aligned' if aligned else 'older'} {ratio}": roi_align(
+            maps, [boxes], 4, sampling_ratio=ratio or -1, aligned=aligned
+        ).permute(0, 2, 3, 1)
+        for aligned in (True, False)
+        for ratio in (0, 1, 2, 3)
+    }
 
 
 def fcos_targets_inputs():
@@ -231,6 +254,7 @@ REFERENCES = {
     "anchors": (anchors_inputs, anchors),
     "focal": (focal_inputs, focal),
     "giou": (giou_inputs, giou),
+    "roi_align": (roi_align_inputs, roi_align),
     "fcos_targets": (fcos_targets_inputs, fcos_targets),
     "pyramid": (pyramid_inputs, pyramid),
     "second_stage": (second_stage_inputs, second_stage),

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 # The parts that `Purpose.start` gives its weights, and the head of which it gives what fits.
 STARTED = ("encoder", "decoder")
+# {class of a codec: its family, a --model of it that can start from it}; by name, because codecs import Keras.
+FAMILIES = {
+    "YoloV1Codec": ("YOLOv1", "small"),
+    "YoloV3Codec": ("YOLOv3", "yolov3-tiny"),
+    "AnchorCodec": ("RetinaNet", "retinanet"),
+    "FcosCodec": ("FCOS", "fcos"),
+    "FasterRcnnCodec": ("Faster R-CNN", "faster_rcnn"),
+    "MaskedBoxes": ("Mask R-CNN", "mask_rcnn"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +88,19 @@ class Start:
                 raise UserError(
                     f"--net.{option} does not apply to --start {self.source}, whose net is used; leave it out"
                 )
+
+    def require(self, kind: type, settings: Any) -> None:
+        """Raises UserError unless it has a codec of this class. settings: those of the family that is to start."""
+        if isinstance(self.codec, kind):
+            return
+        names = (kind.__name__, type(self.codec).__name__)
+        # A family that was added may not be in the table.
+        (wanted, _), (family, model) = (FAMILIES.get(name, (name, "")) for name in names)
+        fits = "nothing of it fits"
+        if hasattr(settings, "encoder"):
+            fits = f"its decoder and head do not fit, but its encoder may (--net.encoder {self.source})"
+        remedy = f"; to go on from all of it, choose its family (--model {model})" if model else ""
+        raise UserError(f"--start {self.source} is of the family {family}, not {wanted}: {fits}{remedy}")
 
     def fresh(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         """The classes that it does not know."""

@@ -38,7 +38,7 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
 
     start = purpose.start
     if start is not None:
-        pyramid.require_codec(start, FasterRcnnCodec, "Faster R-CNN")
+        start.require(FasterRcnnCodec, settings)
         codec = dataclasses.replace(start.codec, num_classes=len(purpose.classes))
     else:
         codec = faster_rcnn.faster_rcnn_codec(len(purpose.classes), size=settings.anchor_size)

@@ -29,7 +29,7 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
     classes, start = len(purpose.classes), purpose.start
     improved = settings.version == "improved"
     if start is not None:
-        pyramid.require_codec(start, FcosCodec, "FCOS")
+        start.require(FcosCodec, settings)
         start.refuse(settings, "version")
         codec = dataclasses.replace(start.codec, num_classes=classes)
         terms = fcos_loss(codec, "giou" if codec.radius else "iou")

@@ -47,7 +47,7 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
 
     start = purpose.start
     if start is not None:
-        pyramid.require_codec(start, MaskedBoxes, "Mask R-CNN")
+        start.require(MaskedBoxes, settings)
         boxes = dataclasses.replace(start.codec.codec, num_classes=len(purpose.classes))
         codec = dataclasses.replace(start.codec, codec=boxes, detections=settings.detections)
     else:

@@ -131,11 +131,3 @@ def started(
         return network
 
     return Detector(network, codec, terms, weights, STRIDE, STARTED, fresh=start.fresh(purpose.classes))
-
-
-def require_codec(start: Start, kind: type, name: str) -> None:
-    """Raises UserError unless the detector to start from has a codec of this class."""
-    if not isinstance(start.codec, kind):
-        raise UserError(
-            f"--start {start.source} holds another detector than {name}; choose the --model that it was trained as"
-        )

@@ -34,7 +34,7 @@ def build(settings: Settings, net: str, purpose: Purpose) -> Detector:
 
     classes, start = len(purpose.classes), purpose.start
     if start is not None:
-        pyramid.require_codec(start, AnchorCodec, "RetinaNet")
+        start.require(AnchorCodec, settings)
         start.refuse(settings, "anchor_size")
         codec = dataclasses.replace(start.codec, num_classes=classes)
         return pyramid.started(settings, start, purpose, codec, retinanet_loss(codec, settings.loss), WEIGHTS)

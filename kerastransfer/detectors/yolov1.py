@@ -85,8 +85,7 @@ def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
     from kerastransfer.losses.yolov1 import WEIGHTS, yolov1_loss
     from kerastransfer.models.new_classes import with_classes
 
-    if not isinstance(start.codec, YoloV1Codec):
-        raise UserError(f"--start {start.source} is not a YOLOv1 detector; choose another --model, such as yolov3-tiny")
+    start.require(YoloV1Codec, settings)
     start.refuse(settings, "encoder", "head", "boxes_per_cell", "sizes", "score")
     network = start.network()
     stride = max(taps.strides(network.get_layer("encoder")).values())

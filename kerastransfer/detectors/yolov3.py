@@ -99,8 +99,7 @@ def _started(settings: Settings, start: Start, purpose: Purpose) -> Detector:
     from kerastransfer.losses.yolov3 import WEIGHTS, yolov3_loss
     from kerastransfer.models.new_classes import with_classes
 
-    if not isinstance(start.codec, YoloV3Codec):
-        raise UserError(f"--start {start.source} is not a YOLOv3 detector; choose another --model, such as small")
+    start.require(YoloV3Codec, settings)
     start.refuse(settings, "cfg", "anchors", "width")
     stride = max(stride for _, stride, _ in start.codec.levels)
     require_multiple(purpose.image_size, stride, start.source)

@@ -176,6 +176,46 @@ def channels_read(detector: keras.Model) -> dict[str, int]:
     return {name: one.shape[-1] for name, one in detector.get_layer("head").input.items()}
 
 
+def told(channels: Mapping[str, int]) -> str:
+    """`channels_read` in words."""
+    return ", ".join(f"{name} of {count} channels" for name, count in channels.items())
+
+
+def require_teacher(detector: keras.Model, teacher: keras.Model, name: str = "the teacher") -> None:
+    """Raises UserError unless `teacher`, called `name` in the message, is a detector whose head reads maps of the same
+    names, channels and strides."""
+    parts = {layer.name for layer in teacher.layers}
+    if not {"encoder", "decoder", "head"} <= parts:
+        raise UserError(f"{name} is no detector with an encoder, a decoder and a head; give one, such as a RetinaNet")
+    ours, theirs = channels_read(detector), channels_read(teacher)
+    if ours != theirs:
+        raise UserError(
+            f"the head of {name} reads {told(theirs)}, but the detector's reads {told(ours)}; give a teacher of the "
+            "same levels and channels (--model, --net.channels)"
+        )
+    # Of images of one size, because a map may reach beyond a small image.
+    sides = [side for one in (detector, teacher) for side in one.get_layer("encoder").input.shape[1:3] if side]
+    ours, theirs = (_strides_read(one, (sides or [taps.SIDE])[0]) for one in (detector, teacher))
+    if ours != theirs:
+        raise UserError(
+            f"the maps of {name} have the strides {_listed(theirs)}, the detector's {_listed(ours)}; give a teacher of "
+            "the same strides"
+        )
+
+
+def _strides_read(detector, side):
+    """{"p3": 8, ...}: the strides of the maps that its head reads, of an image of `side` x `side` pixels, or of its own
+    size."""
+    encoder, decoder, head = (detector.get_layer(part) for part in ("encoder", "decoder", "head"))
+    height, width = (own or side for own in encoder.input.shape[1:3])
+    maps = feed(decoder, encoder(keras.Input((height, width, 3))))
+    return {name: round(height / maps[name].shape[1]) for name in head.input}
+
+
+def _listed(strides):
+    return ", ".join(f"{stride} ({name})" for name, stride in strides.items())
+
+
 def distiller(
     detector: keras.Model,
     teacher: keras.Model,
@@ -186,17 +226,11 @@ def distiller(
     """A graph like `trainer`'s, in which the maps of another detector, frozen, take the place of the codes: knowledge
     distillation. Without `reading` it reads the image (B, H, W, 3) alone.
 
-    Raises UserError if the teacher's head reads other maps.
+    Raises UserError as `require_teacher` does.
     """
+    require_teacher(detector, teacher)
     encoder, decoder, head = (detector.get_layer(part) for part in ("encoder", "decoder", "head"))
     theirs = [teacher.get_layer(part) for part in ("encoder", "decoder")]
-    shapes = [
-        {name: one.shape[-1] for name, one in part.get_layer("head").input.items()} for part in (detector, teacher)
-    ]
-    if shapes[0] != shapes[1]:
-        raise UserError(
-            f"the teacher's head reads {shapes[1]}, the detector's {shapes[0]}; train it with the same --model"
-        )
     image = keras.Input(encoder.input.shape[1:], name="image")
     maps = feed(decoder, encoder(image))
     read = {name: maps[name] for name in head.input}

@@ -20,7 +20,7 @@ from kerastransfer.phases import labelenc, labelenc_features
 from kerastransfer.phases.labelenc import LabelEncConfig
 from kerastransfer.recipes.labelenc_step1 import TOY
 from kerastransfer.report.page import Section
-from kerastransfer.runs import command_line, grid, reporting
+from kerastransfer.runs import command_line, grid, reporting, trained
 from kerastransfer.runs.data import load_data
 from kerastransfer.runs.folder import RunFolder
 from kerastransfer.runs.outcome import Outcome
@@ -46,8 +46,13 @@ class Config(LabelEncConfig):
     ] = ("1x", "2x", "labelenc")
     """What to train: a detector alone for --detector-epochs (`1x`) and for twice as many (`2x`); LabelEnc (`labelenc`);
     LabelEnc with a label encoder that only learnt to reconstruct boxes (`reconstruction`); with its supervision alone,
-    or its initial weights alone (`supervision`, `initialisation`); or supervised by the features of the detector of
-    `1x` instead (`distillation`)."""
+    or its initial weights alone (`supervision`, `initialisation`); or supervised by the features of a trained detector
+    instead, that of `1x` or of --teacher (`distillation`)."""
+    teacher: str | None = None
+    """With `distillation`, the teacher in place of the detector of `1x`: a detector's .keras file, such as one with a
+    larger encoder, whose head reads maps of the same levels and channels."""
+    initialise_from_teacher: bool = False
+    """With `distillation`, begin with the teacher's head and decoder."""
     export: bool = True
     """Export the best method's detector as SavedModel and LiteRT files, and check them against the Keras model."""
 
@@ -55,8 +60,13 @@ class Config(LabelEncConfig):
         super().__post_init__()
         if not self.methods:
             raise UserError("--methods is empty; give labelenc, and 1x to compare it with")
-        if "distillation" in self.methods and "1x" not in self.methods:
-            raise UserError("--methods distillation needs a teacher; add 1x")
+        if "distillation" in self.methods and "1x" not in self.methods and not self.teacher:
+            raise UserError("--methods distillation needs a teacher; add 1x, or give --teacher")
+        if self.teacher:
+            trained.require(self.teacher, "--teacher")
+        if "distillation" not in self.methods and (self.teacher or self.initialise_from_teacher):
+            flag = "--teacher" if self.teacher else "--initialise-from-teacher"
+            raise UserError(f"{flag} is for distillation only; add it to --methods")
 
 
 def main(config: Config) -> dict:
@@ -69,6 +79,9 @@ def once(config: Config, run: RunFolder) -> Outcome:
     data = load_data(config, *labelenc.fields(config))
     result = Outcome(config, run, data, LEAD, summary=came_of_it)
     common = (config, run, data, result)
+    from_teacher = {"initialise": config.initialise_from_teacher}
+    if config.teacher:
+        labelenc.require_teacher(config.teacher, config, run, data, **from_teacher)
     for name, factor in (("1x", 1), ("2x", 2)):
         if name in config.methods:
             labelenc.plain(name, factor * config.detector_epochs, *common)
@@ -81,15 +94,21 @@ def once(config: Config, run: RunFolder) -> Outcome:
             source = "reconstructor" if name == "reconstruction" else "label_encoder"
             labelenc.step2(name, run.models / f"{source}.keras", *common, **LEFT[name])
     if "distillation" in config.methods:
-        labelenc.distilled("distillation", run.models / "1x.keras", *common)
-    for name in (*LEFT, "distillation"):
-        for other in ("1x", "2x"):
-            result.compare(name, other)
+        labelenc.distilled("distillation", config.teacher or run.models / "1x.keras", *common, **from_teacher)
+    compare(result)
     if {"1x", "labelenc"} <= set(config.methods) and run.leads:
         detectors = {name: run.models / f"{name}.keras" for name in ("1x", "labelenc")}
         result.figures.append(labelenc_features.figure(detectors, run.models / "label_encoder.keras", config, data))
     result.export("labelenc" if "labelenc" in config.methods else config.methods[0], *labelenc.split(config, data))
     return result
+
+
+def compare(result: Outcome) -> None:
+    """Have the report compare each method with detectors that were trained without a label encoder."""
+    # The detector that learnt beside the label encoder is step 1 alone.
+    for name in (*LEFT, "distillation", "label_encoder_detector"):
+        for other in ("1x", "2x"):
+            result.compare(name, other)
 
 
 def came_of_it(each: Sequence[Outcome]) -> Section:

@@ -83,6 +83,28 @@ def test_boxes_learn_true_ones_and_proposals():
     assert set(labels[1].tolist()) == {0, -1} and not rois[1][labels[1] < 0].any()
 
 
+def test_boxes_of_no_area_are_learnt_by_nothing():
+    """Neither by anchors nor as boxes of the second stage: a point and two lines, each with a class."""
+    flat = np.float32([[[0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.1, 0.8], [0.2, 0.6, 0.9, 0.6]]])
+    truth = {"boxes": flat, "labels": np.int32([[1, 0, 2]])}
+    one = {name: value[:1] for name, value in raw().items()}
+    anchors = {name: np.asarray(value) for name, value in AnchorTargets(FIRST, most=40, seed=0)(truth, one).items()}
+    assert not (anchors["state"] == 1).any() and np.isfinite(anchors["boxes"]).all()
+    found = BoxTargets(CODEC, most=16, seed=0)(truth, np.float32([[[0.2, 0.2, 0.5, 0.5], [0.3, 0.3, 0.3, 0.3]]]))
+    assert sorted(np.asarray(found["labels"])[0].tolist()) == [-1, -1, -1, -1, 0]
+
+
+def test_proposals_that_are_all_suppressed():
+    """Zeros alone: true boxes are all that is learnt, without any nothing is, and nothing is found."""
+    nothing = np.zeros((2, 6, 4), "float32")
+    found = {name: np.asarray(value) for name, value in BoxTargets(CODEC, most=16, seed=0)(TRUTH, nothing).items()}
+    assert sorted(found["labels"][0].tolist()) == [-1] * 7 + [1, 3] and (found["labels"][1] == -1).all()
+    assert not found["rois"][found["labels"] < 0].any()
+    said = {"rois": nothing, "classes": np.ones((2, 6, 4), "float32"), "boxes": np.ones((2, 6, 12), "float32")}
+    boxes, scores = (np.asarray(one) for one in CODEC.decode(said))
+    assert np.isfinite(boxes).all() and not scores.any()
+
+
 def test_the_map_of_a_box_follows_its_area():
     """Of an image of 448 pixels: 224 are level 4, the third map; half of them the second one."""
     boxes = np.float32([[[0, 0, 0.5, 0.5], [0, 0, 0.25, 0.25], [0, 0, 1, 1], [0, 0, 0.05, 0.05]]])

@@ -48,9 +48,9 @@ def test_the_head_of_retinanet_is_that_of_torchvision():
     assign(head, weights, names | {"classes": f"{kinds['classes']}.cls_logits", "boxes": f"{kinds['boxes']}.bbox_reg"})
     found = head(maps)
     expected = weights["retinanet.cls_logits"]
-    np.testing.assert_allclose(joined(found, "classes", 3), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(joined(found, "classes", 3), expected, rtol=1e-4, atol=1e-4)
     boxes = weights["retinanet.bbox_regression"].reshape(1, -1, 4)
-    np.testing.assert_allclose(joined(found, "boxes", 4), boxes, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(joined(found, "boxes", 4), boxes, rtol=1e-4, atol=1e-4)
 
 
 def test_the_head_of_fcos_is_that_of_torchvision():
@@ -63,11 +63,11 @@ def test_the_head_of_fcos_is_that_of_torchvision():
     names |= {"classes": "fcos.classification_head.cls_logits", "boxes": "fcos.regression_head.bbox_reg"}
     assign(head, weights, names | {"centerness": "fcos.regression_head.bbox_ctrness"})
     found = head(maps)
-    np.testing.assert_allclose(joined(found, "classes", 3), weights["fcos.cls_logits"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(joined(found, "classes", 3), weights["fcos.cls_logits"], rtol=1e-4, atol=1e-4)
     boxes = np.maximum(joined(found, "boxes", 4), 0)
-    np.testing.assert_allclose(boxes, weights["fcos.bbox_regression"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(boxes, weights["fcos.bbox_regression"], rtol=1e-4, atol=1e-4)
     centerness = joined(found, "centerness", 1)
-    np.testing.assert_allclose(centerness, weights["fcos.bbox_ctrness"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(centerness, weights["fcos.bbox_ctrness"], rtol=1e-4, atol=1e-4)
 
 
 def test_parameters_are_those_of_labelenc():

@@ -185,8 +185,11 @@ def test_which_networks_take_several_sizes(head, any_size):
     assert yolov3.any_size(yolov3.Settings())
 
 
+YOLO = "RUN/models/yolo.keras"
+
+
 def start(network, codec, labels, size=64):
-    return Start("RUN/models/yolo.keras", lambda: network, codec, labels, (size, size))
+    return Start(YOLO, lambda: network, codec, labels, (size, size))
 
 
 @pytest.mark.parametrize(
@@ -259,20 +262,41 @@ def test_a_cell_learns_no_farther_than_the_detector_it_starts_from_can_point():
 @pytest.mark.parametrize(
     ("net", "other", "settings", "size", "words"),
     [
-        ("yolov3-tiny", "small", {}, 64, "yolo.keras is not a YOLOv3 detector; choose another --model, such as small"),
-        ("small", "yolov3-tiny", {}, 64, "is not a YOLOv1 detector; choose another --model, such as yolov3-tiny"),
+        (
+            "yolov3-tiny",
+            "small",
+            {},
+            64,
+            f"{YOLO} is of the family YOLOv1, not YOLOv3: nothing of it fits; to",
+        ),
+        (
+            "small",
+            "yolov3-tiny",
+            {},
+            64,
+            f"{YOLO} is of the family YOLOv3, not YOLOv1: its decoder and head",
+        ),
+        ("retinanet", "yolov3-tiny", {}, 64, f"but its encoder may (--net.encoder {YOLO}); to go on from all of it"),
+        ("retinanet", "yolov3-tiny", {}, 64, "choose its family (--model yolov3-tiny)"),
+        (
+            "fcos",
+            "faster_rcnn",
+            {},
+            64,
+            "Faster R-CNN, not FCOS: its decoder and head do not fit, but its encoder",
+        ),
         ("yolov3-tiny", "yolov3-tiny", {"width": 0.5}, 64, "--net.width does not apply to --start RUN/models/yolo"),
         ("yolov3-tiny", "yolov3-tiny", {"anchors": (9.0, 9.0)}, 64, "--net.anchors does not apply to --start"),
         ("small", "small", {"head": "paper_fc"}, 64, "--net.head does not apply to --start RUN/models/yolo.keras"),
         ("small", "small", {"boxes_per_cell": 2}, 64, "--net.boxes-per-cell does not apply to --start"),
         ("yolov3-tiny", "yolov3-tiny", {}, 80, "--image-size 80 is not a multiple of 32"),
-        ("retinanet", "fcos", {}, 64, "yolo.keras holds another detector than RetinaNet; choose the --model that"),
-        ("fcos", "retinanet", {}, 64, "yolo.keras holds another detector than FCOS"),
+        ("retinanet", "fcos", {}, 64, f"{YOLO} is of the family FCOS, not RetinaNet: its decoder"),
+        ("fcos", "retinanet", {}, 64, f"{YOLO} is of the family RetinaNet, not FCOS: its decoder"),
         ("retinanet", "retinanet", {"channels": 64}, 64, "--net.channels does not apply to --start"),
         ("retinanet", "retinanet", {"anchor_size": 2.0}, 64, "--net.anchor-size does not apply to --start"),
-        ("faster_rcnn", "retinanet", {}, 64, "yolo.keras holds another detector than Faster R-CNN"),
+        ("faster_rcnn", "retinanet", {}, 64, f"{YOLO} is of the family RetinaNet, not Faster R-CNN: its"),
         ("faster_rcnn", "faster_rcnn", {"hidden": 8}, 64, "--net.hidden does not apply to --start"),
-        ("mask_rcnn", "faster_rcnn", {}, 64, "yolo.keras holds another detector than Mask R-CNN"),
+        ("mask_rcnn", "faster_rcnn", {}, 64, f"{YOLO} is of the family Faster R-CNN, not Mask R-CNN: its"),
         ("mask_rcnn", "mask_rcnn", {"mask_size": 7}, 64, "--net.mask-size does not apply to --start"),
         ("fcos", "fcos", {"version": "basic"}, 64, "--net.version does not apply to --start"),
         ("fcos", "fcos", {}, 80, "--image-size 80 is not a multiple of 32"),

@@ -56,6 +56,30 @@ def test_images_without_objects_learn_background_alone(terms, channels, weights)
 
 
 @EACH
+def test_boxes_of_no_area_learn_nothing(terms, channels, weights):
+    """A point and two lines among the objects: the terms and gradients are finite, and those of the other object."""
+    maps = {name: keras.ops.convert_to_tensor(value[:1]) for name, value in raw(channels).items()}
+    flat = np.float32([[0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.1, 0.8], [0.2, 0.6, 0.9, 0.6]])
+    pairs = []
+    for boxes, labels in ((flat, [1, 0, 1]), (np.zeros((3, 4), "float32"), [-1] * 3)):
+        truth = {
+            "boxes": np.concatenate([BOXES[:1, :1], boxes[None]], axis=1),
+            "labels": np.int32([[2, *labels]]),
+        }
+
+        def total(maps, truth=truth):
+            found = terms(truth, maps)
+            return sum(keras.ops.sum(sums) for sums, _ in found.values()), found
+
+        (value, _), gradient = with_gradient(total)(maps)
+        pairs.append((float(value), {name: np.asarray(slope) for name, slope in gradient.items()}))
+    (value, gradient), (expected, slopes) = pairs
+    assert np.isfinite(value) and value == pytest.approx(expected, rel=1e-5)
+    for name, slope in gradient.items():
+        np.testing.assert_allclose(slope, slopes[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@EACH
 def test_padding_changes_nothing(terms, channels, weights):
     maps = raw(channels)
     padded = {

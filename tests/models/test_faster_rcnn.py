@@ -37,14 +37,14 @@ def test_what_is_said_of_boxes_is_what_torchvision_says():
     assign("box_classes", "last.cls_score", expected["last.cls_score.weight"].T)
     head.get_layer("box_boxes").set_weights([np.zeros((10, 12), "float32"), np.zeros(12, "float32")])
     found = branch(given(expected))
-    np.testing.assert_allclose(np.asarray(found["classes"])[0], expected["classes"], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(np.asarray(found["classes"])[0], expected["classes"], rtol=1e-4, atol=1e-4)
 
     boxes = expected["last.bbox_pred.weight"].reshape(-1, 4, 10)[1:, SWAPPED].reshape(12, 10).T
     bias = expected["last.bbox_pred.bias"].reshape(-1, 4)[1:, SWAPPED].reshape(12)
     head.get_layer("box_boxes").set_weights([boxes, bias])
     wanted = expected["boxes"].reshape(-1, 4, 4)[:, 1:, SWAPPED]
     got = np.asarray(branch(given(expected))["boxes"])[0].reshape(-1, 3, 4)
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_masks_are_those_of_torchvision():
@@ -61,7 +61,7 @@ def test_masks_are_those_of_torchvision():
         # A transposed convolution has its channels the other way round in both.
         head.get_layer(layer).set_weights([kernel.transpose(2, 3, 1, 0), expected[f"{name}.bias"]])
     found = np.asarray(branch(given(expected)))[0]
-    np.testing.assert_allclose(found, expected["masks"], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found, expected["masks"], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """LabelEnc's graph: which gradient reaches which part, with the detectors of the package."""
 
+import dataclasses
 import functools
 
 import keras
@@ -14,9 +15,10 @@ from kerastransfer.losses import faster_rcnn as faster_rcnn_losses
 from kerastransfer.losses import retinanet as retinanet_losses
 from kerastransfer.losses import yolov1 as yolov1_losses
 from kerastransfer.models import faster_rcnn, labelenc
+from kerastransfer.models.parts import freeze
 from kerastransfer.models.retinanet import LEVELS, retinanet
 from kerastransfer.models.yolov1 import yolov1
-from kerastransfer.training import optimizers
+from kerastransfer.training import checkpoint, optimizers
 from kerastransfer.training.terms import TermModel
 
 SIDE, CLASSES = 64, 2
@@ -131,6 +133,52 @@ def test_the_adaption_rests_while_the_distance_does_not_count():
         model.train_on_batch(BATCH, {name: BATCH[name] for name in ("boxes", "labels")})
         moved.append(any(not np.array_equal(*pair) for pair in zip(start, adaption.get_weights(), strict=True)))
     assert moved == [False, False, True]
+
+
+def learning(schedule):
+    """A model of step 1 with `Warmup`, or of step 2 with `SwitchedOff`."""
+    keras.utils.set_random_seed(0)
+    detector, loss = pyramid()
+    network = labelenc.label_network(detector, CLASSES)
+    first = isinstance(schedule, labelenc.Warmup)
+    if not first:
+        freeze(network)
+    graph = labelenc.trainer(detector, network, reconstruct=first, seed=0)
+    weights = dict.fromkeys(retinanet_losses.WEIGHTS, 1.0)
+    weights |= {f"codes_{name}": 1.0 for name in weights} if first else {}
+    model = TermModel(
+        graph,
+        labelenc.labelenc_terms(loss, reconstruct=first),
+        {**weights, "distance": schedule.weight},
+        resting={"adaption": schedule.resting} if first else {},
+    )
+    # Eager, because a graph takes longer to trace than to run.
+    model.compile(optimizers.OPTIMIZERS["adamw"](weight_decay=0.1).build(1e-2, 0.0), run_eagerly=True)
+    return model
+
+
+def steps(model, count):
+    for _ in range(count):
+        model.train_on_batch(BATCH, {name: BATCH[name] for name in ("boxes", "labels")})
+    return [np.array(one) for one in (*model.network.variables, *model.optimizer.variables)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", [labelenc.Warmup(2), labelenc.SwitchedOff(2)], ids=["warm-up", "switched off"])
+def test_schedules_go_on_where_a_run_was_killed(schedule, tmp_path):
+    """Killed before the schedule's end, the weights end as they would have, to the bit. One that counted from the step
+    of the kill would last a step longer."""
+    whole = steps(learning(schedule), 4)
+    killed = learning(schedule)
+    steps(killed, 1)
+    checkpoint.save(tmp_path / "run.npz", killed, {})
+    ends = []
+    for each in (schedule, dataclasses.replace(schedule, steps=1 + schedule.steps)):
+        resumed = learning(each)
+        checkpoint.restore(tmp_path / "run.npz", resumed)
+        ends.append(steps(resumed, 3))
+    same = [[np.array_equal(*pair) for pair in zip(end, whole, strict=True)] for end in ends]
+    assert all(same[0]) and not all(same[1])
 
 
 def test_schedules_count_steps():

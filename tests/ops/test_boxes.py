@@ -1,5 +1,6 @@
-"""Boxes against hand-computed cases."""
+"""Boxes against hand-computed cases and torchvision."""
 
+import detection_references as references
 import numpy as np
 from keras import ops
 
@@ -97,3 +98,8 @@ def test_giou_by_hand():
     one = ops.convert_to_tensor([[0, 0, 2, 2]] * 4, dtype="float32")
     other = ops.convert_to_tensor([[0, 0, 2, 2], [1, 1, 3, 3], [2, 0, 4, 2], [4, 0, 6, 2]], dtype="float32")
     np.testing.assert_allclose(array(boxes.giou(one, other)), [1, 1 / 7 - 2 / 9, 0, -4 / 12], atol=1e-6)
+
+
+def test_giou_is_that_of_torchvision():
+    found = array(boxes.giou(*references.giou_inputs().values()))
+    np.testing.assert_allclose(found, references.expected("giou")["giou"], rtol=1e-4, atol=1e-5)

@@ -1,8 +1,9 @@
-"""RoIAlign against hand-computed cases and a loop over samples of the definition
-(Mask R-CNN, He et al. 2017, section 3)."""
+"""RoIAlign against hand-computed cases, a loop over samples of the definition (Mask R-CNN, He et al. 2017, section 3)
+and torchvision."""
 
 import math
 
+import detection_references as references
 import keras
 import numpy as np
 import pytest
@@ -258,3 +259,13 @@ def test_wrong_options_are_named():
         roi_align(features, boxes, 2, reduce="median")
     with pytest.raises(ValueError, match="sampling_ratio -1"):
         roi_align(features, boxes, 2, sampling_ratio=-1)
+
+
+@pytest.mark.parametrize("sampling_ratio", [0, 1, 2, 3])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_it_is_that_of_torchvision(aligned, sampling_ratio):
+    features, boxes = references.roi_align_inputs().values()
+    found = pooled(features[0], boxes, 4, sampling_ratio=sampling_ratio, aligned=aligned)
+    expected = references.expected("roi_align")[f"{'aligned' if aligned else 'older'} {sampling_ratio}"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert (found == 0).all((1, 2, 3)).any() and (found != 0).any()

@@ -1,22 +1,29 @@
 """LabelEnc from data to report, on small drawn scenes, and files of step 1 that do not fit."""
 
+import collections
 import json
 
 import keras
 import numpy as np
 import pytest
 
+from kerastransfer import files
 from kerastransfer.codecs.retinanet import retinanet_codec
+from kerastransfer.codecs.yolov1 import YoloV1Codec
 from kerastransfer.encoders.yolov1 import yolov1_encoder
 from kerastransfer.errors import UserError
 from kerastransfer.export import loading
 from kerastransfer.models import labelenc as models
 from kerastransfer.models.faster_rcnn import faster_rcnn, faster_rcnn_codec
+from kerastransfer.models.parts import freeze
 from kerastransfer.models.retinanet import LEVELS, retinanet
+from kerastransfer.models.yolov1 import yolov1
 from kerastransfer.phases import labelenc as phase
 from kerastransfer.recipes import labelenc, labelenc_step1, labelenc_step2
-from kerastransfer.runs import command_line, trained
+from kerastransfer.runs import command_line, settings, trained
 from kerastransfer.runs.outcome import Outcome, Result
+from kerastransfer.tasks.about import About
+from kerastransfer.training import transfer
 
 NET = ["--model", "yolov3-tiny", "--net.width", "0.125", "--image-size", "64", "--batch-size", "8", "--data", "toy:20"]
 NET += ["--no-export", "--quiet", "--detector-epochs", "1", "--step1-epochs", "1", "--mosaic", "0"]
@@ -30,19 +37,26 @@ def run(page, output, *flags):
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """A run of both steps with baselines."""
-    methods = ["--methods", "1x", "labelenc", "distillation"]
+    methods = ["--methods", "1x", "2x", "labelenc", "reconstruction", "initialisation", "distillation"]
     return run(labelenc, tmp_path_factory.mktemp("labelenc") / "run", *methods)
 
 
 @pytest.mark.slow
 def test_methods_are_scored_and_reported(both):
     results = json.loads((both / "metrics.json").read_text())["results"]
-    assert set(results) == {"1x", "label_encoder_detector", "labelenc", "distillation"}
+    methods = {"labelenc", "reconstruction", "initialisation", "distillation", "label_encoder_detector"}
+    assert set(results) == {"1x", "2x"} | methods
     page = (both / "report.html").read_text()
     assert "What came of it" in page and "labelenc minus 1x" in page and "several (--seeds 0 1 2)" in page
     assert (both / "figures/features.png").exists()
     history = (both / "history.csv").read_text()
     assert "codes_coordinates" in history and "distance" in history
+    epochs = collections.Counter(row.partition(",")[0] for row in history.splitlines()[1:])
+    assert epochs["1x"] == 1 and epochs["2x"] == 2
+    # The reconstructor trains without images, so no detector of its own is kept.
+    assert (both / "models/reconstructor.keras").exists() and not (
+        both / "models/reconstructor_detector.keras"
+    ).exists()
 
 
 @pytest.mark.slow
@@ -52,13 +66,15 @@ def test_what_step_2_took_from_step_1(both):
     assert report["label_network"]["moved"] == [] and len(report["label_network"]["frozen"]) > 20
     assert len(report["head"]["copied"]) >= 4 and report["head"]["fresh"] == [] == report["decoder"]["fresh"]
     assert report["decoder"]["copied"]
+    others = json.loads((both / "transfer_report.json").read_text())
+    assert others["reconstruction"]["source"] == str(both / "models/reconstructor.keras")
+    assert others["initialisation"]["head"]["copied"] and "label_network" not in others["initialisation"]
 
 
 @pytest.mark.slow
 def test_nothing_of_the_label_encoder_is_left(both):
     """The exported file has the operators and the size of that of a detector trained without."""
     from kerastransfer.export import graph, tflite
-    from kerastransfer.training import transfer
 
     models = [trained.exported(both / f"models/{name}.keras")[0] for name in ("1x", "labelenc")]
     assert transfer.same_architecture(*models)
@@ -83,11 +99,83 @@ def test_step_1_alone(tmp_path):
     assert set(json.loads((output / "metrics.json").read_text())["results"]) == {"labelenc_detector"}
     model = keras.saving.load_model(output / "models/labelenc.keras")
     assert {"label_network", "head"} <= {layer.name for layer in model.layers}
+    made_for = json.loads((output / "models/labelenc.json").read_text())
+    assert made_for["model"] == "yolov3-tiny" and made_for["net"]["width"] == 0.125 and made_for["labels"]
 
 
-def narrow(channels=8):
-    encoder = yolov1_encoder(tuple(((filters, 3, 2),) for filters in (4, 5, 6, 7, 8)))
-    return retinanet(encoder, retinanet_codec(2, LEVELS), channels=channels, towers=1)
+@pytest.mark.slow
+def test_a_teacher_of_another_run(both, tmp_path):
+    """Distillation needs no other method then, and may begin with the teacher's head and decoder."""
+    teacher = both / "models/1x.keras"
+    flags = ["--methods", "distillation", "--teacher", teacher, "--initialise-from-teacher"]
+    output = run(labelenc, tmp_path / "run", *flags)
+    assert set(json.loads((output / "metrics.json").read_text())["results"]) == {"distillation"}
+    report = json.loads((output / "transfer_report.json").read_text())["distillation"]
+    assert report["source"] == str(teacher) and report["head"]["copied"] and report["decoder"]["copied"]
+    assert report["head"]["fresh"] == [] == report["decoder"]["fresh"]
+
+
+def narrow(channels=8, towers=1, filters=(4, 5, 6, 7, 8)):
+    encoder = yolov1_encoder(tuple(((one, 3, 2),) for one in filters))
+    return retinanet(encoder, retinanet_codec(2, LEVELS), channels=channels, towers=towers)
+
+
+def kept(detector, path, labels=("a", "b")):
+    trained.write(detector, path, About("detection", labels, (64, 64), decoder=retinanet_codec(len(labels), LEVELS)))
+    return path
+
+
+def require_begun_with(detector, report, head, decoder):
+    """The detector has this head, and this decoder but for the layers that read its encoder, of another width."""
+    assert report["head"]["fresh"] == []
+    assert {name.split("/")[0] for name in report["decoder"]["fresh"]} == {"lateral_3", "lateral_4", "lateral_5", "p6"}
+    assert {name.split("/")[0] for name in report["decoder"]["copied"]} == {"p3", "p4", "p5", "p7"}
+    for part, other in (("head", head), ("decoder", decoder)):
+        ours, theirs = transfer.weights(detector.get_layer(part)), transfer.weights(other)
+        for name in report[part]["copied"]:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_a_teacher_with_a_larger_encoder(tmp_path):
+    """Its head is taken as it is, and so is its decoder, but for the layers that read the encoder."""
+    path = kept(narrow(filters=(8, 10, 12, 14, 16)), tmp_path / "large.keras")
+    detector = narrow()
+    teacher = phase.taught_by(path, detector, labelenc.Config(), ("a", "b"), initialise=True)
+    assert models.distiller(detector, teacher).output.keys() >= {"feature_p3", "code_p3", "p3_classes"}
+    report = phase._copied(path, detector, models.heads(teacher), teacher.get_layer("decoder"))
+    require_begun_with(detector, report, teacher.get_layer("head"), teacher.get_layer("decoder"))
+
+
+@pytest.mark.slow
+def test_a_teacher_that_does_not_fit(tmp_path):
+    config = labelenc.Config()
+
+    def taught_by(detector, teacher=None, classes=("a", "b"), **options):
+        path = tmp_path / "teacher.keras"
+        if teacher is not None:
+            kept(teacher, path)
+        return phase.taught_by(path, detector, config, classes, **options)
+
+    with pytest.raises(UserError, match=r"the head of --teacher .*teacher\.keras reads p3 of 12 channels, .* but the"):
+        taught_by(narrow(), narrow(12))
+    taught_by(narrow(), narrow(towers=2), ("other", "classes"))
+    with pytest.raises(UserError, match=r"teacher\.keras has another head than the detector; give its --model and"):
+        taught_by(narrow(), initialise=True)
+    with pytest.raises(UserError, match="knows a, b, but the data has other, classes; leave out --initialise-from"):
+        taught_by(narrow(towers=2), classes=("other", "classes"), initialise=True)
+
+
+def test_a_teacher_of_other_strides_or_none():
+    grids = []
+    for last in ((4, 3, 2), (4, 3)):
+        encoder = yolov1_encoder((*(((4, 3, 2),),) * 4, (last,)))
+        grids.append(yolov1(encoder, YoloV1Codec(2, 1)))
+    with pytest.raises(
+        UserError, match=r"the maps of the teacher have the strides 16 \(c5\), the detector's 32 \(c5\)"
+    ):
+        models.require_teacher(*grids)
+    with pytest.raises(UserError, match="the teacher is no detector with an encoder, a decoder and a head"):
+        models.require_teacher(grids[0], grids[0].get_layer("encoder"))
 
 
 def two_stages():
@@ -108,6 +196,24 @@ def test_a_file_of_step_1_is_opened_as_it_was_written(build, names, tmp_path):
             np.testing.assert_array_equal(value, expected)
 
 
+def test_a_label_encoder_serves_another_encoder(tmp_path):
+    """Of another width: its codes have the channels of the pyramid, whatever the encoder that it was trained beside."""
+    first = narrow()
+    path = tmp_path / "labelenc.keras"
+    loading.write_keras(models.with_heads(models.label_network(first, 2), first), path)
+    detector = narrow(filters=(5, 7, 9, 10, 12))
+    network, heads = phase.opened(path, detector, ("a", "b"))
+    report = phase._copied(path, detector, heads, network.get_layer("label_decoder"))
+    require_begun_with(detector, report, first.get_layer("head"), network.get_layer("label_decoder"))
+    freeze(network)
+    graph = models.trainer(detector, network, reconstruct=False)
+    boxes, labels = np.float32([[[0.1, 0.2, 0.6, 0.8]]]), np.int32([[1]])
+    found = graph({"image": np.ones((1, 64, 64, 3), "float32"), "boxes": boxes, "labels": labels})
+    for level, _ in LEVELS:
+        assert found[f"feature_{level}"].shape == found[f"code_{level}"].shape
+        assert np.isfinite(np.asarray(found[f"code_{level}"])).all()
+
+
 def test_a_file_of_step_1_that_does_not_fit(tmp_path):
     detector = narrow()
     path = tmp_path / "labelenc.keras"
@@ -123,13 +229,64 @@ def test_a_file_of_step_1_that_does_not_fit(tmp_path):
         phase.opened(tmp_path / "other.keras", detector, ("a", "b"))
 
 
+@pytest.mark.slow
+def test_a_file_of_step_1_for_other_classes(tmp_path):
+    """Their number is not enough. Files of older versions do not say which they are for."""
+    detector = narrow()
+    path = tmp_path / "labelenc.keras"
+    loading.write_keras(models.with_heads(models.label_network(detector, 2), detector), path)
+    phase.opened(path, detector, ("x", "y"))
+    files.write_json(path.with_suffix(".json"), phase._made_for(labelenc.Config(), ("a", "b")))
+    phase.opened(path, detector, ("a", "b"))
+    for classes in (("x", "y"), ("b", "a")):
+        with pytest.raises(UserError, match=r"keras was trained for the classes a, b, but the data has .*; train step"):
+            phase.opened(path, detector, classes)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--model", "retinanet", "--net.towers", "1", "--net.encoder", "resnet18"],
+            r", by --net\.towers 1 \(here 2\); give the same --model",
+        ),
+        (["--net.towers", "2", "--model", "fcos"], r", by --model fcos \(here retinanet\); give the same"),
+        (None, r"than this detector's; give the same --model and settings of the head, such as --net\.towers"),
+    ],
+)
+def test_a_file_of_step_1_with_another_head(flags, told, tmp_path):
+    path, detector = tmp_path / "labelenc.keras", narrow(towers=2)
+    if flags:
+        step1 = settings.parse(labelenc.Config, flags)
+        files.write_json(path.with_suffix(".json"), phase._made_for(step1, ("a", "b")))
+    config = settings.parse(labelenc.Config, ["--model", "retinanet", "--net.towers", "2"])
+    phase._require_heads(path, detector, models.heads(narrow(towers=2)), config)
+    with pytest.raises(UserError, match=rf"labelenc\.keras was trained with another head.*{told}"):
+        phase._require_heads(path, detector, models.heads(narrow(towers=1)), config)
+
+
 BAD = {
     "no such file": (labelenc_step2, ["--labelenc", "nowhere.keras"], "--labelenc nowhere.keras: no such file"),
     "nothing left": (labelenc_step2, ["--no-supervise", "--no-initialise"], "leave nothing of the label encoder"),
     "no teacher": (labelenc, ["--methods", "distillation"], "--methods distillation needs a teacher; add 1x"),
+    "no teacher's file": (
+        labelenc,
+        ["--methods", "distillation", "--teacher", "nowhere.keras"],
+        "--teacher nowhere.keras: no such file",
+    ),
+    "an idle teacher": (labelenc, ["--teacher", "yolov3-tiny"], "--teacher is for distillation only; add it to"),
+    "no distillation": (labelenc, ["--initialise-from-teacher"], "--initialise-from-teacher is for distillation only"),
     "no distance": (labelenc, ["--distance-weight", "-1"], "--distance-weight is -1.0; it must be at least 0"),
     "negative epochs": (labelenc_step1, ["--step1-epochs", "-1"], "--step1-epochs is -1; it must be at least 0"),
 }
+
+
+def test_all_methods_are_compared_with_detectors_without():
+    """The detector of step 1 alone among them."""
+    names = ["labelenc", "distillation", "label_encoder_detector"]
+    result = Outcome(None, None, None, models={name: Result({"AP": 0.5}, "AP50") for name in ("1x", "2x", *names)})
+    labelenc.compare(result)
+    assert result.pairs == [(name, other) for name in names for other in ("1x", "2x")]
 
 
 def test_the_weight_of_the_distance_follows_the_detector():
