@@ -104,6 +104,7 @@ WITHOUT_ROW = {
     "models.rewrite.restored": "as `changed`",
     "encoders.taps.named": "the same model under another name: tests/encoders/test_taps.py",
     "models.adapter.encoder_of": "a copy of any model: tests/models/test_adapter.py",
+    "models.applications.application": "a model of keras.applications: tests/runs/test_pretrained.py",
     "models.new_classes.with_classes": "a copy of any detector: tests/models/test_new_classes.py",
     "models.rewrite.with_policy": "a copy of any model: tests/models/test_new_classes.py",
     "models.labelenc.heads": "names parts of a detector: tests/recipes/test_labelenc.py",
