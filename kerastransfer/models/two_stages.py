@@ -29,6 +29,7 @@ def mask_options(network: keras.Model) -> dict:
         "filters": head.get_layer("up").filters,
         # The last one gives the masks.
         "convs": len(convolutions) - 1,
+        # Whether a single mask is of the only class or of all cannot be told.
         "class_agnostic": head.get_layer("logits").filters == 1,
     }
 
@@ -62,9 +63,10 @@ def _layers(part):
 
 
 def _is_of_classes(name, values, classes):
-    """Not of a mask for all classes alike."""
+    """Not of a single mask, which is one of all classes."""
     background, each = OF_CLASSES.get(name, (0, 0))
-    return each > 0 and len(values[-1]) == background + each * classes
+    outputs = len(values[-1])
+    return outputs > 1 and each > 0 and outputs == background + each * classes
 
 
 def _by_class(values, old, background, each, before, now):

@@ -18,7 +18,7 @@ from kerastransfer.models.faster_rcnn import faster_rcnn, faster_rcnn_codec
 from kerastransfer.models.parts import freeze
 from kerastransfer.models.retinanet import LEVELS, retinanet
 from kerastransfer.models.yolov1 import yolov1
-from kerastransfer.phases import labelenc as phase
+from kerastransfer.phases import labelenc_sources as sources
 from kerastransfer.recipes import labelenc, labelenc_step1, labelenc_step2
 from kerastransfer.runs import command_line, settings, trained
 from kerastransfer.runs.outcome import Outcome, Result
@@ -140,9 +140,9 @@ def test_a_teacher_with_a_larger_encoder(tmp_path):
     """Its head is taken as it is, and so is its decoder, but for the layers that read the encoder."""
     path = kept(narrow(filters=(8, 10, 12, 14, 16)), tmp_path / "large.keras")
     detector = narrow()
-    teacher = phase.taught_by(path, detector, labelenc.Config(), ("a", "b"), initialise=True)
+    teacher = sources.teacher(path, detector, labelenc.Config(), ("a", "b"), initialise=True)
     assert models.distiller(detector, teacher).output.keys() >= {"feature_p3", "code_p3", "p3_classes"}
-    report = phase._copied(path, detector, models.heads(teacher), teacher.get_layer("decoder"))
+    report = sources.copied(path, detector, models.heads(teacher), teacher.get_layer("decoder"))
     require_begun_with(detector, report, teacher.get_layer("head"), teacher.get_layer("decoder"))
 
 
@@ -154,7 +154,7 @@ def test_a_teacher_that_does_not_fit(tmp_path):
         path = tmp_path / "teacher.keras"
         if teacher is not None:
             kept(teacher, path)
-        return phase.taught_by(path, detector, config, classes, **options)
+        return sources.teacher(path, detector, config, classes, **options)
 
     with pytest.raises(UserError, match=r"the head of --teacher .*teacher\.keras reads p3 of 12 channels, .* but the"):
         taught_by(narrow(), narrow(12))
@@ -189,7 +189,7 @@ def test_a_file_of_step_1_is_opened_as_it_was_written(build, names, tmp_path):
     network = models.label_network(detector, 2)
     path = tmp_path / "labelenc.keras"
     loading.write_keras(models.with_heads(network, detector), path)
-    opened, heads = phase.opened(path, build(), ("a", "b"))
+    opened, heads = sources.opened(path, build(), ("a", "b"))
     assert heads.keys() == names
     for found, kept in ((opened, network), *((heads[name], detector.get_layer(name)) for name in names)):
         for value, expected in zip(found.get_weights(), kept.get_weights(), strict=True):
@@ -202,8 +202,8 @@ def test_a_label_encoder_serves_another_encoder(tmp_path):
     path = tmp_path / "labelenc.keras"
     loading.write_keras(models.with_heads(models.label_network(first, 2), first), path)
     detector = narrow(filters=(5, 7, 9, 10, 12))
-    network, heads = phase.opened(path, detector, ("a", "b"))
-    report = phase._copied(path, detector, heads, network.get_layer("label_decoder"))
+    network, heads = sources.opened(path, detector, ("a", "b"))
+    report = sources.copied(path, detector, heads, network.get_layer("label_decoder"))
     require_begun_with(detector, report, first.get_layer("head"), network.get_layer("label_decoder"))
     freeze(network)
     graph = models.trainer(detector, network, reconstruct=False)
@@ -219,14 +219,14 @@ def test_a_file_of_step_1_that_does_not_fit(tmp_path):
     path = tmp_path / "labelenc.keras"
     loading.write_keras(models.with_heads(models.label_network(detector, 2), detector), path)
     with pytest.raises(UserError, match="was trained for 2 classes, but the data has 3; train step 1 on this data"):
-        phase.opened(path, detector, ("a", "b", "c"))
+        sources.opened(path, detector, ("a", "b", "c"))
     with pytest.raises(UserError, match=r"reads p3 of 8 channels, .* but the detector's reads p3 of 12 channels"):
-        phase.opened(path, narrow(12), ("a", "b"))
+        sources.opened(path, narrow(12), ("a", "b"))
     with pytest.raises(UserError, match="has the heads head, but the detector has head, branch; train step 1 with the"):
-        phase.opened(path, two_stages(), ("a", "b"))
+        sources.opened(path, two_stages(), ("a", "b"))
     loading.write_keras(detector.get_layer("encoder"), tmp_path / "other.keras")
     with pytest.raises(UserError, match=r"holds no label encoder; give RUN/models/labelenc\.keras"):
-        phase.opened(tmp_path / "other.keras", detector, ("a", "b"))
+        sources.opened(tmp_path / "other.keras", detector, ("a", "b"))
 
 
 @pytest.mark.slow
@@ -235,12 +235,12 @@ def test_a_file_of_step_1_for_other_classes(tmp_path):
     detector = narrow()
     path = tmp_path / "labelenc.keras"
     loading.write_keras(models.with_heads(models.label_network(detector, 2), detector), path)
-    phase.opened(path, detector, ("x", "y"))
-    files.write_json(path.with_suffix(".json"), phase._made_for(labelenc.Config(), ("a", "b")))
-    phase.opened(path, detector, ("a", "b"))
+    sources.opened(path, detector, ("x", "y"))
+    files.write_json(path.with_suffix(".json"), sources.made_for(labelenc.Config(), ("a", "b")))
+    sources.opened(path, detector, ("a", "b"))
     for classes in (("x", "y"), ("b", "a")):
         with pytest.raises(UserError, match=r"keras was trained for the classes a, b, but the data has .*; train step"):
-            phase.opened(path, detector, classes)
+            sources.opened(path, detector, classes)
 
 
 @pytest.mark.parametrize(
@@ -258,11 +258,11 @@ def test_a_file_of_step_1_with_another_head(flags, told, tmp_path):
     path, detector = tmp_path / "labelenc.keras", narrow(towers=2)
     if flags:
         step1 = settings.parse(labelenc.Config, flags)
-        files.write_json(path.with_suffix(".json"), phase._made_for(step1, ("a", "b")))
+        files.write_json(path.with_suffix(".json"), sources.made_for(step1, ("a", "b")))
     config = settings.parse(labelenc.Config, ["--model", "retinanet", "--net.towers", "2"])
-    phase._require_heads(path, detector, models.heads(narrow(towers=2)), config)
+    sources.require_heads(path, detector, models.heads(narrow(towers=2)), config)
     with pytest.raises(UserError, match=rf"labelenc\.keras was trained with another head.*{told}"):
-        phase._require_heads(path, detector, models.heads(narrow(towers=1)), config)
+        sources.require_heads(path, detector, models.heads(narrow(towers=1)), config)
 
 
 BAD = {
